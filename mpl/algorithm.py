@@ -1,0 +1,60 @@
+"""The one interface of all learning rules, and the short way to write most of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from mpl import network
+from mpl.network import Definition, Frozen, Network, Outputs
+
+Batch = dict[str, dict[str, jax.Array]]
+Metrics = dict[str, jax.Array]
+
+
+class Algorithm(NamedTuple):
+    """A learning rule as three pure functions.
+
+    A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong,
+    index}}: images and views float32 [B, H, W, C], label int32 [B], index int32
+    [B], the examples' numbers in their source. Unlabeled examples carry no label.
+    'unlabeled' is absent where the config draws no unlabeled images.
+    """
+
+    init: Callable[[jax.Array, Batch], Any]  # (key, batch) -> state
+    update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
+    # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
+    networks: Callable[[Any], dict[str, Frozen]]  # those worth measuring, by name
+
+
+def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:
+    """What each network of the algorithm says of image [B, H, W, C], untrained on."""
+    return {
+        name: network.predict(frozen, image) for name, frozen in algorithm.networks(state).items()
+    }
+
+
+def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorithm:
+    """The learning rule that descends one loss of one network.
+
+    Args:
+      loss: (params, net, batch, step, key) -> (scalar, (batch_stats, metrics)),
+        where net is the network before the step.
+      student: the network.
+      ema_decay: of the average of its weights; 0 keeps none.
+    """
+
+    def init(key, batch):
+        return network.create(student, key, batch['labeled']['image'], ema_decay)
+
+    def update(net: Network, batch, step, key):
+        gradient, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(
+            net.params, net, batch, step, key
+        )
+        net = network.update(student, net, gradient, batch_stats, step, ema_decay)
+        return net, metrics
+
+    def networks(net):
+        return network.freeze('student', student, net)
+
+    return Algorithm(init, update, networks)

@@ -1,0 +1,56 @@
+"""Pseudo-labels: a network's confident predictions are its own labels."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses, network, schedules
+from mpl.algorithm import Algorithm, from_loss
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 1.0,
+    threshold: float = 0.95,
+    ramp_steps: int = 0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and on the network's own confident argmax.
+
+    The thresholded form that the FixMatch paper (arXiv 2001.07685) compares with:
+    weak views only, the mean over all unlabeled images with those under the
+    threshold counted as zero. Confident errors feed themselves.
+
+    Args:
+      student: the network.
+      weight: of the unlabeled loss.
+      threshold: least probability for an image to count.
+      ramp_steps: over which the weight rises linearly from 0.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        (labeled, weak), batch_stats = network.forward(
+            student, params, net.batch_stats, key, image, batch['unlabeled']['weak']
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        mask = (jnp.max(guess, -1) >= threshold).astype(guess.dtype)
+        log_probability = jax.nn.log_softmax(weak.logits)
+        own = jnp.take_along_axis(log_probability, jnp.argmax(guess, -1)[:, None], -1)
+        unlabeled = -jnp.mean(mask * own[:, 0])
+        total = supervised + weight * schedules.ramp(step, ramp_steps) * unlabeled
+        return total, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'mask_rate': jnp.mean(mask),
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+        )
+
+    return from_loss(loss, student, ema_decay)

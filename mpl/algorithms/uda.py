@@ -1,0 +1,60 @@
+"""Unsupervised Data Augmentation (Xie et al., arXiv 1904.12848)."""
+
+from mpl import losses, network, schedules
+from mpl.algorithm import Algorithm, from_loss
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 1.0,
+    temperature: float = 0.4,
+    threshold: float = 0.8,
+    mask_sharpened: bool = False,
+    ramp_steps: int = 0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and consistency of strong with weak views.
+
+    Temperature and threshold default to those of the released code for CIFAR-10.
+    Fails where the strong view changes the class, or the threshold admits nothing.
+
+    Args:
+      student: the network.
+      weight: of the consistency loss.
+      temperature: that sharpens the weak view's prediction.
+      threshold: least probability for an image to count.
+      mask_sharpened: compare the sharpened probability with the threshold.
+      ramp_steps: over which the weight rises linearly from 0.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        (labeled, weak, strong), batch_stats = network.forward(
+            student,
+            params,
+            net.batch_stats,
+            key,
+            image,
+            batch['unlabeled']['weak'],
+            batch['unlabeled']['strong'],
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        unlabeled, mask_rate = losses.uda(
+            weak.logits, strong.logits, temperature, threshold, mask_sharpened
+        )
+        total = supervised + weight * schedules.ramp(step, ramp_steps) * unlabeled
+        return total, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'mask_rate': mask_rate,
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+        )
+
+    return from_loss(loss, student, ema_decay)

@@ -1,0 +1,276 @@
+"""Configs: read, completed, checked. The folders are the registry."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+import pkgutil
+from typing import Any, NamedTuple
+
+import ml_collections
+
+
+class Batch(NamedTuple):
+    """Images per step over all devices, and per call when measuring."""
+
+    labeled: int
+    unlabeled: int = 0
+    evaluate: int = 512
+
+
+class Split(NamedTuple):
+    """Which training examples are labeled, unlabeled and held out.
+
+    labels: to keep in all, 0 for all. validation: to hold out, 0 where the source has
+    a validation part. file: a split saved before, instead of a drawn one.
+    """
+
+    labels: int = 0
+    validation: int = 0
+    unlabeled_includes_labeled: bool = True
+    file: str = ''
+
+
+class Every(NamedTuple):
+    """Steps between two log lines, two evaluations, two checkpoints."""
+
+    log: int = 50
+    evaluate: int = 500
+    save: int = 500
+
+
+class Finetune(NamedTuple):
+    """The last stage of MPL: the student alone, on the labeled images (section 3.2).
+
+    steps: 0 leaves the stage out. network: whose weights it starts from, under their
+    name in the report. labeled: images per step. optimizer: as in `networks`.
+    """
+
+    steps: int = 0
+    network: str = 'student'
+    labeled: int = 32
+    optimizer: dict = {'name': 'sgd', 'learning_rate': 1e-4}
+
+
+class InitFrom(NamedTuple):
+    """Weights to start every network from: those of `network` in another run.
+
+    workdir: of that run; '' starts from random weights.
+    """
+
+    workdir: str = ''
+    network: str = 'student'
+
+
+class Run(NamedTuple):
+    """Every section of a config.
+
+    seed: draws labels, weights, order, views, everything. steps_per_call: most steps
+    in one compiled call. resident_bytes: a training set up to this size stays on the
+    device. Sections with a name are passed on to `make` of the file of that name.
+    """
+
+    steps: int
+    source: dict
+    batch: dict
+    views: dict
+    networks: dict
+    algorithm: dict
+    split: dict = {}
+    every: dict = {}
+    finetune: dict = {}
+    init_from: dict = {}
+    seed: int = 0
+    steps_per_call: int = 10
+    resident_bytes: int = 2**30
+
+
+TYPES = (int, float, str, bool, tuple, dict)
+NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
+PLAIN = {
+    'batch': Batch,
+    'split': Split,
+    'every': Every,
+    'finetune': Finetune,
+    'init_from': InitFrom,
+}
+RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
+
+
+def load(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
+    """Reads get_config() of a Python file, completed with every default.
+
+    Args:
+      path: of the file; what follows a ':' is the argument of get_config.
+      overrides: such as '--config.steps=2000'.
+
+    Raises:
+      ValueError: there is no such file or key, or a value of the wrong type.
+    """
+    file, _, argument = path.partition(':')
+    if not Path(file).is_file():
+        near = sorted(str(p) for p in Path(file).parent.glob('*.py'))
+        raise ValueError(
+            f'There is no config file {file}; its folder has {", ".join(near) or "none"}.'
+        )
+    spec = importlib.util.spec_from_file_location('config_file', file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(argument) if argument else module.get_config()
+    config = complete(config.to_dict()).to_dict()
+    for override in overrides:
+        _override(config, override)
+    return complete(config)
+
+
+def complete(config: dict) -> ml_collections.ConfigDict:
+    """The config with the default of every number that it does not name.
+
+    Raises:
+      ValueError: an unknown, missing or wrongly typed key; an unknown name.
+    """
+    run = _fill(Run, config, 'config')
+    for section, kind in PLAIN.items():
+        run[section] = _fill(kind, run[section], section)
+    for section, folder in NAMED.items():
+        if section != 'algorithm':
+            run[section] = _complete_named(folder, run[section], section, RUNTIME[folder])
+    roles = tuple(run['networks'])
+    run['algorithm'] = _complete_named('algorithms', run['algorithm'], 'algorithm', roles)
+    for role in roles:
+        where = f'networks.{role}'
+        net = _fill(_network, run['networks'][role], where)
+        run['networks'][role] = {
+            part: _complete_named(part + 's', net[part], f'{where}.{part}', RUNTIME[part + 's'])
+            for part in ('model', 'optimizer')
+        }
+    run['finetune']['optimizer'] = _complete_named(
+        'optimizers', run['finetune']['optimizer'], 'finetune.optimizer', ('steps',)
+    )
+    return ml_collections.ConfigDict(run).lock()
+
+
+def build(folder: str, spec: dict, **runtime) -> Any:
+    """Calls `make` of mpl/<folder>/<spec['name']>.py with the rest of spec."""
+    numbers = {k: v for k, v in dict(spec).items() if k != 'name'}
+    return _module(folder, spec['name'], folder).make(**numbers, **runtime)
+
+
+def differences(old: dict, new: dict, where: str = '') -> list[str]:
+    """One line for each number that differs, 'steps: 100 -> 200'."""
+    lines = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f'{where}{key}.')
+        elif before != after:
+            lines.append(f'{where}{key}: {before!r} -> {after!r}')
+    return lines
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The config as JSON, sections in order of name."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + '\n'
+
+
+def _network(model: dict, optimizer: dict):
+    """The shape of an entry of `networks`."""
+
+
+def _module(folder: str, name: str, where: str):
+    package = importlib.import_module(f'mpl.{folder}')
+    if importlib.util.find_spec(f'mpl.{folder}.{name}') is not None:
+        module = importlib.import_module(f'mpl.{folder}.{name}')
+        if hasattr(module, 'make'):
+            return module
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(package.__path__)
+        if 'def make(' in Path(package.__path__[0], m.name + '.py').read_text()
+    ]
+    raise ValueError(
+        f'{where}.name {name!r} is unknown; choose one of '
+        f'{", ".join(names)}, or add mpl/{folder}/{name}.py.'
+    )
+
+
+def _complete_named(folder, spec, where, runtime):
+    if not isinstance(spec.get('name'), str):
+        raise ValueError(f'{where} needs a name: that of a file in mpl/{folder}/.')
+    numbers = {k: v for k, v in spec.items() if k != 'name'}
+    make = _module(folder, spec['name'], where).make
+    return {'name': spec['name']} | _fill(make, numbers, where, runtime)
+
+
+def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
+    """`given` with the defaults of function's arguments, checked by its annotations.
+
+    Arguments named in `runtime` are left to the caller; a function that lacks one of
+    them, or wants one more, is refused.
+    """
+    arguments = inspect.signature(function, eval_str=True).parameters
+    allowed = [name for name in arguments if name not in runtime]
+    if unused := [name for name in runtime if name not in arguments]:
+        raise ValueError(f'{where} has no use for networks.{unused[0]}; remove it.')
+    filled = {}
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, 1)
+            raise ValueError(
+                f'{where} has no key {key!r}; '
+                + (f'did you mean {near[0]!r}? ' if near else '')
+                + f'Allowed: {", ".join(allowed)}.'
+            )
+    for name in allowed:
+        argument = arguments[name]
+        if name in given:
+            filled[name] = _cast(given[name], argument.annotation, f'{where}.{name}')
+        elif argument.default is not inspect.Parameter.empty:
+            filled[name] = argument.default
+        elif where == 'algorithm' and argument.annotation not in TYPES:
+            raise ValueError(f'The algorithm needs networks.{name}; add its model and optimizer.')
+        else:
+            raise ValueError(f'{where} lacks the key {name!r}; add it to the config.')
+    return filled
+
+
+def _cast(value, annotation, where):
+    if isinstance(value, list):
+        value = tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and annotation is float:
+        return float(value)
+    if annotation in TYPES:
+        wrong = not isinstance(value, annotation) or (
+            isinstance(value, bool) and annotation is not bool
+        )
+        if wrong:
+            raise ValueError(
+                f'{where} is {value!r}, a {type(value).__name__}; give a {annotation.__name__}.'
+            )
+    return value
+
+
+def _override(config, override):
+    """Sets one number: --config.algorithm.feedback=off."""
+    path, _, text = override.removeprefix('--config.').partition('=')
+    node, where, (*sections, last) = config, 'config', path.split('.')
+    for part in [*sections, last]:
+        if not isinstance(node, dict) or part not in node:
+            allowed = list(node) if isinstance(node, dict) else []
+            near = difflib.get_close_matches(part, allowed, 1)
+            raise ValueError(
+                f'{where} has no key {part!r}'
+                + (f'; did you mean {near[0]!r}?' if near else '.')
+                + (f' Allowed: {", ".join(allowed)}.' if allowed else '')
+            )
+        parent, node, where = node, node[part], f'{where}.{part}'
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {'true': True, 'false': False}.get(text, text)
+    if isinstance(node, dict):
+        raise ValueError(f'{where} is a section; set one of {", ".join(node)}.')
+    parent[last] = value

@@ -1,0 +1,208 @@
+"""A config made into parts that fit together; everything is checked here, before any compile."""
+
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mpl import algorithm, checkpoint, config as configs, network, sharding
+from mpl.algorithm import Algorithm
+from mpl.augment.views import Views
+from mpl.data import splits
+from mpl.data.source import Pool, Source
+
+
+class Experiment(NamedTuple):
+    """The parts of a run."""
+
+    config: ConfigDict
+    source: Source
+    split: splits.Split
+    views: Views
+    algorithm: Algorithm
+    mesh: Mesh
+    batch: Any  # of one step, as jax.ShapeDtypeStructs
+    state: Any  # as jax.ShapeDtypeStructs with shardings
+
+
+def assemble(config: ConfigDict) -> Experiment:
+    """Builds every part of a run and checks that they fit.
+
+    Raises:
+      ValueError: a part refuses its numbers, or two parts do not fit.
+    """
+    mesh = sharding.make_mesh()
+    _check_numbers(config, mesh)
+    source = configs.build('data', config.source)
+    split = _split(config, source)
+    views = configs.build('augment', config.views)
+    definitions = {
+        role: network.Definition(
+            configs.build('models', net.model, num_classes=len(source.classes)),
+            configs.build('optimizers', net.optimizer, steps=config.steps),
+            mesh.shape['data'],
+        )
+        for role, net in config.networks.items()
+    }
+    learner = configs.build('algorithms', config.algorithm, **definitions)
+    batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    try:
+        jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
+    except KeyError as error:
+        raise ValueError(
+            f'algorithm {config.algorithm.name} learns from {error} images, but '
+            f'batch.{error.args[0]} is 0; give a number above 0.'
+        ) from error
+    places = sharding.layout(shapes, mesh)
+    state = jax.tree.map(
+        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
+    )
+    return Experiment(config, source, split, views, learner, mesh, batch, state)
+
+
+def initialize(experiment: Experiment) -> Any:
+    """The state before the first step, on the devices."""
+    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
+    init = jax.jit(experiment.algorithm.init, out_shardings=places)
+    state = init(key(experiment.config.seed, 0, 'init'), zeros)
+    start = experiment.config.init_from
+    if not start.workdir:
+        return state
+    other, other_state = load(epath.Path(start.workdir))
+    networks = other.algorithm.networks(other_state)
+    if start.network not in networks:
+        raise ValueError(
+            f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
+            f'{", ".join(networks)}.'
+        )
+    return jax.device_put(_replace(state, networks[start.network].variables, start), places)
+
+
+def load(workdir: epath.Path) -> tuple[Experiment, Any]:
+    """A run that has been trained, and its newest state.
+
+    Raises:
+      ValueError: the folder holds no run, or no checkpoint of it.
+    """
+    path = workdir / 'config.json'
+    if not path.exists():
+        raise ValueError(f'{workdir} holds no run (no config.json); give the --workdir of one.')
+    experiment = assemble(configs.complete(json.loads(path.read_text())))
+    if not (workdir / 'checkpoints').exists():
+        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
+    with checkpoint.open_folder(workdir / 'checkpoints') as manager:
+        restored = checkpoint.restore(manager, experiment.state)
+    if restored is None:
+        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
+    return experiment, restored[1]
+
+
+def save_split(experiment: Experiment, path: epath.Path) -> None:
+    """Writes which examples were labeled, unlabeled and held out, for config.split.file."""
+    splits.save(str(path), experiment.split, len(experiment.source.train.label))
+
+
+def key(seed: int, step: jax.Array | int, purpose: str) -> jax.Array:
+    """The random key of a step for one purpose: nothing random is ever stored."""
+    return derive(jax.random.key(seed), step, purpose)
+
+
+PURPOSES = ('init', 'labeled', 'unlabeled', 'update')
+
+
+def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
+    """The key of a step for one of PURPOSES, from the root key of a run."""
+    return jax.random.fold_in(jax.random.fold_in(root, step), PURPOSES.index(purpose))
+
+
+def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
+    """The pool that holds the validation examples, and their numbers in it."""
+    if experiment.source.validation is not None:
+        pool = experiment.source.validation
+        return pool, np.arange(len(pool.label))
+    return experiment.source.train, experiment.split.validation
+
+
+def _split(config, source):
+    if config.split.file:
+        return splits.load(config.split.file, source.train.label)
+    return splits.make(
+        source.train.label,
+        config.split.labels,
+        config.split.validation,
+        config.seed,
+        config.split.unlabeled_includes_labeled,
+        source.classes,
+    )
+
+
+def _check_numbers(config, mesh):
+    shards = mesh.shape['data']
+    for name, size in config.batch.items():
+        if size < (0 if name == 'unlabeled' else 1) or size % shards:
+            raise ValueError(
+                f'batch.{name} is {size}; give a multiple of the {shards} devices'
+                + ('.' if name == 'unlabeled' else ' above 0.')
+            )
+    for name, number in {
+        'steps': config.steps,
+        'steps_per_call': config.steps_per_call,
+        **{f'every.{k}': v for k, v in config.every.items()},
+    }.items():
+        if number < 1:
+            raise ValueError(f'{name} is {number}; give a number above 0.')
+
+
+def _zero_batch(config, source, views):
+    root = jax.random.key(0)
+    shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
+    batch = {}
+    for name, size in (('labeled', config.batch.labeled), ('unlabeled', config.batch.unlabeled)):
+        if size:
+            number = jnp.zeros(size, jnp.int32)
+            batch[name] = {'image': jnp.zeros((size, *shape), dtype), 'index': number}
+    batch['labeled']['label'] = jnp.zeros(config.batch.labeled, jnp.int32)
+    return view(views, batch, root, 0)
+
+
+def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
+    """The batch of an algorithm, from one of plain images under 'image'."""
+    labeled = batch['labeled']
+    seen = {
+        'labeled': labeled
+        | {'image': views.labeled(derive(root, step, 'labeled'), labeled['image'])}
+    }
+    if 'unlabeled' in batch:
+        image, index = batch['unlabeled']['image'], batch['unlabeled']['index']
+        seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | {
+            'index': index
+        }
+    return seen
+
+
+def _replace(state, variables, start):
+    """The state with the params and statistics of every network replaced."""
+    wanted = jax.tree.map(jnp.shape, variables)
+
+    def swap(net):
+        if not isinstance(net, network.Network):
+            return net
+        if jax.tree.map(jnp.shape, network.Variables(net.params, net.batch_stats)) != wanted:
+            raise ValueError(
+                f'init_from: the network {start.network!r} in {start.workdir} has another '
+                'architecture than this config; make them the same.'
+            )
+        return net.replace(
+            params=variables.params,
+            batch_stats=variables.batch_stats,
+            ema=None if net.ema is None else variables,
+        )
+
+    return jax.tree.map(swap, state, is_leaf=lambda x: isinstance(x, network.Network))

@@ -1,0 +1,53 @@
+"""Losses of logits, in nats, averaged over the batch."""
+
+import jax
+import jax.numpy as jnp
+
+
+def smooth(label: jax.Array, classes: int, smoothing: float, dtype) -> jax.Array:
+    """Target distributions [B, K] of label: int [B], or distributions [B, K].
+
+    A part `smoothing` of each target is spread evenly over the classes.
+    """
+    if label.ndim == 1:
+        label = jax.nn.one_hot(label, classes, dtype=dtype)
+    return (1 - smoothing) * label + smoothing / classes
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Mean cross-entropy of logits [B, K] against int [B] or distributions [B, K]."""
+    target = smooth(label, logits.shape[-1], smoothing, logits.dtype)
+    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
+
+
+def uda(
+    weak: jax.Array, strong: jax.Array, temperature: float, threshold: float, mask_sharpened: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Consistency of Unsupervised Data Augmentation (arXiv 1904.12848, section 3.2).
+
+    The weak view's prediction, sharpened by `temperature` and held fixed, is the
+    target of the strong view's. Images whose greatest probability is under
+    `threshold` count as zero, and still count in the mean.
+
+    Args:
+      weak: logits [B, K] of the weak view.
+      strong: logits [B, K] of the strong view.
+      temperature: below 1 sharpens.
+      threshold: 0 keeps every image.
+      mask_sharpened: compare the sharpened probability with the threshold, as the
+        released MPL code does, rather than the plain one, as the UDA paper does.
+
+    Returns:
+      The loss, and the share of images above the threshold.
+    """
+    weak = jax.lax.stop_gradient(weak)
+    target = jax.nn.softmax(weak / temperature)
+    confidence = target if mask_sharpened else jax.nn.softmax(weak)
+    mask = (jnp.max(confidence, axis=-1) >= threshold).astype(strong.dtype)
+    per_image = -jnp.sum(target * jax.nn.log_softmax(strong), axis=-1)
+    return jnp.mean(mask * per_image), jnp.mean(mask)
+
+
+def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Share of rows of logits [B, K] whose greatest entry is label int [B]."""
+    return jnp.mean((jnp.argmax(logits, axis=-1) == label).astype(jnp.float32))

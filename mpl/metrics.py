@@ -1,0 +1,86 @@
+"""What a run writes while it runs: JSON lines and TensorBoard events."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from tensorboardX import SummaryWriter
+
+
+class Writer:
+    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard."""
+
+    def __init__(self, folder: epath.Path, step: int):
+        """Opens them to go on after `step`; later lines, of a run cut short, are dropped."""
+        self._path = folder / 'metrics.jsonl'
+        if self._path.exists():
+            kept = [line for line in read(self._path) if line['step'] <= step]
+            beside = folder / 'metrics.jsonl.tmp'
+            beside.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+            beside.rename(self._path)
+        self._file = self._path.open('a')
+        self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """One line; values are floats or lists of floats."""
+        self._file.write(json.dumps({'step': step} | values) + '\n')
+        self._file.flush()
+        for name, value in values.items():
+            if not isinstance(value, list):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read(path: epath.Path) -> list[dict]:
+    """The lines of a metrics.jsonl; the last is left out where a kill cut it."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+class Window:
+    """The metrics of the steps since the last log line, left on the device until read."""
+
+    def __init__(self):
+        self._calls = []
+
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """metrics: of the steps from `step` on, each [S]."""
+        self._calls.append((step, metrics))
+
+    def check(self) -> None:
+        """Waits for the steps of the window.
+
+        Raises:
+          FloatingPointError: a metric is not finite; names it and its first step.
+        """
+        bad = [
+            (step + int(np.argmin(np.isfinite(values))), name)
+            for step, metrics in jax.device_get(self._calls)
+            for name, values in metrics.items()
+            if not np.all(np.isfinite(values))
+        ]
+        if bad:
+            step, name = min(bad)
+            raise FloatingPointError(
+                f'{name} is not finite at step {step}; lower the learning rate or clip the '
+                'gradient (clip_norm). Checkpoints from before are kept.'
+            )
+
+    def read(self) -> dict[str, float]:
+        """The mean of each metric over the window, once `check` has passed."""
+        self.check()
+        metrics = [metrics for _, metrics in jax.device_get(self._calls)]
+        return {
+            name: float(np.mean(np.concatenate([m[name] for m in metrics]), dtype=np.float64))
+            for name in metrics[0]
+        }

@@ -1,0 +1,43 @@
+"""Adam with decoupled weight decay."""
+
+import optax
+
+from mpl import schedules
+from mpl.optimizers import decay
+
+
+def make(
+    steps: int,
+    learning_rate: float,
+    schedule: str = 'cosine',
+    warmup_steps: int = 0,
+    wait_steps: int = 0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """AdamW (arXiv 1711.05101, algorithm 2).
+
+    Args:
+      steps: of the run, which the schedule spans.
+      learning_rate: the peak; see `schedules.learning_rate` for the schedule.
+      schedule: 'cosine' or 'constant'.
+      warmup_steps: of linear rise.
+      wait_steps: at rate 0 before it.
+      beta1: decay of the mean of the gradient.
+      beta2: decay of the mean of its square.
+      epsilon: added to the root of the latter.
+      weight_decay: times the weights (not norms and biases) and the rate.
+      clip_norm: greatest global norm of the gradient; 0 for none.
+    """
+    rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
+    # eps_root: MPL differentiates through the step, and the root has no derivative
+    # at a gradient of exactly 0.
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.scale_by_adam(beta1, beta2, epsilon, eps_root=1e-20),
+        optax.add_decayed_weights(weight_decay, mask=decay.weights),
+        optax.scale_by_learning_rate(rate),
+    )

@@ -1,0 +1,39 @@
+"""Stochastic gradient descent with momentum."""
+
+import optax
+
+from mpl import schedules
+from mpl.optimizers import decay
+
+
+def make(
+    steps: int,
+    learning_rate: float,
+    schedule: str = 'cosine',
+    warmup_steps: int = 0,
+    wait_steps: int = 0,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """SGD in the order of the released MPL code: decay, clip, momentum, rate.
+
+    Args:
+      steps: of the run, which the schedule spans.
+      learning_rate: the peak; see `schedules.learning_rate` for the schedule.
+      schedule: 'cosine' or 'constant'.
+      warmup_steps: of linear rise.
+      wait_steps: at rate 0 before it.
+      momentum: 0 for none.
+      nesterov: Nesterov's form of momentum.
+      weight_decay: times the weights (not norms and biases), added to the gradient.
+      clip_norm: greatest global norm of gradient and decay together; 0 for none.
+    """
+    rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay.weights),
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.trace(momentum, nesterov) if momentum else optax.identity(),
+        optax.scale_by_learning_rate(rate),
+    )

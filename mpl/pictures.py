@@ -1,0 +1,169 @@
+"""The pictures of a run: curves, pseudo-label quality, confusion, views."""
+
+import jax
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+
+from mpl import experiment as experiments, metrics
+from mpl.experiment import Experiment
+
+matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})
+SHOWN = 8  # images of each kind on the sheet of views
+
+
+def draw(experiment: Experiment, confusions: dict[str, np.ndarray], workdir: epath.Path) -> None:
+    """Draws all pictures of a finished run into its work directory, as PNG."""
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    _save(curves(lines), workdir / 'learning_curves.png')
+    if any('feedback/h' in line for line in lines):
+        _save(feedback(lines), workdir / 'feedback.png')
+    if any(name.startswith('unlabeled/') for line in lines for name in line):
+        _save(pseudo_labels(lines, experiment.source.classes), workdir / 'pseudo_labels.png')
+    if confusions:
+        _save(confusion(confusions, experiment.source.classes), workdir / 'confusion.png')
+    if min(experiment.source.image_shape[:2]) > 1:
+        _save(view_sheet(experiment), workdir / 'views.png')
+
+
+def curves(lines: list[dict]) -> Figure:
+    """Training losses, and accuracy on validation, over steps."""
+    figure = Figure((9, 3.5), layout='constrained')
+    losses, accuracy = figure.subplots(1, 2)
+    for name in _names(lines, 'loss/'):
+        losses.plot(*_series(lines, name), label=name.removeprefix('loss/'))
+    losses.set(xlabel='step', ylabel='loss (nats)', title='training loss', ylim=(0, None))
+    for name in _names(lines, 'validation/', '/accuracy'):
+        accuracy.plot(*_series(lines, name), marker='.', label=name.split('/')[1])
+    accuracy.set(xlabel='step', ylabel='accuracy', title='validation')
+    return _legends(figure)
+
+
+def feedback(lines: list[dict]) -> Figure:
+    """MPL's feedback h and its moving average over steps."""
+    figure = Figure((6, 3.5), layout='constrained')
+    axes = figure.subplots()
+    axes.plot(*_series(lines, 'feedback/h'), label='h, mean over the batch and the log window')
+    axes.plot(*_series(lines, 'feedback/baseline'), label='moving average')
+    axes.axhline(0, color='black', linewidth=0.5)
+    axes.set(
+        xlabel='step', ylabel='h (nats of labeled loss gained)', title="the teacher's feedback"
+    )
+    return _legends(figure)
+
+
+def pseudo_labels(lines: list[dict], classes: tuple[str, ...]) -> Figure:
+    """How right and how even the networks' labels on unlabeled images are, over steps."""
+    figure = Figure((12, 3.5), layout='constrained')
+    accuracy, mask, histogram = figure.subplots(1, 3)
+    for name in _names(lines, 'unlabeled/', '/accuracy'):
+        accuracy.plot(*_series(lines, name), marker='.', label=name.split('/')[1])
+    accuracy.set(xlabel='step', ylabel='accuracy', title='labels on unlabeled images')
+    for name in _names(lines, 'mask_rate'):
+        mask.plot(*_series(lines, name))
+    mask.set(
+        xlabel='step', ylabel='share', title='unlabeled images above the threshold', ylim=(0, 1.02)
+    )
+    names = _names(lines, 'unlabeled/', '/histogram')
+    chosen = [n for n in names if '/teacher/' in n] or names[:1]
+    steps, counts = _series(lines, chosen[0])
+    shares = np.array(counts) / np.sum(counts, -1, keepdims=True)
+    image = histogram.imshow(
+        shares.T,
+        aspect='auto',
+        vmin=0,
+        interpolation='nearest',
+        cmap='viridis',
+        extent=(steps[0], steps[-1], len(classes) - 0.5, -0.5) if len(steps) > 1 else None,
+    )
+    histogram.set(
+        xlabel='step', ylabel='class', title=f'share of each class ({chosen[0].split("/")[1]})'
+    )
+    if len(classes) <= 20:
+        histogram.set_yticks(range(len(classes)), classes)
+    histogram.grid(False)
+    figure.colorbar(image)
+    return _legends(figure)
+
+
+def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
+    """True class by predicted class, of each network, on test (or validation without one)."""
+    figure = Figure((4.2 * len(counts), 4), layout='constrained')
+    for axes, (name, matrix) in zip(
+        figure.subplots(1, len(counts), squeeze=False)[0], counts.items()
+    ):
+        share = matrix / np.maximum(matrix.sum(-1, keepdims=True), 1)
+        axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
+        axes.grid(False)
+        right = np.trace(matrix) / matrix.sum()
+        axes.set(xlabel='predicted', ylabel='true', title=f'{name}: {100 * right:.2f} %')
+        if len(classes) <= 20:
+            axes.set_xticks(range(len(classes)), classes, rotation=90)
+            axes.set_yticks(range(len(classes)), classes)
+            for (row, column), count in np.ndenumerate(matrix):
+                if count:
+                    axes.text(
+                        column,
+                        row,
+                        count,
+                        ha='center',
+                        va='center',
+                        fontsize=7,
+                        color='white' if share[row, column] > 0.5 else 'black',
+                    )
+    return figure
+
+
+def view_sheet(experiment: Experiment) -> Figure:
+    """Images as they are, and as the first step's views make them."""
+    pool, split = experiment.source.train, experiment.split
+    numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
+    image = pool.read(numbers)
+    index = np.arange(len(numbers))
+    plain = {'image': image, 'index': index}
+    seen = experiments.view(
+        experiment.views,
+        {'labeled': plain, 'unlabeled': plain},
+        jax.random.key(experiment.config.seed),
+        0,
+    )
+    rows = {
+        'image': image,
+        'labeled': seen['labeled']['image'],
+        'weak': seen['unlabeled']['weak'],
+        'strong': seen['unlabeled']['strong'],
+    }
+    low, high = np.min(rows['weak'], (0, 1, 2)), np.max(rows['weak'], (0, 1, 2))
+    figure = Figure((len(numbers), 4.4), layout='constrained')
+    grid = figure.subplots(len(rows), len(numbers), squeeze=False)
+    for line, (name, images) in zip(grid, rows.items()):
+        for axes, one in zip(line, np.asarray(images, np.float32)):
+            one = one / 255 if name == 'image' else (one - low) / np.maximum(high - low, 1e-6)
+            axes.imshow(np.clip(one, 0, 1), cmap='gray', vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name)
+    return figure
+
+
+def _names(lines, prefix, suffix=''):
+    return sorted(
+        {n for line in lines for n in line if n.startswith(prefix) and n.endswith(suffix)}
+    )
+
+
+def _series(lines, name):
+    pairs = [(line['step'], line[name]) for line in lines if name in line]
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def _legends(figure):
+    for axes in figure.axes:
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False)
+    return figure
+
+
+def _save(figure, path):
+    with path.open('wb') as file:
+        figure.savefig(file, dpi=120, format='png')

@@ -1,0 +1,149 @@
+"""What a finished run leaves: report.json, and a table for the terminal."""
+
+import importlib.metadata
+import json
+import resource
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+from tabulate import tabulate
+
+from mpl import config as configs, experiment as experiments, measure, network, pictures
+from mpl.experiment import Experiment
+
+LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def write(
+    experiment: Experiment,
+    state: Any,
+    seconds: float,
+    stages: dict[str, dict],
+    workdir: epath.Path,
+) -> dict:
+    """Measures the last state on validation and, once, on test; draws; writes report.json.
+
+    Args:
+      experiment: the run.
+      state: after its last step.
+      seconds: of training, over all restarts.
+      stages: reports of the stages that came after, by the name their student gets here.
+      workdir: of the run.
+    """
+    config, split = experiment.config, experiment.split
+    forward = measure.make_forward(experiment)
+    parts = {'validation': experiments.validation(experiment)}
+    if experiment.source.test is not None:
+        test = experiment.source.test
+        parts['test'] = (test, np.arange(len(test.label)))
+    frozen = experiment.algorithm.networks(state)
+    networks = {
+        name: {'parameters': network.count_parameters(net.variables.params)}
+        for name, net in frozen.items()
+    }
+    confusions = {}
+    for part, (pool, numbers) in parts.items():
+        if len(numbers):
+            said = measure.outputs(experiment, forward, state, pool, numbers)
+            for name, output in said.items():
+                label = pool.label[numbers]
+                networks[name][part] = measure.summarize(output.logits, label)
+                known = label >= 0
+                confusions[name] = measure.confusion(output.logits[known], label[known])
+    for name, stage in stages.items():
+        networks[name] = stage['networks']['student']
+    report = {
+        'source': config.source.to_dict(),
+        'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
+        'algorithm': config.algorithm.to_dict(),
+        'split': {
+            'hash': split.hash,
+            'labeled': len(split.labeled),
+            'unlabeled': len(split.unlabeled),
+            'validation': len(parts['validation'][1]),
+            'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
+        },
+        'seed': config.seed,
+        'steps': config.steps,
+        'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled),
+        'weights': 'last checkpoint',
+        'networks': networks,
+        'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
+        'peak_memory_bytes': _peak_memory(),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'versions': {'python': sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    pictures.draw(experiment, confusions, workdir)
+    # Last, and whole: a run with a report is finished.
+    beside = workdir / 'report.json.tmp'
+    beside.write_text(json.dumps(report, indent=2) + '\n')
+    beside.rename(workdir / 'report.json')
+    return report
+
+
+def show(report: dict, workdir: str) -> str:
+    """The report as a table, and where everything lies."""
+    rows = [
+        [name, f'{net["parameters"]:,}']
+        + [
+            f'{100 * net[part]["accuracy"]:.2f} %' if part in net else '-'
+            for part in ('validation', 'test')
+        ]
+        for name, net in report['networks'].items()
+    ]
+    split = report['split']
+    table = tabulate(
+        rows,
+        ['network', 'parameters', 'validation', 'test'],
+        colalign=('left', 'right', 'right', 'right'),
+    )
+    return (
+        f'{table}\n'
+        f'{report["algorithm"]["name"]}, {split["labeled"]} labels (split {split["hash"]}), '
+        f'seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s; accuracy of '
+        f'the {report["weights"]}.\n'
+        f'Report, metrics, checkpoints and pictures: {workdir}'
+    )
+
+
+def finetune_config(config: ConfigDict, workdir: epath.Path) -> ConfigDict | None:
+    """The config of the last stage: labels only, from the trained weights; None without one.
+
+    Raises:
+      ValueError: the network to start from is not one of the run's.
+    """
+    stage = config.finetune
+    if not stage.steps:
+        return None
+    role = stage.network.removesuffix('_ema')
+    if role not in config.networks:
+        raise ValueError(
+            f'finetune.network is {stage.network!r}; the run has '
+            f'{", ".join(config.networks)} (and student_ema where ema_decay is above 0).'
+        )
+    given = config.to_dict()
+    given |= {
+        'steps': stage.steps,
+        'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
+        'networks': {
+            'student': {
+                'model': given['networks'][role]['model'],
+                'optimizer': given['finetune']['optimizer'],
+            }
+        },
+        'algorithm': {'name': 'supervised'},
+        'init_from': {'workdir': str(workdir), 'network': stage.network},
+        'finetune': {},
+    }
+    return configs.complete(given)
+
+
+def _peak_memory() -> int:
+    """Greatest resident size of this process so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else peak * 1024

@@ -1,0 +1,34 @@
+"""Where arrays lie: the mesh of devices, and the layout of state and batches over it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def make_mesh() -> Mesh:
+    """All devices along 'data'. 'model' is there for layouts that cut weights or images."""
+    return jax.make_mesh(
+        (jax.device_count(), 1), ('data', 'model'), axis_types=(AxisType.Auto, AxisType.Auto)
+    )
+
+
+def layout(shapes: Any, mesh: Mesh) -> Any:
+    """The place of every leaf of a state: a copy on each device."""
+    return jax.tree.map(lambda _: replicated(mesh), shapes)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh: Mesh, axis: int) -> NamedSharding:
+    """Cut along `axis` into one part per group of data-parallel devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
+
+
+def put(tree: dict[str, np.ndarray], mesh: Mesh, axis: int) -> dict[str, jax.Array]:
+    """Host arrays, each the same on every host, to the devices, cut along `axis`."""
+    return jax.device_put(tree, rows(mesh, axis))

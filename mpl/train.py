@@ -1,0 +1,295 @@
+"""Trains one config: python -m mpl.train --config=configs/digits_40_mpl.py --workdir=runs/x"""
+
+import contextlib
+import functools
+import json
+import math
+import signal
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mpl import checkpoint, command, config as configs, experiment as experiments
+from mpl import measure, metrics, report, sharding
+from mpl.data import stream
+from mpl.experiment import Experiment
+
+# Unlabeled examples whose labels, known but never trained on, measure the pseudo-labels.
+UNLABELED_MEASURED = 2048
+
+
+class Stopped(Exception):
+    """A signal asked the run to end; everything is saved."""
+
+    def __init__(self, caught: signal.Signals, message: str):
+        super().__init__(message)
+        self.signal = caught
+
+
+def run(config: ConfigDict, workdir: epath.Path) -> dict:
+    """Trains, or goes on where a run of the same config stopped, and reports.
+
+    Returns:
+      The report, also written to <workdir>/report.json; pictures lie beside it.
+
+    Raises:
+      ValueError: the config or the work directory is refused; nothing was written.
+      FloatingPointError: a loss is not finite.
+      Stopped: SIGTERM or SIGINT came; the same call goes on from there.
+    """
+    _check_workdir(config, workdir)
+    if (workdir / 'report.json').exists():
+        logging.info('%s holds a finished run.', workdir)
+        return json.loads((workdir / 'report.json').read_text())
+    experiment = experiments.assemble(config)
+    tuned = report.finetune_config(config, workdir)
+    if tuned is not None:
+        experiments.assemble(tuned)  # Refused now, not after the training.
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / 'config.json').write_text(configs.to_json(config))
+    experiments.save_split(experiment, workdir / 'split.json')
+    state, seconds = fit(experiment, workdir)
+    stages = {} if tuned is None else {'finetuned': run(tuned, workdir / 'finetune')}
+    return report.write(experiment, state, seconds, stages, workdir)
+
+
+def fit(experiment: Experiment, workdir: epath.Path) -> tuple[Any, float]:
+    """The training loop. Returns the last state and the seconds it took, over all restarts."""
+    config = experiment.config
+    every = config.every
+    size = math.gcd(config.steps, every.log, every.evaluate, every.save)
+    size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
+    with checkpoint.open_folder(workdir / 'checkpoints') as manager, _Signals() as signals:
+        restored = checkpoint.restore(
+            manager, experiment.state, lambda step: _set_aside(manager, step)
+        )
+        if restored is None:
+            step, state, seconds = 0, experiments.initialize(experiment), 0.0
+        else:
+            step, state, record = restored
+            seconds = record['seconds']
+            logging.info('Goes on from step %d.', step)
+        writer = metrics.Writer(workdir, step)
+        window, due = metrics.Window(), None
+        forward = measure.make_forward(experiment)
+        steps, resident = make_steps(experiment, size)
+        root = jax.random.key(config.seed)
+        calls = range(step, config.steps, size)
+        started = time.monotonic() - seconds
+        bar = tqdm(
+            total=config.steps,
+            initial=step,
+            unit='step',
+            desc=workdir.name,
+            mininterval=0.5,
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+        log = functools.partial(_log, config, writer, bar, started)
+        batches = stream.prefetch(make_fetch(experiment, size), calls)
+        with contextlib.closing(batches), bar:
+            for step, batch in zip(calls, batches):
+                state, values = steps(state, resident, batch, root)
+                if due is not None:  # Read while the device is at work on this call.
+                    log(*due)
+                    due = None
+                window.add(step, values)
+                step += size
+                bar.update(size)
+                last = step == config.steps
+                if step % every.log == 0 or last:
+                    due, window = (step, window), metrics.Window()
+                if due is not None and (step % every.evaluate == 0 or last):
+                    log(*due)
+                    due = None
+                if step % every.evaluate == 0 or last:
+                    _evaluate(experiment, forward, state, step, writer)
+                if step % every.save == 0 or last or signals.caught:
+                    for pending in (due[1], window) if due else (window,):
+                        pending.check()
+                    checkpoint.save(manager, step, state, {'seconds': time.monotonic() - started})
+                if signals.caught:
+                    break
+        writer.close()
+        manager.wait_until_finished()
+        if signals.caught:
+            raise Stopped(
+                signals.caught,
+                f'{signals.caught.name} came: saved step {step} of {config.steps} in {workdir}. '
+                'The same command goes on from there.',
+            )
+        return state, time.monotonic() - started if len(calls) else seconds
+
+
+def make_steps(experiment: Experiment, size: int):
+    """The compiled call of `size` steps, and the images that stay on the devices.
+
+    Returns:
+      (state, resident, batch, root key) -> (state, metrics, each [size]), and resident.
+    """
+    source, views, learner = experiment.source, experiment.views, experiment.algorithm
+    resident = None
+    if is_resident(experiment):
+        everything = source.train.read(np.arange(len(source.train.label)))
+        resident = jax.device_put(everything, sharding.replicated(experiment.mesh))
+
+    def steps(state, resident, batch, root):
+        def one(state, batch):
+            step = batch.pop('step')
+            if resident is not None:
+                for part in batch.values():
+                    part['image'] = resident[part['index']]
+            batch = experiments.view(views, batch, root, step)
+            return learner.update(state, batch, step, experiments.derive(root, step, 'update'))
+
+        return jax.lax.scan(one, state, batch)
+
+    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    return jax.jit(
+        steps, donate_argnums=0, out_shardings=(places, sharding.replicated(experiment.mesh))
+    ), resident
+
+
+def make_fetch(experiment: Experiment, size: int):
+    """The batches of `size` steps from a step on: numbers, labels and, unless resident, images."""
+    config, pool, split = experiment.config, experiment.source.train, experiment.split
+    parts = {'labeled': (config.batch.labeled, split.labeled)}
+    if config.batch.unlabeled:
+        parts['unlabeled'] = (config.batch.unlabeled, split.unlabeled)
+    stays = is_resident(experiment)
+
+    def fetch(step):
+        batch = {}
+        for name, (count, numbers) in parts.items():
+            index = np.stack(
+                [
+                    stream.rows(config.seed, name, s, count, numbers)
+                    for s in range(step, step + size)
+                ]
+            )
+            batch[name] = {'index': index.astype(np.int32)}
+            if not stays:
+                image = pool.read(index.reshape(-1))
+                batch[name]['image'] = image.reshape(*index.shape, *image.shape[1:])
+        batch['labeled']['label'] = pool.label[batch['labeled']['index']]
+        batch = sharding.put(batch, experiment.mesh, 1)
+        batch['step'] = jax.device_put(
+            np.arange(step, step + size, dtype=np.int32), sharding.replicated(experiment.mesh)
+        )
+        return batch
+
+    return fetch
+
+
+def is_resident(experiment: Experiment) -> bool:
+    """Whether the training images stay on the devices, decoded."""
+    pool = experiment.source.train
+    one = pool.read(np.zeros(1, np.int64))
+    return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
+
+
+def _log(config, writer, bar, started, step, window):
+    values = window.read()
+    writer.write(step, values | {'seconds': time.monotonic() - started})
+    rate = bar.format_dict['rate'] or 0.0
+    images = f'{rate * (config.batch.labeled + config.batch.unlabeled):,.0f}'
+    losses = {
+        name.removeprefix('loss/'): f'{value:.3f}'
+        for name, value in values.items()
+        if name.startswith('loss/')
+    }
+    bar.set_postfix({'images/s': images} | losses, refresh=False)
+
+
+def _evaluate(experiment, forward, state, step, writer):
+    """Accuracy of every network on validation, and of its labels on unlabeled images."""
+    values = {}
+    pool, numbers = experiments.validation(experiment)
+    said = measure.outputs(experiment, forward, state, pool, numbers) if len(numbers) else {}
+    for name, output in said.items():
+        for key, value in measure.summarize(output.logits, pool.label[numbers]).items():
+            values[f'validation/{name}/{key}'] = value
+    pool, numbers = experiment.source.train, experiment.split.unlabeled
+    if len(numbers) and experiment.config.batch.unlabeled:
+        chosen = numbers[:: max(1, len(numbers) // UNLABELED_MEASURED)][:UNLABELED_MEASURED]
+        for name, output in measure.outputs(experiment, forward, state, pool, chosen).items():
+            logits, label = output.logits, pool.label[chosen]
+            if np.any(label >= 0):
+                values[f'unlabeled/{name}/accuracy'] = measure.accuracy(
+                    logits[label >= 0], label[label >= 0]
+                )
+            values[f'unlabeled/{name}/histogram'] = np.bincount(
+                np.argmax(logits, -1), minlength=logits.shape[-1]
+            ).tolist()
+    writer.write(step, values)
+    best = {
+        k.split('/')[1]: v
+        for k, v in values.items()
+        if k.startswith('validation/') and k.endswith('/accuracy')
+    }
+    if best:
+        tqdm.write(
+            f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()),
+            file=sys.stderr,
+        )
+
+
+def _check_workdir(config, workdir):
+    path = workdir / 'config.json'
+    if path.exists():
+        new = json.loads(configs.to_json(config))
+        lines = configs.differences(json.loads(path.read_text()), new)
+        if lines:
+            raise ValueError(
+                f'{workdir} holds a run of another config ({"; ".join(lines)}); '
+                'give another --workdir, or the config of that run.'
+            )
+    elif workdir.exists() and any(workdir.iterdir()):
+        raise ValueError(f'{workdir} is not empty and holds no run; give another --workdir.')
+
+
+def _set_aside(manager, step):
+    folder = epath.Path(manager.directory)
+    (folder / str(step)).rename(folder.parent / f'damaged_checkpoint_{step}')
+    manager.reload()
+
+
+class _Signals:
+    """Within it, SIGTERM and SIGINT are noted instead of ending the process."""
+
+    caught = None
+
+    def __enter__(self):
+        def note(number, frame):
+            self.caught = signal.Signals(number)
+
+        self._before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument('--config', required=True, help='a Python file with get_config()')
+    parser.add_argument('--workdir', required=True, help='folder of the run; gs:// works too')
+    given, overrides = command.parse(parser)
+    config = configs.load(given.config, overrides)
+    try:
+        print(report.show(run(config, epath.Path(given.workdir)), given.workdir))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.signal)
+
+
+if __name__ == '__main__':
+    command.main(main)
