@@ -6,8 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import json
-from pathlib import Path
 import pkgutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections

@@ -1,6 +1,7 @@
 """A config made into parts that fit together; everything is checked here, before any compile."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,8 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mpl import algorithm, checkpoint, config as configs, network, sharding
+from mpl import checkpoint, network, sharding
+from mpl import config as configs
 from mpl.algorithm import Algorithm
 from mpl.augment.views import Views
 from mpl.data import splits
@@ -30,13 +32,13 @@ class Experiment(NamedTuple):
     state: Any  # as jax.ShapeDtypeStructs with shardings
 
 
-def assemble(config: ConfigDict) -> Experiment:
-    """Builds every part of a run and checks that they fit.
+def assemble(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Experiment:
+    """Builds every part of a run on the devices, all by default, and checks that they fit.
 
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
     """
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(jax.devices() if devices is None else devices)
     _check_numbers(config, mesh)
     source = configs.build('data', config.source)
     split = _split(config, source)
@@ -66,23 +68,59 @@ def assemble(config: ConfigDict) -> Experiment:
     return Experiment(config, source, split, views, learner, mesh, batch, state)
 
 
-def initialize(experiment: Experiment) -> Any:
-    """The state before the first step, on the devices."""
+def initialize(experiment: Experiment, start: network.Variables | None = None) -> Any:
+    """The state before the first step, on the devices.
+
+    Args:
+      experiment: the run.
+      start: weights of every network, from `find_start`; None draws them.
+    """
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
     init = jax.jit(experiment.algorithm.init, out_shardings=places)
-    state = init(key(experiment.config.seed, 0, 'init'), zeros)
+    root = jax.random.key(experiment.config.seed)
+    state = init(derive(root, 0, 'init'), zeros)
+    if start is None:
+        return state
+    state = jax.tree.map(
+        lambda net: net.replace(
+            params=start.params,
+            batch_stats=start.batch_stats,
+            ema=None if net.ema is None else start,
+        )
+        if isinstance(net, network.Network)
+        else net,
+        state,
+        is_leaf=lambda leaf: isinstance(leaf, network.Network),
+    )
+    # A copy, since networks that share buffers can not all be donated to the first step.
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)(state)
+
+
+def find_start(experiment: Experiment) -> network.Variables | None:
+    """The weights that init_from names; None where it names none.
+
+    Raises:
+      ValueError: no such run or network, or one of another architecture.
+    """
     start = experiment.config.init_from
     if not start.workdir:
-        return state
-    other, other_state = load(epath.Path(start.workdir))
-    networks = other.algorithm.networks(other_state)
+        return None
+    other, state = load(epath.Path(start.workdir))
+    networks = other.algorithm.networks(state)
     if start.network not in networks:
         raise ValueError(
             f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
             f'{", ".join(networks)}.'
         )
-    return jax.device_put(_replace(state, networks[start.network].variables, start), places)
+    found = networks[start.network].variables
+    for name, net in experiment.algorithm.networks(experiment.state).items():
+        if jax.tree.map(jnp.shape, net.variables) != jax.tree.map(jnp.shape, found):
+            raise ValueError(
+                f'init_from: the network {start.network!r} in {start.workdir} has another '
+                f'architecture than {name!r} here; make them the same.'
+            )
+    return jax.device_put(jax.device_get(found), sharding.replicated(experiment.mesh))
 
 
 def load(workdir: epath.Path) -> tuple[Experiment, Any]:
@@ -109,11 +147,6 @@ def save_split(experiment: Experiment, path: epath.Path) -> None:
     splits.save(str(path), experiment.split, len(experiment.source.train.label))
 
 
-def key(seed: int, step: jax.Array | int, purpose: str) -> jax.Array:
-    """The random key of a step for one purpose: nothing random is ever stored."""
-    return derive(jax.random.key(seed), step, purpose)
-
-
 PURPOSES = ('init', 'labeled', 'unlabeled', 'update')
 
 
@@ -133,7 +166,7 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
 def _split(config, source):
     if config.split.file:
         return splits.load(config.split.file, source.train.label)
-    return splits.make(
+    return splits.draw(
         source.train.label,
         config.split.labels,
         config.split.validation,
@@ -185,24 +218,3 @@ def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> d
             'index': index
         }
     return seen
-
-
-def _replace(state, variables, start):
-    """The state with the params and statistics of every network replaced."""
-    wanted = jax.tree.map(jnp.shape, variables)
-
-    def swap(net):
-        if not isinstance(net, network.Network):
-            return net
-        if jax.tree.map(jnp.shape, network.Variables(net.params, net.batch_stats)) != wanted:
-            raise ValueError(
-                f'init_from: the network {start.network!r} in {start.workdir} has another '
-                'architecture than this config; make them the same.'
-            )
-        return net.replace(
-            params=variables.params,
-            batch_stats=variables.batch_stats,
-            ema=None if net.ema is None else variables,
-        )
-
-    return jax.tree.map(swap, state, is_leaf=lambda x: isinstance(x, network.Network))

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mpl import algorithm as algorithms, sharding
+from mpl import algorithm as algorithms
+from mpl import sharding
 from mpl.data.source import Pool
 from mpl.experiment import Experiment
 from mpl.network import Outputs
@@ -38,7 +39,7 @@ def outputs(
         filled = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
         image = sharding.put(pool.read(filled), experiment.mesh, 0)
         told = jax.device_get(forward(state, image))
-        parts.append(jax.tree.map(lambda a, n=len(chosen): a[:n], told))
+        parts.append(jax.tree.map(lambda a: a[: len(chosen)], told))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 

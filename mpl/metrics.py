@@ -19,7 +19,7 @@ class Writer:
             kept = [line for line in read(self._path) if line['step'] <= step]
             beside = folder / 'metrics.jsonl.tmp'
             beside.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-            beside.rename(self._path)
+            beside.replace(self._path)
         self._file = self._path.open('a')
         self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
 

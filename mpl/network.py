@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 import flax
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
 PyTree = Any
 

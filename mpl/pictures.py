@@ -6,7 +6,8 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl import experiment as experiments, metrics
+from mpl import experiment as experiments
+from mpl import metrics
 from mpl.experiment import Experiment
 
 matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})

@@ -12,7 +12,9 @@ from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mpl import config as configs, experiment as experiments, measure, network, pictures
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import measure, network, pictures
 from mpl.experiment import Experiment
 
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -82,7 +84,7 @@ def write(
     # Last, and whole: a run with a report is finished.
     beside = workdir / 'report.json.tmp'
     beside.write_text(json.dumps(report, indent=2) + '\n')
-    beside.rename(workdir / 'report.json')
+    beside.replace(workdir / 'report.json')
     return report
 
 
@@ -111,21 +113,22 @@ def show(report: dict, workdir: str) -> str:
     )
 
 
-def finetune_config(config: ConfigDict, workdir: epath.Path) -> ConfigDict | None:
+def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict | None:
     """The config of the last stage: labels only, from the trained weights; None without one.
 
     Raises:
       ValueError: the network to start from is not one of the run's.
     """
+    config = experiment.config
     stage = config.finetune
     if not stage.steps:
         return None
-    role = stage.network.removesuffix('_ema')
-    if role not in config.networks:
+    networks = experiment.algorithm.networks(experiment.state)
+    if stage.network not in networks:
         raise ValueError(
-            f'finetune.network is {stage.network!r}; the run has '
-            f'{", ".join(config.networks)} (and student_ema where ema_decay is above 0).'
+            f'finetune.network is {stage.network!r}; this run has {", ".join(networks)}.'
         )
+    role = stage.network.removesuffix('_ema')
     given = config.to_dict()
     given |= {
         'steps': stage.steps,

@@ -1,5 +1,6 @@
 """Where arrays lie: the mesh of devices, and the layout of state and batches over it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,10 +8,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
-def make_mesh() -> Mesh:
-    """All devices along 'data'. 'model' is there for layouts that cut weights or images."""
+def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
+    """The devices along 'data'. 'model' is there for layouts that cut weights or images."""
     return jax.make_mesh(
-        (jax.device_count(), 1), ('data', 'model'), axis_types=(AxisType.Auto, AxisType.Auto)
+        (len(devices), 1),
+        ('data', 'model'),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import checkpoint, command, config as configs, experiment as experiments
-from mpl import measure, metrics, report, sharding
+from mpl import checkpoint, command, measure, metrics, network, report, sharding
+from mpl import config as configs
+from mpl import experiment as experiments
 from mpl.data import stream
 from mpl.experiment import Experiment
 
@@ -46,22 +46,29 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
     """
     _check_workdir(config, workdir)
     if (workdir / 'report.json').exists():
-        logging.info('%s holds a finished run.', workdir)
+        _say(f'{workdir} holds a finished run; nothing is left to do.')
         return json.loads((workdir / 'report.json').read_text())
     experiment = experiments.assemble(config)
-    tuned = report.finetune_config(config, workdir)
+    start = experiments.find_start(experiment)
+    tuned = report.finetune_config(experiment, workdir)
     if tuned is not None:
         experiments.assemble(tuned)  # Refused now, not after the training.
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / 'config.json').write_text(configs.to_json(config))
     experiments.save_split(experiment, workdir / 'split.json')
-    state, seconds = fit(experiment, workdir)
+    state, seconds = fit(experiment, workdir, start)
     stages = {} if tuned is None else {'finetuned': run(tuned, workdir / 'finetune')}
     return report.write(experiment, state, seconds, stages, workdir)
 
 
-def fit(experiment: Experiment, workdir: epath.Path) -> tuple[Any, float]:
-    """The training loop. Returns the last state and the seconds it took, over all restarts."""
+def fit(
+    experiment: Experiment, workdir: epath.Path, start: network.Variables | None = None
+) -> tuple[Any, float]:
+    """The training loop, from the newest checkpoint, `start` or random weights.
+
+    Returns:
+      The last state, and the seconds it took over all restarts.
+    """
     config = experiment.config
     every = config.every
     size = math.gcd(config.steps, every.log, every.evaluate, every.save)
@@ -71,11 +78,11 @@ def fit(experiment: Experiment, workdir: epath.Path) -> tuple[Any, float]:
             manager, experiment.state, lambda step: _set_aside(manager, step)
         )
         if restored is None:
-            step, state, seconds = 0, experiments.initialize(experiment), 0.0
+            step, state, seconds = 0, experiments.initialize(experiment, start), 0.0
         else:
             step, state, record = restored
             seconds = record['seconds']
-            logging.info('Goes on from step %d.', step)
+            _say(f'{workdir}: goes on from step {step}.')
         writer = metrics.Writer(workdir, step)
         window, due = metrics.Window(), None
         forward = measure.make_forward(experiment)
@@ -235,17 +242,20 @@ def _evaluate(experiment, forward, state, step, writer):
         if k.startswith('validation/') and k.endswith('/accuracy')
     }
     if best:
-        tqdm.write(
-            f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()),
-            file=sys.stderr,
-        )
+        _say(f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()))
+
+
+def _say(line):
+    """A line beside the progress bar."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def _check_workdir(config, workdir):
     path = workdir / 'config.json'
     if path.exists():
-        new = json.loads(configs.to_json(config))
-        lines = configs.differences(json.loads(path.read_text()), new)
+        old, new = json.loads(path.read_text()), json.loads(configs.to_json(config))
+        old['init_from']['workdir'] = new['init_from']['workdir']  # Folders may be moved.
+        lines = configs.differences(old, new)
         if lines:
             raise ValueError(
                 f'{workdir} holds a run of another config ({"; ".join(lines)}); '

@@ -1,0 +1,46 @@
+"""What a data set is: pools of images and labels, addressed by example number."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Pool(NamedTuple):
+    """Examples addressed by number 0..N-1.
+
+    `read` may be called from several threads at once, with the numbers in any
+    order and with repeats.
+    """
+
+    read: Callable[
+        [np.ndarray], np.ndarray
+    ]  # int [n] -> [n, H, W, C] uint8 (or float32 for points)
+    label: np.ndarray  # int32 [N]; -1 where there is no label
+    name: Sequence[str]  # N names for reports (file names, tfds ids, '17', ...)
+
+
+class Source(NamedTuple):
+    """A data set. `train` holds labeled and unlabeled examples in one numbering."""
+
+    train: Pool
+    validation: Pool | None  # None: splits carve one out of train
+    test: Pool | None
+    classes: tuple[str, ...]  # label k is classes[k]
+    image_shape: tuple[int, int, int]  # (H, W, C)
+
+
+def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None = None) -> Pool:
+    """A pool of images held in memory.
+
+    image: [N, H, W, C] uint8 or float32; label: int [N], -1 for none;
+    name: N names, or None for '0', '1', ...
+    """
+    if name is None:
+        name = [str(number) for number in range(len(image))]
+    if image.ndim != 4 or label.ndim != 1 or not len(image) == len(label) == len(name):
+        raise ValueError(
+            f'A pool wants images [N, H, W, C], labels [N] and N names, not {image.shape}, '
+            f'{label.shape} and {len(name)} names.'
+        )
+    return Pool(lambda numbers: image[numbers], label.astype(np.int32), name)

@@ -1,0 +1,170 @@
+"""Which examples of a training set are labeled, unlabeled and held out for validation."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Split(NamedTuple):
+    """Example numbers, int64, ascending, each at most once in a part."""
+
+    labeled: np.ndarray
+    unlabeled: np.ndarray
+    validation: np.ndarray
+    hash: str  # 12 hexadecimal digits, from the numbers alone
+
+
+def draw(
+    label: np.ndarray,
+    labels: int = 0,
+    validation: int = 0,
+    seed: int = 0,
+    unlabeled_includes_labeled: bool = True,
+    classes: Sequence[str] | None = None,
+) -> Split:
+    """Draw a split; the same arguments give the same split with any numpy.
+
+    label: int [N], -1 for none. labels: how many labeled examples to keep in
+    total, 0 for all of them (but those held out). They are spread evenly over the
+    classes; what does not divide goes one each to classes drawn by the seed.
+    validation: how many labeled examples to hold out, in proportion to the classes'
+    sizes (largest remainders). Held out examples are neither labeled nor unlabeled.
+    The labeled examples of a seed do not depend on `validation`, and those of fewer
+    labels are among those of more. Everything else is unlabeled, and so are the
+    labeled examples if `unlabeled_includes_labeled`. classes: names for the messages.
+
+    Raises ValueError where a class has too few labeled examples.
+    """
+    label = np.asarray(label)
+    present, sizes = np.unique(label[label >= 0], return_counts=True)
+    if not len(present):
+        raise ValueError('No example has a label: a split needs some of every class.')
+    if labels < 0 or validation < 0:
+        raise ValueError(
+            f'labels is {labels} and validation {validation}: give numbers from 0 up (0 labels: all).'
+        )
+    if 0 < labels < len(present):
+        raise ValueError(
+            f'labels is {labels} but there are {len(present)} classes: '
+            'give at least one for each, or 0 for all labeled examples.'
+        )
+    held = _proportional(sizes, validation)
+    kept = _even(len(present), labels, seed) if labels else sizes - held
+    for number, size, keep, hold in zip(present, sizes, kept, held):
+        if keep + hold > size or keep < 1:
+            name = f'{number}' if classes is None else f'{number} ({classes[number]!r})'
+            raise ValueError(
+                f'Class {name} has {size} labeled examples, but labels={labels} and '
+                f'validation={validation} ask for {max(keep, 1)} to train on and {hold} to hold out: '
+                'lower one of them.'
+            )
+    labeled, validating = [], []
+    by_class = np.argsort(label, kind='stable')[np.count_nonzero(label < 0) :]
+    ends = np.cumsum(sizes)
+    for number, size, end, keep, hold in zip(present, sizes, ends, kept, held):
+        order = by_class[end - size : end][_order(size, seed, number)]
+        labeled.append(order[:keep])
+        validating.append(order[size - hold :])  # from the other end: neither moves the other
+    labeled, validating = np.concatenate(labeled), np.concatenate(validating)
+    taken = validating if unlabeled_includes_labeled else np.concatenate([labeled, validating])
+    unlabeled = np.delete(np.arange(len(label)), taken)
+    return _split(labeled, unlabeled, validating)
+
+
+def save(path: str, split: Split, examples: int) -> None:
+    """Write a split of a training set of `examples` examples as JSON; replaces the file whole."""
+    record = {'examples': examples, 'hash': split.hash}
+    for part in ('labeled', 'unlabeled', 'validation'):
+        record[part] = getattr(split, part).tolist()
+    temporary = f'{path}.{os.getpid()}.tmp'
+    with open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(record, file)
+    os.replace(temporary, path)
+
+
+def load(path: str, label: np.ndarray) -> Split:
+    """Read a split, in the form that `save` writes, of the training set with these labels (int [N]).
+
+    A file written by hand may leave out 'hash'. Raises ValueError where the file
+    does not fit the training set or contradicts itself.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
+    wanted = {'examples', 'labeled', 'unlabeled', 'validation'}
+    if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
+        raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
+    if record['examples'] != len(label):
+        raise ValueError(
+            f'The split {path} is of {record["examples"]} training examples, '
+            f'but this data set has {len(label)}.'
+        )
+    labeled, unlabeled, validation = (
+        _numbers(path, part, record[part], len(label))
+        for part in ('labeled', 'unlabeled', 'validation')
+    )
+    for part, numbers in (('labeled', labeled), ('validation', validation)):
+        hidden = numbers[np.asarray(label)[numbers] < 0]
+        if len(hidden):
+            raise ValueError(
+                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
+            )
+    shared = np.intersect1d(validation, np.concatenate([labeled, unlabeled]))
+    if len(shared):
+        raise ValueError(
+            f"The split {path} has example {shared[0]} both in 'validation' and in training: remove one."
+        )
+    split = _split(labeled, unlabeled, validation)
+    if 'hash' in record and record['hash'] != split.hash:
+        raise ValueError(
+            f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '
+            "it was changed after it was written; remove 'hash' from it if that was meant."
+        )
+    return split
+
+
+def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise ValueError(f'The split {path} must have a list of whole numbers as {part!r}.')
+    for value in (min(values), max(values)) if values else ():
+        if not 0 <= value < examples:
+            raise ValueError(
+                f'The split {path} has example {value} in {part!r}, '
+                f'but the numbers go from 0 to {examples - 1}.'
+            )
+    numbers = np.array(values, np.int64)
+    if len(np.unique(numbers)) != len(numbers):
+        raise ValueError(f'The split {path} has an example twice in {part!r}.')
+    return numbers
+
+
+def _split(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
+    parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, 'little') + part.astype('<i8').tobytes())
+    return Split(*parts, digest.hexdigest()[:12])
+
+
+def _even(classes: int, total: int, seed: int) -> np.ndarray:
+    counts = np.full(classes, total // classes)
+    counts[_order(classes, seed, -1)[: total % classes]] += 1
+    return counts
+
+
+def _proportional(sizes: np.ndarray, total: int) -> np.ndarray:
+    counts, remainder = np.divmod(total * sizes, sizes.sum())
+    counts[np.argsort(-remainder, kind='stable')[: total - counts.sum()]] += 1
+    return counts
+
+
+def _order(size: int, seed: int, number: int) -> np.ndarray:
+    """A permutation of 0..size-1 from raw bits, whose stream numpy promises to keep."""
+    bits = np.random.PCG64([seed, number + 1])
+    return np.argsort(bits.random_raw(size), kind='stable')

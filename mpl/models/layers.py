@@ -1,0 +1,71 @@
+"""Pieces that the models share: activations, norms, initial values, number types."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+ACTIVATIONS = {
+    'relu': jax.nn.relu,
+    'leaky_relu': partial(jax.nn.leaky_relu, negative_slope=0.2),
+    'elu': jax.nn.elu,
+    'gelu': jax.nn.gelu,
+    'swish': jax.nn.swish,
+    'sigmoid': jax.nn.sigmoid,
+    'tanh': jnp.tanh,
+}
+
+# Untruncated normal of standard deviation sqrt(2 / (k * k * c_out)), as the released MPL code has it.
+conv_init = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+def uniform_init(limit):
+    """An initializer that draws from U(-limit, limit)."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+def dropout(rate, train):
+    return nn.Dropout(rate, deterministic=not train)
+
+
+class Head(nn.Module):
+    """Linear classifier; kernel from U(+-1/sqrt(num_classes)), zero bias, never narrower than float32."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, features):
+        init = uniform_init(self.num_classes**-0.5)
+        return nn.Dense(self.num_classes, kernel_init=init, name='dense')(widen(features))
+
+
+def widen(x):
+    """Promotes to float32 where narrower; leaves float64 alone."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def check_classes(num_classes):
+    if num_classes < 2:
+        raise ValueError(f'num_classes={num_classes}: a classifier needs at least 2 classes.')
+
+
+def check_choice(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(
+            f'{name}={value!r} is not known: choose one of {", ".join(map(repr, allowed))}.'
+        )
+
+
+def check_rate(name, value):
+    if not 0 <= value < 1:
+        raise ValueError(f'{name}={value}: give a rate of at least 0 and below 1.')
+
+
+def check_widths(name, values):
+    if not values or any(value < 1 for value in values):
+        raise ValueError(f'{name}={tuple(values)}: give at least one number, each 1 or more.')

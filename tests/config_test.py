@@ -1,0 +1,134 @@
+"""Configs: completed, overridden, refused with one sentence."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from etils import epath
+
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import train
+
+SMOKE = 'configs/smoke.py'
+
+
+def test_every_default_is_written_down():
+    config = configs.load(SMOKE, [])
+    assert config.algorithm.feedback == 'exact'
+    assert config.networks.student.optimizer.nesterov is True
+    assert config.finetune.optimizer.name == 'sgd'
+    assert configs.complete(config.to_dict()) == config
+
+
+def test_overrides_reach_any_number():
+    config = configs.load(
+        SMOKE,
+        [
+            '--config.steps=7',
+            '--config.algorithm.feedback=off',
+            '--config.split.labels=30',
+            '--config.networks.teacher.model.widths=(8,4)',
+            '--config.networks.student.optimizer.nesterov=false',
+            '--config.networks.student.optimizer.learning_rate=1',
+        ],
+    )
+    assert (config.steps, config.algorithm.feedback, config.split.labels) == (7, 'off', 30)
+    assert config.networks.teacher.model.widths == (8, 4)
+    assert config.networks.student.optimizer.nesterov is False
+    rate = config.networks.student.optimizer.learning_rate
+    assert rate == 1.0 and isinstance(rate, float)
+
+
+REFUSED = {
+    '--config.stepz=3': r"config has no key 'stepz'; did you mean 'steps'\?",
+    '--config.algorithm.temperature=1': r"config.algorithm has no key 'temperature'; did you mean",
+    '--config.steps.more=1': r"config.steps has no key 'more'",
+    '--config.steps=many': r"config.steps is 'many', a str; give a int",
+    '--config.steps=0': r'steps is 0; give a number above 0',
+    '--config.steps=2.5': r'config.steps is 2.5, a float; give a int',
+    '--config.algorithm=mpl': r'config.algorithm is a section; set one of .*name',
+    '--config.algorithm.name=mlp': r"algorithm.name 'mlp' is unknown; choose one of .*mpl",
+    '--config.networks.student.model.name=wrn': r"model.name 'wrn' is unknown; choose one of .*cnn",
+    '--config.source.name=cifar': r"source.name 'cifar' is unknown; choose one of .*tfds",
+    '--config.batch.labeled=12': r'batch.labeled is 12; give a multiple of the 8 devices',
+    '--config.batch.unlabeled=0': r"learns from 'unlabeled' images, but batch.unlabeled is 0",
+    '--config.split.labels=2000': r'ask',
+    '--config.split.labels=5': r'labels is 5 but there are 10 classes',
+    '--config.algorithm.feedback=magic': r"feedback 'magic' is unknown; choose one of exact",
+    '--config.algorithm.labels=sampled': r"'sampled' can not be credited by feedback 'exact'",
+    '--config.networks.student.optimizer.warmup_steps=99': r'leave no step of the 20',
+    '--config.finetune.network=teacher_ema': r"finetune.network is 'teacher_ema'",
+    '--config.split.file=/none.json': r'split /none.json cannot be read',
+    '--config.init_from.workdir=/none': r'/none holds no run',
+    '--config.views.mean=(1.0,2.0)': r'mean has 2',
+}
+
+
+@pytest.mark.parametrize('override', REFUSED)
+def test_bad_input_is_one_sentence_before_anything_is_written(override, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    with pytest.raises(ValueError, match=REFUSED[override]) as caught:
+        train.run(configs.load(SMOKE, [override]), workdir)
+    assert '\n' not in str(caught.value)
+    assert not workdir.exists()
+
+
+def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
+    with pytest.raises(ValueError, match='There is no config file configs/smoky.py; .*smoke.py'):
+        configs.load('configs/smoky.py', [])
+    given = configs.load(SMOKE, []).to_dict()
+    del given['steps']
+    with pytest.raises(ValueError, match="config lacks the key 'steps'"):
+        configs.complete(given)
+
+
+def test_networks_are_those_that_the_algorithm_takes():
+    given = configs.load(SMOKE, []).to_dict()
+    student_alone = given | {'networks': {'student': given['networks']['student']}}
+    with pytest.raises(ValueError, match='The algorithm needs networks.teacher'):
+        configs.complete(student_alone)
+    with pytest.raises(ValueError, match='algorithm has no use for networks.teacher'):
+        configs.complete(given | {'algorithm': {'name': 'uda'}})
+
+
+@pytest.mark.parametrize(
+    'arguments, said',
+    [
+        (['--config=configs/smoke.py', '--config.steps=x'], "error: config.steps is 'x'"),
+        (['--config=configs/smoke.py', '--step=3'], "error: The argument '--step=3' is unknown"),
+    ],
+)
+def test_the_command_says_it_without_a_traceback(arguments, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'mpl.train', f'--workdir={tmp_path}/run', *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'run').exists()
+
+
+def test_our_own_faults_keep_their_traceback():
+    code = (
+        'import jax.numpy as jnp\nfrom mpl import command\n'
+        'def fault(): jnp.zeros(2).reshape(3)\ncommand.main(fault)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 1 and 'Traceback' in done.stderr
+
+
+def test_differences_name_every_number():
+    old, new = {'a': 1, 'b': {'c': 2, 'd': 3}}, {'a': 1, 'b': {'c': 4, 'e': 5}}
+    assert configs.differences(old, new) == ['b.c: 2 -> 4', 'b.d: 3 -> None', 'b.e: None -> 5']
+
+
+def test_one_seed_draws_everything():
+    splits = [
+        experiments.assemble(configs.load(SMOKE, [f'--config.seed={s}'])).split.hash
+        for s in (0, 0, 1)
+    ]
+    assert splits[0] == splits[1] != splits[2]
+    assert re.fullmatch('[0-9a-f]{12}', splits[0])

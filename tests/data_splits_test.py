@@ -1,0 +1,179 @@
+"""Which examples are labeled, unlabeled and held out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mpl.data import splits
+
+# 50 of class 0, 30 of class 1, 20 of class 2, 100 without a label, in a mixed order.
+LABEL = np.random.RandomState(0).permutation(np.repeat([0, 1, 2, -1], [50, 30, 20, 100]))
+
+
+def counts(numbers):
+    return np.bincount(LABEL[numbers], minlength=3).tolist()
+
+
+@pytest.mark.parametrize('include', [True, False])
+def test_parts_are_balanced_stratified_and_cover_everything_once(include):
+    split = splits.draw(LABEL, 12, 20, 0, include)
+    assert counts(split.labeled) == [4, 4, 4]
+    assert counts(split.validation) == [10, 6, 4]
+    assert not np.intersect1d(split.validation, split.unlabeled).size
+    assert not np.intersect1d(split.validation, split.labeled).size
+    if include:
+        assert np.isin(split.labeled, split.unlabeled).all()
+    else:
+        assert not np.intersect1d(split.labeled, split.unlabeled).size
+    assert np.isin(np.flatnonzero(LABEL == -1), split.unlabeled).all()
+    everything = np.union1d(np.union1d(split.labeled, split.unlabeled), split.validation)
+    np.testing.assert_array_equal(everything, np.arange(200))
+    for part in split[:3]:
+        assert part.dtype == np.int64 and (np.diff(part) > 0).all()
+
+
+def test_zero_labels_keeps_all_that_are_not_held_out():
+    split = splits.draw(LABEL, 0, 10, 0, False)
+    assert counts(split.labeled) == [45, 27, 18] and counts(split.validation) == [5, 3, 2]
+    np.testing.assert_array_equal(split.unlabeled, np.flatnonzero(LABEL == -1))
+
+
+def test_labels_that_do_not_divide_are_spread_over_classes_drawn_by_the_seed():
+    drawn = [counts(splits.draw(LABEL, 10, 0, seed, True).labeled) for seed in range(20)]
+    assert all(sorted(each) == [3, 3, 4] for each in drawn)
+    assert len({tuple(each) for each in drawn}) == 3
+
+
+def test_draw_follows_the_seed_alone():
+    one, same, other = (splits.draw(LABEL, 12, 20, seed, True) for seed in (0, 0, 1))
+    assert one.hash == same.hash != other.hash
+    np.testing.assert_array_equal(one.labeled, same.labeled)
+    assert set(one.labeled) != set(other.labeled)
+
+
+def test_labeled_examples_are_nested_and_do_not_move_with_validation():
+    few, many = (splits.draw(LABEL, labels, 0, 5, True) for labels in (6, 30))
+    held = splits.draw(LABEL, 6, 40, 5, True)
+    assert np.isin(few.labeled, many.labeled).all()
+    np.testing.assert_array_equal(few.labeled, held.labeled)
+
+
+def test_draw_is_uniform_over_a_class():
+    label = np.repeat([0, 1], 10)
+    drawn = np.zeros(20)
+    for seed in range(1000):
+        drawn[splits.draw(label, 4, 0, seed, True).labeled] += 1
+    assert np.abs(drawn - 200).max() < 60  # 4.7 standard deviations of a binomial(1000, 0.2)
+
+
+def test_draw_is_the_one_of_the_first_release():
+    """Another order would make old results impossible to repeat: only on purpose."""
+    split = splits.draw(np.arange(100) % 4, 8, 8, 0, True)
+    assert split.labeled.tolist() == [28, 34, 40, 51, 57, 82, 91, 93]
+    assert split.hash == 'c7726e2de9cf'
+
+
+@pytest.mark.parametrize(
+    'labels, validation, message',
+    [
+        (63, 0, r"Class 2 \('cat'\) has 20 labeled examples, but labels=63 .* ask for 21 to train"),
+        (60, 20, r"Class 2 \('cat'\) has 20 .* ask for 20 to train on and 4 to hold out"),
+        (0, 100, r"Class 0 \('ant'\) has 50 .* ask for 1 to train on and 50 to hold out"),
+        (0, 500, r"Class 0 \('ant'\) has 50 "),
+        (2, 0, 'labels is 2 but there are 3 classes'),
+        (-1, 0, 'labels is -1 and validation 0'),
+        (3, -5, 'labels is 3 and validation -5'),
+    ],
+)
+def test_refuses_what_the_classes_cannot_give(labels, validation, message):
+    with pytest.raises(ValueError, match=message):
+        splits.draw(LABEL, labels, validation, 0, True, ('ant', 'bee', 'cat'))
+
+
+def test_refuses_without_any_label():
+    with pytest.raises(ValueError, match='No example has a label'):
+        splits.draw(np.full(5, -1), 0, 0, 0, True)
+
+
+def test_save_and_load_give_the_same_split(tmp_path):
+    path = str(tmp_path / 'split.json')
+    split = splits.draw(LABEL, 12, 20, 0, False)
+    splits.save(path, split, len(LABEL))
+    loaded = splits.load(path, LABEL)
+    for part, other in zip(split[:3], loaded[:3]):
+        np.testing.assert_array_equal(part, other)
+        assert other.dtype == np.int64
+    assert loaded.hash == split.hash
+    assert [entry.name for entry in tmp_path.iterdir()] == ['split.json']
+
+
+def test_hash_tells_parts_apart():
+    """The same numbers, otherwise divided into parts, are another split."""
+    label = np.zeros(4, int)
+    with_, without = (splits.draw(label, 2, 0, 0, include) for include in (True, False))
+    held = splits.draw(label, 2, 2, 0, True)
+    assert len({with_.hash, without.hash, held.hash}) == 3
+
+
+def changed(record, **changes):
+    return {**{key: value for key, value in record.items() if key != 'hash'}, **changes}
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda r: changed(r, examples=7), 'is of 7 training examples, but this data set has 200'),
+        (lambda r: changed(r, labeled=[0, 200]), "has example 200 in 'labeled'.* from 0 to 199"),
+        (
+            lambda r: changed(r, labeled=[-1]),
+            "has example -1 in 'labeled', but the numbers go from 0",
+        ),
+        (lambda r: changed(r, unlabeled=[3, 3]), "has an example twice in 'unlabeled'"),
+        (lambda r: changed(r, labeled=[0.5]), "list of whole numbers as 'labeled'"),
+        (lambda r: changed(r, labeled=[True]), "list of whole numbers as 'labeled'"),
+        (lambda r: changed(r, labeled=[[1], [2, 3]]), "list of whole numbers as 'labeled'"),
+        (lambda r: changed(r, labeled='all'), "list of whole numbers as 'labeled'"),
+        (lambda r: changed(r, validation=r['labeled']), "both in 'validation' and in training"),
+        (
+            lambda r: changed(r, unlabeled=[], validation=np.flatnonzero(LABEL == -1)[:1].tolist()),
+            "in 'validation', but it has no label",
+        ),
+        (
+            lambda r: changed(r, labeled=[], unlabeled=r['validation']),
+            "both in 'validation' and in training",
+        ),
+        (
+            lambda r: changed(r, labeled=np.flatnonzero(LABEL == -1)[:1].tolist()),
+            "in 'labeled', but it has no label",
+        ),
+        (lambda r: {'labeled': r['labeled']}, 'must be a JSON object with the keys'),
+        (lambda r: [1, 2], 'must be a JSON object with the keys'),
+        (lambda r: {**r, 'labeled': r['labeled'][1:]}, 'says its hash is'),
+    ],
+)
+def test_load_refuses(tmp_path, change, message):
+    path = tmp_path / 'split.json'
+    splits.save(str(path), splits.draw(LABEL, 12, 20, 0, True), len(LABEL))
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ValueError, match=message):
+        splits.load(str(path), LABEL)
+
+
+def test_load_takes_a_file_written_by_hand(tmp_path):
+    path = tmp_path / 'split.json'
+    labeled = np.flatnonzero(LABEL == 0)[[3, 1]].tolist()
+    path.write_text(
+        json.dumps({'examples': 200, 'labeled': labeled, 'unlabeled': [], 'validation': []})
+    )
+    split = splits.load(str(path), LABEL)
+    assert split.labeled.tolist() == sorted(labeled) and not len(split.unlabeled)
+
+
+def test_load_refuses_a_file_that_is_missing_or_no_json(tmp_path):
+    path = tmp_path / 'split.json'
+    with pytest.raises(ValueError, match='cannot be read as JSON: .*No such file'):
+        splits.load(str(path), LABEL)
+    path.write_text('{"labeled": [1,')
+    with pytest.raises(ValueError, match='cannot be read as JSON'):
+        splits.load(str(path), LABEL)

@@ -1,0 +1,141 @@
+"""The convolution equals lax.conv_general_dilated under every transform, in the layout each platform wants."""
+
+import re
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mpl.models.conv import convolve
+
+CANONICAL = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
+
+
+def ordinary(image, kernel, stride=1):
+    return lax.conv_general_dilated(
+        image, kernel, (stride, stride), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+
+
+def draw(dtype, *shapes):
+    random = np.random.default_rng(0)
+    return [jnp.asarray(random.normal(size=shape), dtype) for shape in shapes]
+
+
+def evaluate(conv, stride, image, kernel, d_image, d_kernel):
+    """Value, forward and reverse derivatives, the transposed linear map, second derivatives."""
+
+    def f(image, kernel):
+        return conv(image, kernel, stride)
+
+    def cubed(image, kernel):
+        return (f(image, kernel) ** 3).sum()
+
+    def slope(image, kernel):
+        return sum(
+            (g * d).sum()
+            for g, d in zip(jax.grad(cubed, (0, 1))(image, kernel), (d_image, d_kernel))
+        )
+
+    value, pullback = jax.vjp(f, image, kernel)
+    _, linear = jax.linearize(f, image, kernel)
+    return {
+        'value': value,
+        'jvp': jax.jvp(f, (image, kernel), (d_image, d_kernel))[1],
+        'vjp': pullback(jnp.cos(value)),
+        'linearize': linear(d_image, d_kernel),
+        'linear_transpose': jax.linear_transpose(linear, image, kernel)(jnp.cos(value)),
+        'reverse over reverse': jax.grad(slope, (0, 1))(image, kernel),
+        'remat': jax.grad(jax.checkpoint(cubed), (0, 1))(image, kernel),
+    }
+
+
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 2e-5), ('float64', 1e-13)])
+@pytest.mark.parametrize('kernel_size, stride', [(3, 1), (3, 2), (1, 1), (1, 2)])
+def test_equals_the_ordinary_convolution(kernel_size, stride, dtype, tolerance):
+    with jax.enable_x64(dtype == 'float64'):
+        shapes = (4, 6, 5, 3), (kernel_size, kernel_size, 3, 5)
+        args = draw(dtype, *shapes, *shapes)
+        got, want = (
+            jax.jit(evaluate, static_argnums=(0, 1))(conv, stride, *args)
+            for conv in (convolve, ordinary)
+        )
+        chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
+        assert got['value'].dtype == dtype
+        for name in want:
+            for a, b in zip(jax.tree.leaves(got[name]), jax.tree.leaves(want[name])):
+                np.testing.assert_allclose(
+                    a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=name
+                )
+
+
+@pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0), (1, 3)])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_equals_under_vmap_and_its_gradient(axes, stride):
+    image, kernel = draw('float32', (4, 6, 5, 3), (3, 3, 3, 5))
+    image, kernel = (
+        x if axis is None else jnp.stack([x, 2 * x[::-1], -x], axis)
+        for x, axis in zip((image, kernel), axes)
+    )
+
+    def grads(conv):
+        return jax.grad(
+            lambda *pair: (jax.vmap(lambda x, w: conv(x, w, stride), axes)(*pair) ** 2).sum(),
+            (0, 1),
+        )
+
+    got, want = jax.jit(grads(convolve))(image, kernel), jax.jit(grads(ordinary))(image, kernel)
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-3)
+
+
+def looped_gradients(conv):
+    """Gradients inside a loop, for two seeds at once."""
+
+    def step(carry, _):
+        one = jax.grad(
+            lambda image, kernel: (conv(conv(image, kernel, 2), kernel) ** 2).sum(), (0, 1)
+        )
+        return jax.vmap(one)(*carry), None
+
+    return lambda image, kernel: lax.scan(step, (image, kernel), None, length=2)[0]
+
+
+def lowered(function, platform):
+    image, kernel = draw('float32', (2, 4, 8, 8, 3), (2, 3, 3, 3, 3))
+    return jax.jit(function).trace(image, kernel).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_every_convolution_on_the_cpu_is_canonical_and_ungrouped():
+    def layouts(conv):
+        text = lowered(looped_gradients(conv), 'cpu')
+        return set(re.findall(r'dim_numbers = (.*?), window', text)), set(
+            re.findall(r'_group_count = (\d+)', text)
+        )
+
+    assert layouts(convolve) == ({CANONICAL}, {'1'})
+    assert layouts(ordinary) != ({CANONICAL}, {'1'})  # else this test could not fail
+
+
+@pytest.mark.parametrize('platform', ['tpu', 'cuda'])
+def test_other_platforms_get_the_ordinary_program(platform):
+    got, want = (lowered(looped_gradients(conv), platform) for conv in (convolve, ordinary))
+    assert 'stablehlo.convolution' in want
+    assert got == want
+
+
+def test_equals_on_a_sharded_batch():
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
+    image, kernel = draw('float32', (8, 6, 6, 3), (3, 3, 3, 5))
+    sharded = jax.device_put(image, NamedSharding(mesh, PartitionSpec('data')))
+
+    def grads(conv):
+        return jax.jit(jax.grad(lambda image, kernel: (conv(image, kernel, 2) ** 2).sum(), (0, 1)))
+
+    chex.assert_trees_all_close(
+        grads(convolve)(sharded, kernel), grads(ordinary)(image, kernel), rtol=1e-4, atol=1e-4
+    )

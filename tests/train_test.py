@@ -1,0 +1,292 @@
+"""Whole runs: resumed to the same bits however they ended, on any number of devices."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import pytest
+from absl import logging
+from etils import epath
+
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import train
+
+SMOKE = 'configs/smoke.py'
+LONG = ['--config.steps=240', '--config.every.save=20', '--config.finetune.steps=0']
+
+
+def load(*overrides):
+    return configs.load(SMOKE, list(overrides))
+
+
+def final(workdir):
+    _, state = experiments.load(epath.Path(workdir))
+    return state
+
+
+def lines(workdir):
+    kept = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != 'seconds'} for line in kept]
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """A finished smoke run."""
+    workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'unbroken'
+    train.run(load(), workdir)
+    return workdir
+
+
+@pytest.fixture(scope='module')
+def long(tmp_path_factory):
+    """A finished run of 240 steps, by the command."""
+    workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'long'
+    assert command(workdir).wait() == 0
+    return workdir
+
+
+def command(workdir, *more):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'mpl.train', f'--config={SMOKE}', f'--workdir={workdir}']
+        + LONG
+        + list(more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_step(workdir, step, process):
+    """Waits until the run has logged a step."""
+    for _ in range(600):
+        path = workdir / 'metrics.jsonl'
+        if path.exists() and any(f'{{"step": {s},' in path.read_text() for s in (step, step + 5)):
+            return
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    raise AssertionError('the run did not get there')
+
+
+def test_leaves_what_it_promises(unbroken):
+    for name in (
+        'config.json',
+        'metrics.jsonl',
+        'report.json',
+        'split.json',
+        'checkpoints/20',
+        'learning_curves.png',
+        'feedback.png',
+        'pseudo_labels.png',
+        'confusion.png',
+        'views.png',
+        'finetune/report.json',
+    ):
+        assert (unbroken / name).exists(), name
+    assert list((unbroken / 'tensorboard').iterdir())
+    report = json.loads((unbroken / 'report.json').read_text())
+    assert set(report['networks']) == {'student', 'student_ema', 'teacher', 'finetuned'}
+    for network in report['networks'].values():
+        assert 0 <= network['test']['accuracy'] <= 1
+        assert network['parameters'] == 64 * 32 + 32 + 32 * 10 + 10
+    assert report['split']['hash'] == json.loads((unbroken / 'split.json').read_text())['hash']
+    assert report['split']['labeled'] == 20 and report['split']['validation'] == 100
+
+
+def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
+    before = final(unbroken).student.params
+    tuned = experiments.assemble(
+        configs.complete(json.loads((unbroken / 'finetune' / 'config.json').read_text()))
+    )
+    first = experiments.initialize(tuned, experiments.find_start(tuned))
+    chex.assert_trees_all_equal(first.params, before)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(final(unbroken / 'finetune').params, before)
+
+
+def test_finished_run_is_not_done_again(unbroken):
+    before = (unbroken / 'report.json').stat().mtime
+    train.run(load(), unbroken)
+    assert (unbroken / 'report.json').stat().mtime == before
+
+
+def test_same_seed_same_bits_and_another_seed_others(unbroken, tmp_path):
+    again, other = epath.Path(tmp_path) / 'again', epath.Path(tmp_path) / 'other'
+    train.run(load(), again)
+    chex.assert_trees_all_equal(final(again), final(unbroken))
+    assert lines(again) == lines(unbroken)
+    train.run(load('--config.seed=1', '--config.finetune.steps=0'), other)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(final(other), final(unbroken))
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
+def test_killed_run_resumes_to_the_same_bits(how, long, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    process = command(workdir)
+    wait_for_step(workdir, 100, process)
+    process.send_signal(how)
+    said, _ = process.communicate()
+    assert not (workdir / 'report.json').exists()
+    saved = sorted(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
+    if how == signal.SIGTERM:
+        assert process.returncode == 128 + signal.SIGTERM
+        assert f'saved step {saved[-1]} of 240' in said
+    else:
+        assert process.returncode == -signal.SIGKILL
+    resumed = command(workdir)
+    said, _ = resumed.communicate()
+    assert resumed.returncode == 0, said
+    chex.assert_trees_all_equal(final(workdir), final(long))
+    if how == signal.SIGKILL:
+        assert lines(workdir) == lines(long)
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path, caplog):
+    workdir = copy(unbroken, tmp_path)
+    damage(workdir / 'checkpoints' / '20')
+    logging.use_absl_handler()
+    train.run(load(), workdir)
+    chex.assert_trees_all_equal(final(workdir), final(unbroken))
+    assert 'The checkpoint of step 20 is damaged' in caplog.text
+    assert (workdir / 'damaged_checkpoint_20').exists()
+
+
+def test_changed_bits_are_recognized(unbroken, tmp_path, monkeypatch):
+    """A checkpoint that can be read but is not what was saved."""
+    from mpl import checkpoint
+
+    experiment = experiments.assemble(load())
+    with checkpoint.open_folder(epath.Path(tmp_path) / 'checkpoints') as manager:
+        state = final(unbroken)
+        monkeypatch.setattr(checkpoint, 'fingerprint', lambda state: 12345)
+        checkpoint.save(manager, 20, state, {'seconds': 0.0})
+        manager.wait_until_finished()
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match='None of the checkpoints'):
+            checkpoint.restore(manager, experiment.state)
+
+
+def test_nothing_is_touched_when_no_checkpoint_is_good(unbroken, tmp_path):
+    workdir = copy(unbroken, tmp_path)
+    for step in ('10', '20'):
+        damage(workdir / 'checkpoints' / step)
+    before = contents(workdir)
+    with pytest.raises(ValueError, match=r'None of the checkpoints .* \[10, 20\]'):
+        train.run(load(), workdir)
+    assert contents(workdir) == before
+
+
+def test_other_config_is_refused_with_the_difference(unbroken):
+    before = contents(unbroken)
+    with pytest.raises(ValueError, match=r'algorithm.ema_decay: 0.9 -> 0.5'):
+        train.run(load('--config.algorithm.ema_decay=0.5'), unbroken)
+    assert contents(unbroken) == before
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / 'thesis.tex').write_text('do not touch')
+    with pytest.raises(ValueError, match='is not empty and holds no run'):
+        train.run(load(), epath.Path(tmp_path))
+    assert contents(tmp_path) == {'thesis.tex': b'do not touch'}
+
+
+def test_non_finite_loss_stops_with_step_and_name(tmp_path):
+    config = load('--config.networks.teacher.optimizer.learning_rate=1e30')
+    with pytest.raises(FloatingPointError, match=r'\S+ is not finite at step \d+'):
+        train.run(config, epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run' / 'report.json').exists()
+
+
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+def test_one_device_equals_eight(norm, tmp_path):
+    config = load(*[f'--config.networks.{r}.model.norm={norm}' for r in ('teacher', 'student')])
+    states = []
+    for count in (1, 8):
+        experiment = experiments.assemble(config, jax.devices()[:count])
+        state, _ = train.fit(experiment, epath.Path(tmp_path) / str(count))
+        states.append(jax.device_get(state))
+    chex.assert_trees_all_close(*states, rtol=2e-4, atol=2e-5)
+
+
+def test_state_restores_onto_fewer_devices(unbroken):
+    from mpl import checkpoint
+
+    experiment = experiments.assemble(load(), jax.devices()[:2])
+    with checkpoint.open_folder(unbroken / 'checkpoints') as manager:
+        step, state, _ = checkpoint.restore(manager, experiment.state)
+    assert step == 20
+    assert len(jax.tree.leaves(state)[0].sharding.device_set) == 2
+    chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(final(unbroken)))
+
+
+def test_streamed_images_train_to_the_same_bits_as_resident_ones(unbroken, tmp_path):
+    experiment = experiments.assemble(load('--config.resident_bytes=0'))
+    assert not train.is_resident(experiment)
+    state, _ = train.fit(experiment, epath.Path(tmp_path) / 'run')
+    chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(final(unbroken)))
+
+
+def test_steps_per_call_does_not_change_the_result(unbroken, tmp_path):
+    experiment = experiments.assemble(load('--config.steps_per_call=1'))
+    state, _ = train.fit(experiment, epath.Path(tmp_path) / 'run')
+    chex.assert_trees_all_close(
+        jax.device_get(state), jax.device_get(final(unbroken)), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_unlabeled_batches_carry_no_label():
+    experiment = experiments.assemble(load())
+    assert set(experiment.batch['unlabeled']) == {'weak', 'strong', 'index'}
+    batch = train.make_fetch(experiment, 2)(0)
+    assert set(batch['unlabeled']) == {'index'}
+
+
+def test_nothing_is_traced_again_after_the_first_call(tmp_path):
+    experiment = experiments.assemble(load())
+    steps, resident = train.make_steps(experiment, 5)
+    fetch, state = train.make_fetch(experiment, 5), experiments.initialize(experiment)
+    for step in (0, 5, 10):
+        state, _ = steps(state, resident, fetch(step), jax.random.key(0))
+    assert steps._cache_size() == 1
+
+
+def test_init_from_wants_a_network_that_fits(unbroken, tmp_path):
+    for override, said in (
+        ('network=critic', 'has student, student_ema, teacher'),
+        ('network=teacher', 'another architecture'),
+    ):
+        config = load(
+            f'--config.init_from.workdir={unbroken}',
+            f'--config.init_from.{override}',
+            '--config.networks.student.model.widths=(16,)',
+        )
+        with pytest.raises(ValueError, match=said):
+            train.run(config, epath.Path(tmp_path) / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def copy(workdir, to):
+    """The run without its report, as if it had not finished."""
+    shutil.copytree(workdir, to / 'run')
+    os.remove(to / 'run' / 'report.json')
+    return epath.Path(to) / 'run'
+
+
+def damage(checkpoint):
+    """Cuts the largest files of a checkpoint short."""
+    for path in pathlib.Path(checkpoint).rglob('*'):
+        if path.is_file() and path.stat().st_size > 500:
+            path.write_bytes(path.read_bytes()[:100])
+
+
+def contents(folder):
+    folder = pathlib.Path(folder)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
