@@ -36,7 +36,6 @@ def main(command: Callable[[], None]) -> None:
     Programs compiled once are kept in JAX_COMPILATION_CACHE_DIR, by default
     ~/.cache/mpl, so that the next run of the same program starts sooner.
     """
-    logging.use_absl_handler()
     logging.set_verbosity(logging.WARNING)
     cache()
     try:

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import pkgutil
+import typing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,18 +239,16 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
 
 
 def _cast(value, annotation, where):
+    """The value in the form that the annotation asks for; other annotations are not checked."""
+    allowed = typing.get_args(annotation) or (annotation,)
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(value, int) and not isinstance(value, bool) and annotation is float:
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if annotation in TYPES:
-        wrong = not isinstance(value, annotation) or (
-            isinstance(value, bool) and annotation is not bool
-        )
-        if wrong:
-            raise ValueError(
-                f'{where} is {value!r}, a {type(value).__name__}; give a {annotation.__name__}.'
-            )
+    if all(kind in (*TYPES, type(None)) for kind in allowed):
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            names = ' or '.join(kind.__name__ for kind in allowed)
+            raise ValueError(f'{where} is {value!r}, a {type(value).__name__}; give a {names}.')
     return value
 
 

@@ -17,9 +17,7 @@ class Writer:
         self._path = folder / 'metrics.jsonl'
         if self._path.exists():
             kept = [line for line in read(self._path) if line['step'] <= step]
-            beside = folder / 'metrics.jsonl.tmp'
-            beside.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-            beside.replace(self._path)
+            write_whole(self._path, ''.join(json.dumps(line) + '\n' for line in kept))
         self._file = self._path.open('a')
         self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
 
@@ -34,6 +32,13 @@ class Writer:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a file so that a kill leaves the one before or the new one, never a part."""
+    beside = path.parent / (path.name + '.tmp')
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def read(path: epath.Path) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import resource
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from tabulate import tabulate
 
 from mpl import config as configs
 from mpl import experiment as experiments
-from mpl import measure, network, pictures
+from mpl import measure, metrics, network, pictures
 from mpl.experiment import Experiment
 
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -81,10 +82,8 @@ def write(
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     pictures.draw(experiment, confusions, workdir)
-    # Last, and whole: a run with a report is finished.
-    beside = workdir / 'report.json.tmp'
-    beside.write_text(json.dumps(report, indent=2) + '\n')
-    beside.replace(workdir / 'report.json')
+    # Last: a run with a report is finished.
+    metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
     return report
 
 
@@ -148,5 +147,10 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict |
 
 def _peak_memory() -> int:
     """Greatest resident size of this process so far, bytes."""
+    status = epath.Path('/proc/self/status')
+    if status.exists():  # Linux; its getrusage tells of the parent process too.
+        kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text())
+        if kilobytes:
+            return int(kilobytes[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == 'darwin' else peak * 1024

@@ -44,7 +44,7 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
       FloatingPointError: a loss is not finite.
       Stopped: SIGTERM or SIGINT came; the same call goes on from there.
     """
-    _check_workdir(config, workdir)
+    check_workdir(config, workdir)
     if (workdir / 'report.json').exists():
         _say(f'{workdir} holds a finished run; nothing is left to do.')
         return json.loads((workdir / 'report.json').read_text())
@@ -54,7 +54,7 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
     if tuned is not None:
         experiments.assemble(tuned)  # Refused now, not after the training.
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / 'config.json').write_text(configs.to_json(config))
+    metrics.write_whole(workdir / 'config.json', configs.to_json(config))
     experiments.save_split(experiment, workdir / 'split.json')
     state, seconds = fit(experiment, workdir, start)
     stages = {} if tuned is None else {'finetuned': run(tuned, workdir / 'finetune')}
@@ -73,7 +73,7 @@ def fit(
     every = config.every
     size = math.gcd(config.steps, every.log, every.evaluate, every.save)
     size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
-    with checkpoint.open_folder(workdir / 'checkpoints') as manager, _Signals() as signals:
+    with checkpoint.open_folder(workdir / 'checkpoints') as manager, Signals() as signals:
         restored = checkpoint.restore(
             manager, experiment.state, lambda step: _set_aside(manager, step)
         )
@@ -250,7 +250,8 @@ def _say(line):
     tqdm.write(line, file=sys.stderr)
 
 
-def _check_workdir(config, workdir):
+def check_workdir(config: ConfigDict, workdir: epath.Path) -> None:
+    """Refuses (ValueError) a folder that holds a run of another config, or something else."""
     path = workdir / 'config.json'
     if path.exists():
         old, new = json.loads(path.read_text()), json.loads(configs.to_json(config))
@@ -271,7 +272,7 @@ def _set_aside(manager, step):
     manager.reload()
 
 
-class _Signals:
+class Signals:
     """Within it, SIGTERM and SIGINT are noted instead of ending the process."""
 
     caught = None

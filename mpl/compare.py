@@ -1,0 +1,146 @@
+"""Compares configs over seeds: python -m mpl.compare --configs a.py b.py:argument --seeds=5
+--workdir=runs/cmp
+
+Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<seed>, what it
+prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
+lies in compare.md and compare.csv, the plot in compare.png. The differences are to the
+first network of the first config, seed by seed: put the labels-only config first.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mpl import command, table, train, workers
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl.table import Reports
+from mpl.workers import Job
+
+
+def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
+    """The configs by the names of their folders: digits.py:40 is in digits-40.
+
+    Raises:
+      ValueError: two of them have one name, or one is refused.
+    """
+    named = {}
+    for path in paths:
+        file, _, argument = path.partition(':')
+        name = '-'.join([Path(file).stem, *filter(None, [re.sub(r'[^\w.,=+-]+', '-', argument)])])
+        if name in named:
+            raise ValueError(
+                f'Two of --configs have the name {name!r}, the second is {path}; '
+                'give each once, and each file another name.'
+            )
+        named[name] = configs.load(path, overrides)
+    return named
+
+
+def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[Job], Reports]:
+    """The runs that are left to do, and the reports of those that are finished.
+
+    Seed by seed, so that whenever it is stopped the configs have the same seeds.
+
+    Raises:
+      ValueError: a config is refused, or a folder holds a run of another config.
+    """
+    jobs, reports = [], {name: {} for name in named}
+    for seed in range(seeds):
+        for name, config in named.items():
+            folder = workdir / name / str(seed)
+            seeded = configs.complete(config.to_dict() | {'seed': seed})
+            train.check_workdir(seeded, folder)
+            if (folder / 'report.json').exists():
+                reports[name][seed] = json.loads((folder / 'report.json').read_text())
+            else:
+                jobs.append(Job(name, seed, seeded.to_dict(), str(folder)))
+    for name in dict.fromkeys(job.name for job in jobs):
+        try:
+            experiments.assemble(named[name])
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+    return jobs, reports
+
+
+def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
+    """Does the jobs and adds their reports; returns a sentence for each that failed.
+
+    Raises:
+      train.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+    """
+    failures = []
+    for job in jobs:
+        Path(job.folder).parent.mkdir(parents=True, exist_ok=True)
+    done = sum(len(of) for of in reports.values())
+    with tqdm(total=done + len(jobs), initial=done, unit='run', smoothing=0) as bar:
+        for job, result in workers.run(jobs, processes):
+            if isinstance(result, str):
+                failures.append(f'{job.name}, seed {job.seed}, failed: {result}')
+                line = failures[-1]
+            else:
+                reports[job.name][job.seed] = result
+                line = f'{job.name}, seed {job.seed}: {_numbers(result)}'
+            tqdm.write(line, file=sys.stderr)
+            bar.update()
+    return failures
+
+
+def _numbers(report):
+    measured = [part for net in report['networks'].values() for part in net]
+    part = 'test' if 'test' in measured else 'validation'
+    texts = [
+        f'{network} {table.percent(table.accuracy(report, network, part))} %'
+        for network in report['networks']
+    ]
+    return f'{part} {", ".join(texts)} ({report["seconds"]:.0f} s)'
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument(
+        '--configs', required=True, nargs='+', help='Python files, each with :argument or without'
+    )
+    parser.add_argument('--seeds', type=int, default=5, help='runs of each config')
+    parser.add_argument('--workdir', required=True, help='folder for all runs and the table')
+    parser.add_argument(
+        '--jobs', type=int, help='runs at a time; one per core, or one on a GPU or TPU'
+    )
+    given, overrides = command.parse(parser)
+    for name, number in (('seeds', given.seeds), ('jobs', given.jobs)):
+        if number is not None and number < 1:
+            raise ValueError(f'--{name} is {number}; give a number above 0.')
+    if any(override.startswith('--config.seed=') for override in overrides):
+        raise ValueError('--config.seed has no use here; --seeds=5 trains with the seeds 0 to 4.')
+    processes = given.jobs or workers.default_count()
+    jax.config.update('jax_platforms', 'cpu')  # An accelerator is for the workers.
+    named, workdir = load(given.configs, overrides), Path(given.workdir)
+    jobs, reports = plan(named, given.seeds, workdir)
+    try:
+        failures = run(jobs, processes, reports)
+    except train.Stopped as stopped:
+        finished = sum(len(of) for of in reports.values())
+        print(
+            f'{stopped} {finished} of {len(named) * given.seeds} runs are finished, those at '
+            f'work are saved in {workdir}. The same command goes on from there.',
+            file=sys.stderr,
+        )
+        sys.exit(128 + stopped.signal)
+    rows = table.gather(reports)
+    if rows:
+        table.write(rows, reports, failures, workdir)
+        print(f'{table.protocol(reports)}\n\n{table.show(rows, "simple")}\n')
+        files = ('compare.md', 'compare.csv', 'compare.png')
+        print('Written:', ', '.join(str(workdir / file) for file in files))
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == '__main__':
+    command.main(main)

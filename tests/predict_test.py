@@ -1,0 +1,171 @@
+"""Labeling splits and folders: the right network, the right order, damaged pictures left out."""
+
+import csv
+import json
+import logging
+import sys
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from mpl import config as configs
+from mpl import evaluate, measure, predict, train
+
+
+@pytest.fixture(scope='session')
+def smoke(tmp_path_factory):
+    """A finished run, whose splits are no multiples of its batches."""
+    workdir = epath.Path(tmp_path_factory.getbasetemp()) / 'smoke'
+    train.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
+    return workdir
+
+
+@pytest.fixture(scope='module')
+def experiment(smoke):
+    return evaluate.load(smoke)[0].experiment
+
+
+def command(monkeypatch, smoke, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['predict', f'--workdir={smoke}', *map(str, arguments)])
+    predict.main()
+
+
+def read(path):
+    """Names, classes, confidence [N], probabilities [N, K] and the header of a CSV file."""
+    with open(path, newline='') as file:
+        header, *rows = csv.reader(file)
+    probability = np.array([row[3:] for row in rows], float)
+    confidence = np.array([row[2] for row in rows], float)
+    return [row[0] for row in rows], [row[1] for row in rows], confidence, probability, header
+
+
+def save(experiment, folder, count):
+    """The first test images as PNG files in sub-folders; their paths in the order of the images."""
+    names = [f'{n // 100}, {n % 3}/{n:04d}.PNG' for n in range(count)]
+    for name, image in zip(names, experiment.source.test.read(np.arange(count))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / name)
+    return names
+
+
+@pytest.mark.parametrize('network', ['student', 'teacher', 'finetuned'])
+def test_split_is_labeled_in_order_by_the_network(
+    smoke, experiment, tmp_path, monkeypatch, capsys, network
+):
+    output, features = tmp_path / 'out.csv', tmp_path / 'out'
+    command(
+        monkeypatch, smoke, '--split=test', f'--output={output}', f'--features={features}',
+        f'--network={network}',
+    )  # fmt: skip
+    names, classes, confidence, probability, header = read(output)
+    test = experiment.source.test
+    assert header == ['name', 'class', 'confidence', *'0123456789']
+    assert names == list(test.name)
+    report = json.loads((smoke / 'report.json').read_text())['networks'][network]['test']
+    assert np.mean(np.array(classes, int) == test.label) == report['accuracy']
+    np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-4)
+    np.testing.assert_array_equal(confidence, probability.max(-1))
+    with np.load(features) as kept:
+        assert kept['features'].shape == (600, 32) and kept['features'].std(0).max() > 0
+        np.testing.assert_allclose(
+            np.exp(measure.log_softmax(kept['logits'])), probability, rtol=1e-4
+        )
+        assert measure.nll(kept['logits'], test.label) == pytest.approx(report['nll'], rel=1e-5)
+        np.testing.assert_array_equal(kept['names'], names)
+        np.testing.assert_array_equal(kept['numbers'], np.arange(600))
+    assert f'{network} of {smoke} labeled 600 examples' in capsys.readouterr().out
+
+
+def test_unlabeled_examples_keep_their_numbers(smoke, experiment, tmp_path, monkeypatch, capsys):
+    output, features = tmp_path / 'out.csv', tmp_path / 'out.npz'
+    command(monkeypatch, smoke, '--split=unlabeled', f'--output={output}', f'--features={features}')
+    with np.load(features) as kept:
+        np.testing.assert_array_equal(kept['numbers'], experiment.split.unlabeled)
+    assert read(output)[0] == [experiment.source.train.name[n] for n in experiment.split.unlabeled]
+    assert capsys.readouterr().out.startswith('student_ema of')
+
+
+def test_folder_gives_what_the_same_images_give_as_a_split(
+    smoke, experiment, tmp_path, monkeypatch
+):
+    names = save(experiment, tmp_path / 'pictures', 300)
+    command(
+        monkeypatch, smoke, f'--images={tmp_path / "pictures"}', f'--output={tmp_path / "a.csv"}'
+    )
+    command(monkeypatch, smoke, '--split=test', f'--output={tmp_path / "b.csv"}')
+    found, classes, _, probability, _ = read(tmp_path / 'a.csv')
+    assert found == sorted(names) != names
+    order = np.argsort(names)
+    _, expected, _, expected_probability, _ = read(tmp_path / 'b.csv')
+    assert classes == [expected[n] for n in order]
+    np.testing.assert_allclose(probability, expected_probability[order], rtol=1e-4)
+
+
+def test_pictures_of_any_size_and_damaged_ones(
+    smoke, experiment, tmp_path, monkeypatch, capsys, caplog
+):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    image = Image.fromarray(experiment.source.test.read(np.array([5]))[0, ..., 0])
+    image.resize((31, 20)).convert('RGB').save(folder / 'b.jpg')
+    image.resize((9, 50)).save(folder / 'd.bmp')
+    image.convert('RGBA').save(folder / 'e.webp', lossless=True)
+    whole = (folder / 'b.jpg').read_bytes()
+    (folder / 'a.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / 'c.png').write_bytes(b'no picture')
+    (folder / 'notes.txt').write_text('passed over')
+    output, features = tmp_path / 'out.csv', tmp_path / 'out.npz'
+    with caplog.at_level(logging.WARNING, 'absl'):
+        command(
+            monkeypatch, smoke, f'--images={folder}', f'--output={output}', f'--features={features}'
+        )
+    assert read(output)[0] == ['b.jpg', 'd.bmp', 'e.webp']
+    with np.load(features) as kept:
+        np.testing.assert_array_equal(kept['numbers'], [1, 3, 4])
+    warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
+    assert len(warned) == 2 and 'a.jpg' in warned[0] and 'c.png' in warned[1]
+    assert '2 of 5 pictures could not be read' in capsys.readouterr().out
+
+
+def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch):
+    (tmp_path / 'pictures').mkdir()
+    (tmp_path / 'pictures' / 'a.png').write_bytes(b'no picture')
+    with pytest.raises(ValueError, match='None of the 1 pictures'):
+        command(
+            monkeypatch,
+            smoke,
+            f'--images={tmp_path / "pictures"}',
+            f'--output={tmp_path / "o.csv"}',
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ['pictures']
+
+
+def test_points_are_no_pictures(experiment, tmp_path):
+    points = experiment._replace(source=experiment.source._replace(image_shape=(1, 1, 2)))
+    with pytest.raises(ValueError, match='Give --split instead'):
+        predict.from_folder(points, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'arguments, sentence',
+    [
+        (['--split=tset'], "split 'tset' is unknown; give one of test, validation"),
+        (
+            ['--split=test', '--network=pupil'],
+            "no network 'pupil'; give one of student, student_ema",
+        ),
+        (['--split=test', '--output={tmp}/none/out.csv'], 'there is no folder'),
+        (['--split=test', '--features={tmp}/none/out.npz'], 'there is no folder'),
+        (['--images={tmp}'], 'has no pictures'),
+        (['--images={tmp}/none'], 'is not a folder'),
+        (['--split=test', '--workdir={tmp}'], 'holds no run'),
+        (['--split=test', '--config.steps=3'], 'has no use here'),
+    ],
+)
+def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    with pytest.raises(ValueError, match=sentence):
+        command(monkeypatch, smoke, f'--output={tmp_path}/out.csv', *arguments)
+    assert not list(tmp_path.iterdir())
