@@ -1,7 +1,8 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: goes to the project's folder, makes .venv there and
 # installs requirements.txt, once for each state of that file and kind of device. Sets $python.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 fail() { echo "error: $*" >&2; exit 2; }
 

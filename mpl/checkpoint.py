@@ -14,6 +14,8 @@ KEPT = 3
 
 def open_folder(folder: epath.Path) -> ocp.CheckpointManager:
     """A handle on the checkpoints of a run; makes the folder. Close it, or saves are lost."""
+    if '://' not in str(folder):  # Not in a bucket: Orbax refuses relative paths.
+        folder = folder.resolve()
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),

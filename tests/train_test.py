@@ -111,6 +111,14 @@ def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
         chex.assert_trees_all_equal(final(unbroken / 'finetune').params, before)
 
 
+def test_relative_work_directory(unbroken, tmp_path, monkeypatch):
+    config = load('--config.finetune.steps=0')
+    monkeypatch.chdir(tmp_path)
+    train.run(config, epath.Path('runs/here'))
+    assert (tmp_path / 'runs' / 'here' / 'report.json').exists()
+    chex.assert_trees_all_equal(final('runs/here'), final(unbroken))
+
+
 def test_finished_run_is_not_done_again(unbroken):
     before = (unbroken / 'report.json').stat().mtime
     train.run(load(), unbroken)

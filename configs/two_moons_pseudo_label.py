@@ -1,0 +1,18 @@
+"""Pseudo-labels on two moons with 6 labels.
+
+    python -m mpl.train --config=configs/two_moons_pseudo_label.py --workdir=runs/two_moons_pseudo
+
+Numbers: the best of 16 settings by `python -m benchmarks.two_moons --search`.
+RESULT
+"""
+
+from configs import two_moons
+
+
+def get_config():
+    return two_moons.config(
+        dict(name='pseudo_label', weight=3.28, threshold=0.76),
+        activation='relu',
+        init=1.0,
+        rate=0.15,
+    )
