@@ -122,16 +122,10 @@ def make(
             outputs, batch_stats = network.forward(
                 teacher, params, state.teacher.batch_stats, teacher_key, image, weak, strong
             )
-            return tuple(o.logits for o in outputs), batch_stats
+            return tuple(output.logits for output in outputs), batch_stats
 
         logits, pull_teacher, teacher_stats = jax.vjp(teach, state.teacher.params, has_aux=True)
-        guess = choose(logits)
-        if labels == 'soft':
-            target = jax.nn.softmax(guess)
-        else:
-            target = jax.nn.one_hot(
-                jax.random.categorical(label_key, guess), guess.shape[-1], dtype=guess.dtype
-            )
+        target = choose_labels(label_key, labeled_view(logits))
 
         # The student, linearized once: transposed, the same map gives its gradient.
         def learn(params):
@@ -142,14 +136,13 @@ def make(
 
         log_p, push, student_stats = jax.linearize(learn, state.student.params, has_aux=True)
         smoothed = losses.smooth(target, target.shape[-1], label_smoothing, log_p.dtype)
-        student_loss = -jnp.mean(jnp.sum(smoothed * log_p, axis=-1))
         (gradient,) = jax.linear_transpose(push, state.student.params)(-smoothed / len(smoothed))
 
         def descend(gradient):
             net = network.update(student, state.student, gradient, student_stats, step, ema_decay)
             return net.params, net
 
-        new_params, pull_step, new_student = jax.vjp(descend, gradient, has_aux=True)
+        params, pull_step, new_student = jax.vjp(descend, gradient, has_aux=True)
 
         def labeled_loss(params):
             (output,), _ = network.forward(
@@ -157,63 +150,69 @@ def make(
             )
             return losses.cross_entropy(output.logits, label)
 
-        # The feedback: h is what the labels gained, in nats of labeled loss.
+        # The feedback: h is what the labels gained, in nats of labeled loss; `gain`
+        # what the student's step would gain with each label of each image.
+        gain = None
         if feedback == 'off':
-            new_loss, h = labeled_loss(new_params), jnp.zeros(())
+            loss, h = labeled_loss(params), jnp.zeros(())
         elif feedback == 'difference':
-            new_loss = labeled_loss(new_params)
-            h = labeled_loss(state.student.params) - new_loss
+            loss = labeled_loss(params)
+            h = labeled_loss(state.student.params) - loss
         else:
-            new_loss, slope = jax.value_and_grad(labeled_loss)(new_params)
+            loss, slope = jax.value_and_grad(labeled_loss)(params)
             (u,) = pull_step(slope)
-            if feedback == 'dot':
+            if feedback in ('dot', 'cosine'):
                 h = -optax.tree.vdot(u, gradient)
-            elif feedback == 'cosine':
-                h = -optax.tree.vdot(u, gradient) / jnp.maximum(
-                    optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30
-                )
-            else:
-                gain = (1 - label_smoothing) * push(u)  # [B, K], times -1/B: dL / dtarget
+            if feedback == 'cosine':
+                h /= jnp.maximum(optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30)
+            if feedback in ('exact', 'per_example'):
+                gain = (1 - label_smoothing) * push(u)  # [B, K]: -B dL / dtarget
                 h = jnp.sum(target * gain, axis=-1)  # [B]
-        centered = h - state.baseline.astype(h.dtype)
+        credit = h - state.baseline.astype(h.dtype)
         baseline = optax.incremental_update(
             jnp.mean(h).astype(jnp.float32), state.baseline, 1 - baseline_decay
         )
 
-        def teacher_loss(logits):
-            supervised = losses.cross_entropy(logits[0], label, label_smoothing)
-            unlabeled, mask_rate = losses.uda(
-                logits[1], logits[2], uda_temperature, uda_threshold, uda_mask_sharpened
-            )
-            total = supervised + uda_weight * schedules.ramp(step, uda_ramp_steps) * unlabeled
-            if feedback == 'exact':
-                total -= feedback_weight * jnp.mean(
-                    jnp.sum(jax.nn.softmax(choose(logits)) * gain, axis=-1)
-                )
-            elif feedback != 'off':
-                per_image = -jnp.sum(target * jax.nn.log_softmax(choose(logits)), axis=-1)
-                total += feedback_weight * jnp.mean(centered * per_image)
-            return total, (supervised, unlabeled, mask_rate)
-
-        cotangent, (supervised, unlabeled, mask_rate) = jax.grad(teacher_loss, has_aux=True)(logits)
-        (teacher_gradient,) = pull_teacher(cotangent)
-        new_teacher = network.update(
-            teacher, state.teacher, teacher_gradient, teacher_stats, step, 0.0
+        cotangent, metrics = jax.grad(teacher_loss, has_aux=True)(
+            logits, label, step, target, gain, credit
         )
-
-        return State(new_teacher, new_student, baseline), {
-            'loss/teacher_labeled': supervised,
-            'loss/teacher_unlabeled': unlabeled,
-            'loss/student': student_loss,
-            'loss/student_labeled': new_loss,
-            'mask_rate': mask_rate,
+        (gradient,) = pull_teacher(cotangent)
+        new_teacher = network.update(teacher, state.teacher, gradient, teacher_stats, step, 0.0)
+        return State(new_teacher, new_student, baseline), metrics | {
+            'loss/student': -jnp.mean(jnp.sum(smoothed * log_p, axis=-1)),
+            'loss/student_labeled': loss,
             'feedback/h': jnp.mean(h),
             'feedback/baseline': baseline,
-            'accuracy/batch': losses.accuracy(logits[0], label),
         }
 
-    def choose(logits):
+    def labeled_view(logits):
         return logits[('weak', 'strong').index(label_view) + 1]
+
+    def choose_labels(key, logits):
+        if labels == 'soft':
+            return jax.nn.softmax(logits)
+        drawn = jax.random.categorical(key, logits)
+        return jax.nn.one_hot(drawn, logits.shape[-1], dtype=logits.dtype)
+
+    def teacher_loss(logits, label, step, target, gain, credit):
+        supervised = losses.cross_entropy(logits[0], label, label_smoothing)
+        unlabeled, mask_rate = losses.uda(
+            logits[1], logits[2], uda_temperature, uda_threshold, uda_mask_sharpened
+        )
+        total = supervised + uda_weight * schedules.ramp(step, uda_ramp_steps) * unlabeled
+        guess = labeled_view(logits)
+        if feedback == 'exact':
+            expected = jnp.sum(jax.nn.softmax(guess) * gain, axis=-1)
+            total -= feedback_weight * jnp.mean(expected)
+        elif feedback != 'off':
+            log_p = jnp.sum(target * jax.nn.log_softmax(guess), axis=-1)
+            total -= feedback_weight * jnp.mean(credit * log_p)
+        return total, {
+            'loss/teacher_labeled': supervised,
+            'loss/teacher_unlabeled': unlabeled,
+            'mask_rate': mask_rate,
+            'accuracy/batch': losses.accuracy(logits[0], label),
+        }
 
     def networks(state):
         return network.freeze('student', student, state.student) | network.freeze(

@@ -1,0 +1,137 @@
+"""Views of pictures: a weak view (mirror, shift) and a strong one (a policy chosen by name), standardized."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpl.augment import affine, randaugment, warp
+from mpl.augment.views import Views
+
+POLICIES = {'affine': affine.policy, 'randaugment': randaugment.policy}
+LABELED = ('weak', 'strong', 'none')
+STRONG_GEOMETRY = ('own', 'shared', 'twice', 'none')
+
+
+def make(
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    labeled: str = 'weak',
+    weak: dict = {},
+    strong: dict | None = None,
+    strong_geometry: str = 'own',
+) -> Views:
+    """Views of images [B, H, W, C] with pixels in [0, 255], uint8 or float32.
+
+    Args:
+        mean, std: what every view is standardized with, (pixel - mean) / std; one number, or one for each channel.
+        labeled: the view the labeled images get: 'weak', 'strong' or 'none' (standardized only).
+        weak: the numbers of `geometry`.
+        strong: `name` of a policy, 'affine' or 'randaugment', and the numbers of its `policy`; None: no policy.
+        strong_geometry: what the policy starts from. 'own': the image with a mirror and shift of its own; 'shared':
+            the very weak view of the same image; 'twice': as 'shared', and after the policy a mirror and shift of
+            its own (the released Meta Pseudo Labels code does this); 'none': the plain image.
+
+    Raises ValueError for a name or number that is not allowed.
+    """
+    _check(mean, std, labeled, strong_geometry)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    move = _build(geometry, weak, 'weak')
+    change = _policy(strong)
+
+    def evaluate(image):
+        if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]):
+            raise ValueError(f'augment images: mean has {mean.size} and std {std.size} values, but the images '
+                             f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.')
+        return (image.astype(jnp.float32) - mean) / std
+
+    def both(key, image):
+        weak_key, own_key, policy_key = jax.random.split(key, 3)
+        image = image.astype(jnp.float32)
+        moved = move(weak_key, image)
+        start = {'own': lambda: move(own_key, image), 'none': lambda: image}.get(strong_geometry, lambda: moved)()
+        changed = change(policy_key, start)
+        if strong_geometry == 'twice':
+            changed = move(own_key, changed)
+        return {'weak': evaluate(moved), 'strong': evaluate(changed)}
+
+    def one(key, image):
+        return evaluate(image) if labeled == 'none' else both(key, image)[labeled]
+
+    return Views(labeled=one, unlabeled=both, evaluate=evaluate)
+
+
+def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect') -> Callable:
+    """The weak view: (key, image [B, H, W, C]) -> the same shape and dtype, without interpolation.
+
+    Args:
+        mirror: whether every second image, at random, is seen in the mirror; False for digits and letters.
+        shift: each image moves by up to this many whole pixels along each axis, all shifts alike likely.
+        fill: what moves in: 'reflect' (the image beyond its edge pixel), 'edge', or a pixel value in [0, 255].
+    """
+    if not (isinstance(shift, int) and shift >= 0):
+        raise ValueError(f'augment images: weak.shift={shift!r} is not a number of pixels; give an integer >= 0.')
+    if fill not in ('reflect', 'edge') and not (isinstance(fill, (int, float)) and 0 <= fill <= 255):
+        raise ValueError(f"augment images: weak.fill={fill!r}; give 'reflect', 'edge' or a pixel value in [0, 255].")
+
+    def move(key, image):
+        size, height, width = image.shape[:3]
+        if fill == 'reflect' and shift >= min(height, width):
+            raise ValueError(f'augment images: weak.shift={shift} can not be reflected within {height} x {width} '
+                             "pixels; give a smaller shift or another fill.")
+        mirror_key, shift_key = jax.random.split(key)
+        offset = jax.random.randint(shift_key, (size, 2), -shift, shift + 1)
+        row = jnp.arange(height) + offset[:, :1]
+        column = jnp.arange(width) + offset[:, 1:]
+        if mirror:
+            seen = jax.random.bernoulli(mirror_key, shape=(size, 1))
+            column = jnp.where(seen, width - 1 - column, column)
+        moved = warp.take(image, _inward(row, height, fill)[:, :, None], _inward(column, width, fill)[:, None, :])
+        if fill in ('reflect', 'edge') or not shift:
+            return moved
+        inside = _inside(row, height)[:, :, None, None] & _inside(column, width)[:, None, :, None]
+        return jnp.where(inside, moved, jnp.asarray(fill, image.dtype))
+
+    return move if mirror or shift else lambda key, image: image
+
+
+def _inside(index, size):
+    return (index >= 0) & (index < size)
+
+
+def _inward(index, size, fill):
+    """Indices beyond the image -> the pixels shown there."""
+    if fill == 'reflect':
+        index = jnp.abs(index)
+        return jnp.minimum(index, 2 * (size - 1) - index)
+    return jnp.clip(index, 0, size - 1)
+
+
+def _policy(strong):
+    if strong is None:
+        return lambda key, image: image
+    numbers = dict(strong)
+    name = numbers.pop('name', None)
+    if name not in POLICIES:
+        raise ValueError(f'augment images: strong.name={name!r} is no policy; give one of {", ".join(POLICIES)}.')
+    return _build(POLICIES[name], numbers, f'strong ({name})')
+
+
+def _build(function, numbers, where):
+    numbers, allowed = dict(numbers), inspect.signature(function).parameters
+    unknown = [name for name in numbers if name not in allowed]
+    if unknown:
+        raise ValueError(f'augment images: {where} has no {", ".join(unknown)}; it has {", ".join(allowed)}.')
+    return function(**numbers)
+
+
+def _check(mean, std, labeled, strong_geometry):
+    for name, value, allowed in (('labeled', labeled, LABELED), ('strong_geometry', strong_geometry, STRONG_GEOMETRY)):
+        if value not in allowed:
+            raise ValueError(f'augment images: {name}={value!r}; give one of {", ".join(allowed)}.')
+    if not np.all(np.asarray(std) > 0):
+        raise ValueError(f'augment images: std={std!r}; give numbers > 0, in units of [0, 255].')
+    if not np.all(np.isfinite(np.asarray(mean))):
+        raise ValueError(f'augment images: mean={mean!r}; give finite numbers, in units of [0, 255].')

@@ -1,0 +1,84 @@
+"""Geometry of image batches: one gather per warp, with an affine map for each image.
+
+A map is float32 [B, 6], the coefficients (a, b, c, d, e, f) of `PIL.Image.transform(size, AFFINE, ...)`: the output
+pixel (x, y) shows the input at (a x + b y + c, d x + e y + f). Coordinates are in pixels and continuous: x runs from
+0 at the left edge to W at the right edge, so that the middle of pixel j lies at j + 0.5.
+
+Gathers beat products with weight matrices by far, even for 8 x 8 images: XLA fuses index, bounds and weights into one
+loop (measured on one CPU core, bilinear: 128 images 8 x 8 take 0.03 ms against 0.26 ms, 896 images 32 x 32 x 3 take
+5 ms against 400 ms).
+"""
+
+import jax
+import jax.numpy as jnp
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def take(image, row, column):
+    """Pixels of each image [B, H, W, C] at its own int32 rows and columns [B, ...]: [B, ..., C]. Must be in bounds."""
+    return jax.vmap(lambda image, row, column: image.at[row, column].get(mode='promise_in_bounds'))(image, row, column)
+
+
+def maps(a, b, c, d, e, f):
+    """Stacks coefficients, numbers or [B], to maps float32 [B, 6]."""
+    return jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(value, jnp.float32) for value in (a, b, c, d, e, f))), axis=-1)
+
+
+def centered(linear, shift, shape):
+    """Maps that apply [[a, b], [d, e]] about the middle of the image and then move the picture by (x, y) pixels.
+
+    Args:
+        linear: (a, b, d, e), each a number or [B]; output offset from the middle -> input offset.
+        shift: (x, y), each a number or [B]; positive moves the picture right and down.
+        shape: shape of the images, [B, H, W, C].
+    """
+    a, b, d, e = linear
+    x, y = shape[2] / 2 + jnp.asarray(shift[0]), shape[1] / 2 + jnp.asarray(shift[1])
+    return maps(a, b, shape[2] / 2 - a * x - b * y, d, e, shape[1] / 2 - d * x - e * y)
+
+
+def nearest(image, map, fill):
+    """Warps float32 images [B, H, W, C] by maps [B, 6] to the nearest pixel; `fill` where the map leaves the image.
+
+    Follows Pillow, which walks in 16.16 fixed point: rounding in the last bit of a float32 coefficient may move a
+    pixel whose source lies within 1/1000 pixel of a border between two input pixels, no other.
+    """
+    height, width = image.shape[1:3]
+    row, column = jnp.arange(height, dtype=jnp.int32)[:, None], jnp.arange(width, dtype=jnp.int32)
+    a, b, c, d, e, f = jnp.moveaxis(map, -1, 0)[:, :, None, None]
+    x = _fixed(c + a / 2 + b / 2) + _fixed(a) * column + _fixed(b) * row >> 16
+    y = _fixed(f + d / 2 + e / 2) + _fixed(d) * column + _fixed(e) * row >> 16
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    pixel = take(image, jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1))
+    return jnp.where(inside[..., None], pixel, fill)
+
+
+def bilinear(image, map, fill):
+    """Warps float32 images [B, H, W, C] by maps [B, 6], bilinear; `fill` where the map leaves the image.
+
+    Follows Pillow: within half a pixel of the edge the outermost pixels go on, beyond the edge all is `fill`.
+    Values are not rounded.
+    """
+    height, width = image.shape[1:3]
+    a, b, c, d, e, f = jnp.moveaxis(map, -1, 0)[:, :, None, None]
+    column, row = jnp.arange(width) + 0.5, (jnp.arange(height) + 0.5)[:, None]
+    x, y = a * column + b * row + c, d * column + e * row + f
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    left, right, at_x = _neighbors(x, width)
+    top, bottom, at_y = _neighbors(y, height)
+    upper = take(image, top, left) * (1 - at_x) + take(image, top, right) * at_x
+    lower = take(image, bottom, left) * (1 - at_x) + take(image, bottom, right) * at_x
+    return jnp.where(inside[..., None], upper * (1 - at_y) + lower * at_y, fill)
+
+
+def _fixed(value):
+    return jnp.floor(value * 65536 + 0.5).astype(jnp.int32)
+
+
+def _neighbors(position, size):
+    """The two pixels on either side of each position, int32 in bounds, and the weight [..., 1] of the second."""
+    first = jnp.floor(position - 0.5)
+    weight = position - 0.5 - first
+    first = first.astype(jnp.int32)
+    return jnp.clip(first, 0, size - 1), jnp.clip(first + 1, 0, size - 1), weight[..., None]
