@@ -14,6 +14,7 @@ def config(
     learning_rate: float = 0.05,
     weight_decay: float = 5e-4,
     labeled: str = 'weak',
+    unlabeled: int = 64,
 ):
     """The config of one method; networks, views and images seen are those of every other."""
     network = dict(
@@ -28,7 +29,7 @@ def config(
             steps=1000,
             source=dict(name='digits'),
             split=dict(labels=labels, validation=200),
-            batch=dict(labeled=16, unlabeled=64, evaluate=600),
+            batch=dict(labeled=16, unlabeled=unlabeled, evaluate=600),
             views=dict(
                 name='images',
                 mean=77.9,

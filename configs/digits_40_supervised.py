@@ -8,4 +8,6 @@ from configs import digits
 
 def get_config(labeled: str = 'weak', labels: int = 40):
     """labeled: the view of the labeled images, 'weak' or 'strong'."""
-    return digits.config(labels, dict(name='supervised', ema_decay=0.99), labeled=labeled)
+    return digits.config(
+        labels, dict(name='supervised', ema_decay=0.99), labeled=labeled, unlabeled=0
+    )

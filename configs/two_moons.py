@@ -22,7 +22,6 @@ def config(
     Weights come from U(-init, init). `rate` is the student's, `noise` the standard
     deviation of the strong view, in units of the moons' radius.
     """
-
     roles = ('teacher', 'student') if algorithm['name'] == 'mpl' else ('student',)
 
     def network(learning_rate):

@@ -5,7 +5,9 @@
 
 Numbers: the best of 16 settings for each, by `python -m benchmarks.two_moons --search`. What
 separates the moons is the teacher's consistency; see benchmarks/two_moons.md.
-RESULT
+Result over 100 seeds by `python -m benchmarks.two_moons`: accuracy of the student on all points
+97.6 ± 6.6 %, above 98 % for 91; without feedback 96.9 ± 7.8 % and 89.
+Time: 12 seconds on one CPU core, half of them compilation.
 """
 
 from configs import two_moons

@@ -3,7 +3,9 @@
     python -m mpl.train --config=configs/two_moons_uda.py --workdir=runs/two_moons_uda
 
 Numbers: the best of 16 settings by `python -m benchmarks.two_moons --search`.
-RESULT
+Result over 100 seeds by `python -m benchmarks.two_moons`: accuracy on all points 96.7 ± 7.4 %,
+above 98 % for 85.
+Time: 10 seconds on one CPU core, most of them compilation.
 """
 
 from configs import two_moons

@@ -69,39 +69,20 @@ def fit(
     Returns:
       The last state, and the seconds it took over all restarts.
     """
-    config = experiment.config
-    every = config.every
+    config, every = experiment.config, experiment.config.every
     size = math.gcd(config.steps, every.log, every.evaluate, every.save)
     size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
     with checkpoint.open_folder(workdir / 'checkpoints') as manager, Signals() as signals:
-        restored = checkpoint.restore(
-            manager, experiment.state, lambda step: _set_aside(manager, step)
-        )
-        if restored is None:
-            step, state, seconds = 0, experiments.initialize(experiment, start), 0.0
-        else:
-            step, state, record = restored
-            seconds = record['seconds']
-            _say(f'{workdir}: goes on from step {step}.')
-        writer = metrics.Writer(workdir, step)
-        window, due = metrics.Window(), None
+        step, state, seconds = _begin(experiment, workdir, manager, start)
+        started = time.monotonic() - seconds
+        writer, window, due = metrics.Writer(workdir, step), metrics.Window(), None
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment, size)
         root = jax.random.key(config.seed)
         calls = range(step, config.steps, size)
-        started = time.monotonic() - seconds
-        bar = tqdm(
-            total=config.steps,
-            initial=step,
-            unit='step',
-            desc=workdir.name,
-            mininterval=0.5,
-            dynamic_ncols=True,
-            file=sys.stderr,
-        )
-        log = functools.partial(_log, config, writer, bar, started)
         batches = stream.prefetch(make_fetch(experiment, size), calls)
-        with contextlib.closing(batches), bar:
+        with contextlib.closing(batches), _progress(config, workdir, step) as bar:
+            log = functools.partial(_log, config, writer, bar, started)
             for step, batch in zip(calls, batches):
                 state, values = steps(state, resident, batch, root)
                 if due is not None:  # Read while the device is at work on this call.
@@ -111,16 +92,17 @@ def fit(
                 step += size
                 bar.update(size)
                 last = step == config.steps
+                evaluates = step % every.evaluate == 0 or last
+                saves = step % every.save == 0 or last or signals.caught
                 if step % every.log == 0 or last:
                     due, window = (step, window), metrics.Window()
-                if due is not None and (step % every.evaluate == 0 or last):
+                if due is not None and (evaluates or saves):
                     log(*due)
                     due = None
-                if step % every.evaluate == 0 or last:
+                if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
-                if step % every.save == 0 or last or signals.caught:
-                    for pending in (due[1], window) if due else (window,):
-                        pending.check()
+                if saves:
+                    window.check()  # Nothing that is not finite is saved.
                     checkpoint.save(manager, step, state, {'seconds': time.monotonic() - started})
                 if signals.caught:
                     break
@@ -200,6 +182,28 @@ def is_resident(experiment: Experiment) -> bool:
     pool = experiment.source.train
     one = pool.read(np.zeros(1, np.int64))
     return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
+
+
+def _begin(experiment, workdir, manager, start):
+    """The step to go on from, the state there, and the seconds it took to get there."""
+    restored = checkpoint.restore(manager, experiment.state, lambda s: _set_aside(manager, s))
+    if restored is None:
+        return 0, experiments.initialize(experiment, start), 0.0
+    step, state, record = restored
+    _say(f'{workdir}: goes on from step {step}.')
+    return step, state, record['seconds']
+
+
+def _progress(config, workdir, step):
+    return tqdm(
+        total=config.steps,
+        initial=step,
+        unit='step',
+        desc=workdir.name,
+        mininterval=0.5,
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
 
 
 def _log(config, writer, bar, started, step, window):

@@ -5,8 +5,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
 from sklearn import datasets
 
 from mpl.augment import ops, warp

@@ -1,0 +1,281 @@
+"""The contract that every file of mpl/algorithms keeps."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from mpl import algorithm, algorithms
+from mpl.network import Definition, Network
+from mpl.optimizers import sgd
+
+CLASSES = 3
+
+# Numbers beside the defaults with which to hold each algorithm to the contract.
+VARIANTS = {
+    'mpl': [
+        {'feedback': 'exact'},
+        {'feedback': 'per_example', 'labels': 'sampled'},
+        {'feedback': 'dot', 'labels': 'sampled'},
+        {'feedback': 'difference', 'labels': 'sampled'},
+        {'feedback': 'off', 'labels': 'soft'},
+    ],
+    'pseudo_label': [{'threshold': 0.0}],
+    'supervised': [{}],
+    'uda': [{'threshold': 0.0}],
+}
+
+# Of each knob: numbers of the base run, and the other value.
+SHARP = {'temperature': 0.05, 'threshold': 0.9, 'mask_sharpened': True}
+UDA = {
+    'weight': ({}, 2.0),
+    'temperature': ({}, 0.1),
+    'threshold': ({}, 0.99),
+    'mask_sharpened': (SHARP, False),
+    'ramp_steps': ({}, 10),
+}
+COMMON = {'label_smoothing': ({}, 0.2), 'ema_decay': ({'ema_decay': 0.5}, 0.9)}
+KNOBS = {
+    'mpl': COMMON
+    | {
+        'feedback': ({}, 'off'),
+        'feedback_weight': ({}, -1.0),
+        'labels': ({'feedback': 'off'}, 'sampled'),
+        'label_view': ({}, 'weak'),
+        'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
+    }
+    | {
+        f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
+        for knob, (base, other) in UDA.items()
+    },
+    'pseudo_label': COMMON
+    | {'weight': ({}, 2.0), 'threshold': ({}, 0.99), 'ramp_steps': ({}, 10)},
+    'supervised': COMMON,
+    'uda': COMMON | UDA,
+}
+BASE = {
+    'mpl': {'uda_threshold': 0.0},
+    'pseudo_label': {'threshold': 0.0},
+    'supervised': {},
+    'uda': {'threshold': 0.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def haste():
+    """The programs are small, and a third less time is spent on compiling them so."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+class Tiny(nn.Module):
+    """One hidden layer, in which no parameter is idle."""
+
+    norm: bool = False
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, image, train):
+        x = nn.Dense(5, use_bias=not self.norm)(image.reshape(len(image), -1))
+        if self.norm:
+            x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
+        return x, nn.Dense(CLASSES)(x)
+
+
+def discover():
+    """The `make` of every file of the folder."""
+    return {
+        found.name: importlib.import_module(f'mpl.algorithms.{found.name}').make
+        for found in pkgutil.iter_modules(algorithms.__path__)
+    }
+
+
+MAKES = discover()
+ALL = [(name, numbers) for name in MAKES for numbers in VARIANTS[name]]
+ONE_EACH = [(name, VARIANTS[name][0]) for name in MAKES]
+
+
+def knobs(name):
+    """Parameters of `make` that are no networks."""
+    parameters = inspect.signature(MAKES[name]).parameters.values()
+    return [p.name for p in parameters if p.default is not p.empty]
+
+
+def build(name, numbers, shards=1, **model):
+    parameters = inspect.signature(MAKES[name]).parameters
+    definition = Definition(Tiny(**model), sgd.make(2000, 0.25), shards)
+    roles = {role: definition for role in parameters if role not in knobs(name)}
+    return MAKES[name](**roles, **numbers)
+
+
+def make_batch(step=0):
+    """Unlabeled examples carry no label, by the contract."""
+    draw = np.random.default_rng(step)
+    image, weak, strong = (draw.normal(size=(n, 2, 2, 1)).astype(np.float32) for n in (4, 6, 6))
+    return {
+        'labeled': {
+            'image': image,
+            'label': draw.integers(0, CLASSES, 4).astype(np.int32),
+            'index': np.arange(4, dtype=np.int32),
+        },
+        'unlabeled': {'weak': weak, 'strong': weak + strong, 'index': np.arange(6, dtype=np.int32)},
+    }
+
+
+BATCHES = jax.tree.map(lambda *x: np.stack(x), *map(make_batch, range(3)))
+
+
+def train(learner, first=0):
+    """A function of state, seed and batches: the state after three steps, metrics [3] of each."""
+
+    def body(state, inputs):
+        return learner.update(state, *inputs)
+
+    @jax.jit
+    def scan(state, inputs):
+        return jax.lax.scan(body, state, inputs)
+
+    def run(state, seed=0, batches=BATCHES):
+        keys = jax.random.split(jax.random.key(seed), 3)
+        return scan(state, (batches, first + jnp.arange(3), keys))
+
+    return run
+
+
+@functools.cache
+def start(name, ema_decay=0.0, **model):
+    """A state as new; of the numbers of `make`, it may depend on this one alone."""
+    learner = build(name, {'ema_decay': ema_decay}, **model)
+    state = jax.jit(learner.init)(jax.random.key(0), make_batch())
+    return jax.tree.map(np.array, state)
+
+
+def nets(state):
+    leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Network))
+    return [leaf for leaf in leaves if isinstance(leaf, Network)]
+
+
+def distance(one, two):
+    gaps = jax.tree.map(lambda a, b: np.abs(np.array(a) - np.array(b)).max(), one, two)
+    return max(jax.tree.leaves(gaps))
+
+
+def weights(state):
+    """All that the next batch is seen with, averages included."""
+    return [(net.params, net.ema) for net in nets(state)]
+
+
+def test_tables_are_complete():
+    assert set(VARIANTS) == set(KNOBS) == set(BASE) == set(MAKES)
+    assert {name: set(KNOBS[name]) for name in MAKES} == {name: set(knobs(name)) for name in MAKES}
+    assert {'mpl', 'pseudo_label', 'supervised', 'uda'} <= set(MAKES)
+
+
+@pytest.mark.parametrize('name, numbers', ALL, ids=str)
+def test_contract(name, numbers):
+    learner = build(name, numbers | {'ema_decay': 0.9}, norm=True, dropout=0.3)
+    run = train(learner)  # lax.scan refuses a state whose structure, shapes or dtypes change
+    before = start(name, 0.9, norm=True, dropout=0.3)
+    after, metrics = run(before)
+
+    assert metrics and all(isinstance(key, str) for key in metrics)
+    for key, value in metrics.items():
+        assert value.dtype == jnp.float32 and value.shape == (3,), key
+        assert np.isfinite(value).all(), key
+
+    assert nets(before)
+    for old, new in zip(nets(before), nets(after), strict=True):
+        for part in ('params', 'batch_stats', 'ema'):
+            for (path, a), b in zip(
+                jax.tree.leaves_with_path(getattr(old, part)),
+                jax.tree.leaves(getattr(new, part)),
+                strict=True,
+            ):
+                assert not np.array_equal(a, b), (part, path)
+
+    same, again = run(before)
+    jax.tree.map(np.testing.assert_array_equal, (after, metrics), (same, again))
+    other, _ = run(before, seed=1)
+    assert distance(weights(after), weights(other)) > 1e-3
+
+    frozen = learner.networks(after)
+    assert {'student', 'student_ema'} <= set(frozen)
+    image = jnp.ones((7, 2, 2, 1)) * jnp.arange(7.0)[:, None, None, None]
+    outputs = jax.jit(lambda state: algorithm.predict(learner, state, image))(after)
+    assert set(outputs) == set(frozen)
+    for output in outputs.values():
+        assert output.features.shape == (7, 5) and output.logits.shape == (7, CLASSES)
+        assert output.logits.dtype == jnp.float32
+    assert len({np.array(output.logits).tobytes() for output in outputs.values()}) == len(outputs)
+
+
+@pytest.mark.parametrize('name', MAKES)
+def test_same_key_same_start(name):
+    learner = build(name, {'ema_decay': 0.9}, norm=True)
+    init = jax.jit(learner.init)
+    one, same, other = (init(jax.random.key(seed), make_batch()) for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, one, same)
+    assert distance(weights(one), weights(other)) > 0.1
+    for net in nets(one):
+        if net.ema is not None:
+            jax.tree.map(np.testing.assert_array_equal, net.ema.params, net.params)
+
+
+@pytest.mark.parametrize('name, numbers', ONE_EACH, ids=str)
+def test_no_average_is_kept_or_reported_unless_asked_for(name, numbers):
+    learner = build(name, numbers)
+    state = jax.eval_shape(learner.init, jax.random.key(0), make_batch())
+    assert all(net.ema is None for net in nets(state))
+    assert not any(key.endswith('_ema') for key in learner.networks(state))
+
+
+def test_supervised_needs_no_unlabeled_examples():
+    learner, batch = build('supervised', {}), {'labeled': make_batch()['labeled']}
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    jax.eval_shape(learner.update, state, batch, 0, jax.random.key(0))
+
+
+@pytest.mark.parametrize('name, numbers', ONE_EACH, ids=str)
+def test_order_of_unlabeled_examples_does_not_matter_but_their_pairing_does(name, numbers):
+    run = train(build(name, numbers))
+    order = np.array([3, 0, 5, 1, 4, 2])
+    views = BATCHES['unlabeled']
+    turned = {key: view[:, order] for key, view in views.items()}
+    one, _ = run(start(name))
+    two, _ = run(start(name), batches=BATCHES | {'unlabeled': turned})
+    torn, _ = run(start(name), batches=BATCHES | {'unlabeled': turned | {'weak': views['weak']}})
+    assert distance(one, two) < 1e-5
+    assert (distance(one, torn) > 1e-4) == (name in ('mpl', 'uda'))
+
+
+@pytest.mark.parametrize('name, numbers', ONE_EACH, ids=str)
+def test_number_of_shards_changes_the_order_of_rows_alone(name, numbers):
+    one, two = (
+        train(build(name, numbers, shards, norm=True))(start(name, norm=True)) for shards in (1, 2)
+    )
+    assert distance(one, two) < 1e-4
+
+
+@functools.cache
+def trained(name, first, **numbers):
+    numbers = BASE[name] | {'ema_decay': 0.0} | numbers
+    state, _ = train(build(name, numbers), first)(start(name, numbers['ema_decay']))
+    return jax.tree.map(np.array, weights(state))
+
+
+@pytest.mark.parametrize('name, knob', [(name, knob) for name in MAKES for knob in knobs(name)])
+def test_no_knob_is_dead(name, knob):
+    """After three steps, or three late ones where the ramp of the average is past."""
+    first = 1000 if knob == 'ema_decay' else 0
+    numbers, other = KNOBS[name][knob]
+    one = trained(name, first, **numbers)
+    two = trained(name, first, **{**numbers, knob: other})
+    assert distance(one, two) > 1e-4

@@ -1,0 +1,196 @@
+"""Every optimizer: no dead knob, decay of weights alone, and steps by hand."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpl import optimizers
+from mpl.optimizers import adamw, sgd
+
+# Of each knob: numbers of the base run, and the other value. `peak` stands for both.
+BASE = {'steps': 8, 'learning_rate': 0.125}
+COMMON = {
+    'steps': ({}, 12),
+    'learning_rate': ({}, 0.25),
+    'schedule': ({}, 'constant'),
+    'warmup_steps': ({}, 2),
+    'wait_steps': ({}, 1),
+    'weight_decay': ({}, 0.1),
+    'clip_norm': ({}, 0.5),
+}
+KNOBS = {
+    'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
+    'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
+}
+
+
+def discover():
+    """The modules of the folder that have a `make`."""
+    modules = {
+        found.name: importlib.import_module(f'mpl.optimizers.{found.name}')
+        for found in pkgutil.iter_modules(optimizers.__path__)
+    }
+    return {name: module.make for name, module in modules.items() if hasattr(module, 'make')}
+
+
+MAKES = discover()
+ALL = [(name, knob) for name in MAKES for knob in inspect.signature(MAKES[name]).parameters]
+
+
+def params():
+    return {
+        'dense': {'kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': jnp.array([4.0, -5.0])},
+        'norm': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([-1.0, 0.5])},
+    }
+
+
+def gradient(p, step):
+    """Of no particular loss; differs from step to step."""
+    return jax.tree.map(lambda x: jnp.sin(3 * x + step), p)
+
+
+def walk(optimizer, steps=3, gradient=gradient):
+    """Params after each step."""
+    p, out = params(), []
+    opt_state = optimizer.init(p)
+    for step in range(steps):
+        changes, opt_state = optimizer.update(gradient(p, step), opt_state, p)
+        p = jax.tree.map(jnp.add, p, changes)
+        out.append(p)
+    return out
+
+
+@functools.cache
+def walked(name, **numbers):
+    (*_, last) = walk(MAKES[name](**{**BASE, **numbers}))
+    return jax.tree.map(np.array, last)
+
+
+def test_table_of_knobs_is_complete():
+    assert {name: set(table) for name, table in KNOBS.items()} == {
+        name: set(inspect.signature(make).parameters) for name, make in MAKES.items()
+    }
+
+
+@pytest.mark.parametrize('name, knob', ALL)
+def test_no_knob_is_dead(name, knob):
+    base, other = KNOBS[name][knob]
+    one, two = walked(name, **base), walked(name, **{**base, knob: other})
+    difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), one, two)
+    assert max(jax.tree.leaves(difference)) > 1e-4
+
+
+@pytest.mark.parametrize('name', MAKES)
+def test_schedule_counts_its_own_steps(name):
+    """Nothing moves in the wait, then all does; the cosine has come to 0 after the last step."""
+    path = walk(MAKES[name](4, 0.125, warmup_steps=1, wait_steps=1), steps=5)
+    jax.tree.map(np.testing.assert_array_equal, path[0], params())
+    assert all((a != b).all() for a, b in zip(*map(jax.tree.leaves, (path[1], params()))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), path[4], path[3])
+
+
+@pytest.mark.parametrize('name', MAKES)
+def test_weight_decay_spares_biases_and_norms(name):
+    zero = functools.partial(gradient_of, 0.0)
+    (last,) = walk(MAKES[name](8, 0.125, 'constant', weight_decay=0.4), 1, zero)
+    before = params()
+    factor = 1 - 0.125 * 0.4 * (1.9 if name == 'sgd' else 1)
+    np.testing.assert_allclose(last['dense']['kernel'], factor * before['dense']['kernel'], 1e-6)
+    np.testing.assert_array_equal(last['dense']['bias'], before['dense']['bias'])
+    jax.tree.map(np.testing.assert_array_equal, last['norm'], before['norm'])
+
+
+def gradient_of(value, p, step):
+    del step
+    return jax.tree.map(lambda x: jnp.full_like(x, value), p)
+
+
+def norm(tree):
+    return np.sqrt(sum((np.array(leaf) ** 2).sum() for leaf in jax.tree.leaves(tree)))
+
+
+@pytest.mark.parametrize('size, wanted', [(10.0, 2.0), (0.1, 0.1 * 10**0.5)])
+def test_sgd_clips_the_global_norm_and_only_what_is_greater(size, wanted):
+    (last,) = walk(
+        sgd.make(8, 1.0, 'constant', momentum=0.0, clip_norm=2.0),
+        1,
+        functools.partial(gradient_of, size),
+    )
+    step = jax.tree.map(jnp.subtract, params(), last)
+    np.testing.assert_allclose(norm(step), wanted, rtol=1e-5)
+    np.testing.assert_allclose(step['norm']['scale'], step['dense']['bias'], rtol=1e-5)
+
+
+def test_sgd_clips_gradient_and_decay_together():
+    numbers = {'momentum': 0.0, 'weight_decay': 100.0, 'clip_norm': 2.0}
+    (last,) = walk(sgd.make(8, 1.0, 'constant', **numbers), 1)
+    np.testing.assert_allclose(norm(jax.tree.map(jnp.subtract, params(), last)), 2, rtol=1e-5)
+
+
+def test_adamw_clips_the_gradient_before_its_moments():
+    """A gradient that only the clip keeps from swamping the second moment."""
+
+    def spike(p, step):
+        return gradient_of(1e4 if step == 0 else 1.0, p, step)
+
+    clipped = walk(adamw.make(8, 0.125, 'constant', clip_norm=1.0), 3, spike)
+    capped = walk(adamw.make(8, 0.125, 'constant'), 3, functools.partial(gradient_of, 10**-0.5))
+    free = walk(adamw.make(8, 0.125, 'constant'), 3, spike)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), clipped[2], capped[2])
+    assert norm(jax.tree.map(jnp.subtract, free[2], capped[2])) > 0.01
+
+
+@pytest.mark.parametrize('momentum, nesterov', [(0.0, True), (0.9, False), (0.9, True)])
+def test_sgd_by_hand(momentum, nesterov, x64):
+    path = walk(sgd.make(8, 0.125, 'constant', momentum=momentum, nesterov=nesterov), 4)
+    p = params()
+    trace = jax.tree.map(jnp.zeros_like, p)
+    for step, got in enumerate(path):
+        g = gradient(p, step)
+        trace = jax.tree.map(lambda m, x: momentum * m + x, trace, g)
+        move = jax.tree.map(lambda m, x: momentum * m + x, trace, g) if nesterov else trace
+        p = jax.tree.map(lambda x, m: x - 0.125 * m, p, move)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+
+
+def test_adamw_by_hand(x64):
+    numbers = {'beta1': 0.8, 'beta2': 0.75, 'epsilon': 1e-3, 'weight_decay': 0.1}
+    path = walk(adamw.make(8, 0.125, 'constant', **numbers), 4)
+    p = params()
+    mean = square = jax.tree.map(jnp.zeros_like, p)
+    for step, got in enumerate(path):
+        g = gradient(p, step)
+        mean = jax.tree.map(lambda m, x: 0.8 * m + 0.2 * x, mean, g)
+        square = jax.tree.map(lambda v, x: 0.75 * v + 0.25 * x * x, square, g)
+
+        def move(x, m, v, count=step + 1):
+            m, v = m / (1 - 0.8**count), v / (1 - 0.75**count)
+            return x - 0.125 * (m / (jnp.sqrt(v) + 1e-3) + 0.1 * x * (x.ndim > 1))
+
+        p = jax.tree.map(move, p, mean, square)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+
+
+@pytest.mark.parametrize('clip', [0.0, 1.0])
+@pytest.mark.parametrize('name', MAKES)
+def test_step_has_a_finite_derivative_at_a_gradient_of_zero(name, clip):
+    """MPL differentiates through the step, and a dead unit has a gradient of exactly 0."""
+    optimizer, p = MAKES[name](8, 0.125, 'constant', clip_norm=clip), params()
+
+    def step(g):
+        return optimizer.update(g, optimizer.init(p), p)[0]
+
+    for zero in (
+        jax.tree.map(jnp.zeros_like, p),
+        {**gradient(p, 0), 'norm': jax.tree.map(jnp.zeros_like, p['norm'])},
+    ):
+        moved, pull = jax.vjp(step, zero)
+        (back,) = pull(jax.tree.map(jnp.ones_like, p))
+        for leaf in jax.tree.leaves((moved, back)):
+            assert np.isfinite(leaf).all()
