@@ -9,6 +9,7 @@ not looked at here. Resumable. Writes <workdir>/tune.json and tune.md.
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def main():
             rows.append(
                 [
                     method,
-                    ', '.join(s.removeprefix('--config.').split('.')[-1] for s in setting),
+                    ', '.join(re.sub(r'^--config\.(\w+\.)*', '', s) for s in setting),
                     f'{np.mean(values):.2f}',
                     f'{np.std(values, ddof=1):.2f}',
                     '*' if number == np.argmax(means) else '',

@@ -1,6 +1,6 @@
 """Labels only on the digits with 100 labels; all other numbers are those of 40 labels.
 
-    python -m mpl.train --config=configs/digits_100_supervised.py --workdir=runs/digits_100_supervised
+python -m mpl.train --config=configs/digits_100_supervised.py --workdir=runs/digits_100_supervised
 """
 
 from configs import digits_40_supervised

@@ -1,6 +1,6 @@
 """Pseudo-labels on the digits with 20 labels; all other numbers are those of 40 labels.
 
-    python -m mpl.train --config=configs/digits_20_pseudo_label.py --workdir=runs/digits_20_pseudo_label
+python -m mpl.train --config=configs/digits_20_pseudo_label.py --workdir=runs/digits_20_pseudo_label
 """
 
 from configs import digits_40_pseudo_label

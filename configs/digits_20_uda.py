@@ -1,6 +1,6 @@
 """Unsupervised Data Augmentation on the digits with 20 labels; all other numbers are those of 40 labels.
 
-    python -m mpl.train --config=configs/digits_20_uda.py --workdir=runs/digits_20_uda
+python -m mpl.train --config=configs/digits_20_uda.py --workdir=runs/digits_20_uda
 """
 
 from configs import digits_40_uda
