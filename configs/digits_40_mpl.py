@@ -14,7 +14,9 @@ TUNED = {
     'per_example': dict(feedback_weight=0.3, label_view='weak', labels='sampled'),
     'dot': dict(feedback_weight=1.0, label_view='weak', labels='sampled'),
     'off': dict(uda_weight=0.5, label_view='strong'),
-    # Not tuned by themselves:
+    # Not tuned by themselves: `exact` without its feedback, and with the other sign, and
+    # what is not in the table.
+    'control': dict(feedback='off', label_view='weak'),
     'flipped': dict(feedback='exact', feedback_weight=-1.0, label_view='weak'),
     'cosine': dict(feedback_weight=1.0, label_view='weak', labels='sampled'),
     'difference': dict(feedback_weight=1.0, label_view='weak', labels='sampled'),
@@ -22,6 +24,6 @@ TUNED = {
 
 
 def get_config(feedback: str = 'exact', labels: int = 40):
-    """feedback: an estimator of mpl.algorithms.mpl, or 'flipped': exact with the other sign."""
+    """feedback: an estimator of mpl.algorithms.mpl, or another key of TUNED."""
     algorithm = dict(name='mpl', feedback=feedback, ema_decay=0.99) | TUNED[feedback]
     return digits.config(labels, algorithm, roles=('teacher', 'student'))

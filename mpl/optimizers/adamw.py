@@ -3,7 +3,7 @@
 import optax
 
 from mpl import schedules
-from mpl.optimizers import decay
+from mpl.optimizers import clip, decay
 
 
 def make(
@@ -36,7 +36,7 @@ def make(
     # eps_root: MPL differentiates through the step, and the root has no derivative
     # at a gradient of exactly 0.
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        clip.by_global_norm(clip_norm),
         optax.scale_by_adam(beta1, beta2, epsilon, eps_root=1e-20),
         optax.add_decayed_weights(weight_decay, mask=decay.weights),
         optax.scale_by_learning_rate(rate),

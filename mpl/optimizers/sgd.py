@@ -3,7 +3,7 @@
 import optax
 
 from mpl import schedules
-from mpl.optimizers import decay
+from mpl.optimizers import clip, decay
 
 
 def make(
@@ -33,7 +33,7 @@ def make(
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=decay.weights),
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        clip.by_global_norm(clip_norm),
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
