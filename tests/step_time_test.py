@@ -1,0 +1,68 @@
+"""The benchmark of steps measures what it says, on the smoke config."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import flops, step_time
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import train
+
+FAR = [f'--config.{name}={step_time.STEPS}' for name in ('steps', 'every.evaluate', 'every.save')]
+KNOWN = {'steps_per_second', 'images_per_second', 'loop_ms', 'compiled_ms', 'share_outside'} | {
+    'share_outside_by_round', 'share_outside_processor', 'processor_ms', 'batch', 'flops',
+    'steps_per_call', 'trace_seconds', 'compile_seconds', 'program_bytes', 'resident_bytes',
+    'flops_by_layers', 'load',
+}  # fmt: skip
+
+
+def measure(seconds, *overrides):
+    return step_time.measure(configs.load('configs/smoke.py', [*FAR, *overrides]), seconds)
+
+
+def test_row_is_complete_and_plausible():
+    row = measure(1.0)
+    assert set(row) == KNOWN
+    for name in ('steps_per_second', 'trace_seconds', 'compile_seconds', 'program_bytes', 'flops'):
+        assert row[name] > 0, name
+    assert row['resident_bytes'] > row['program_bytes']
+    for name in ('loop_ms', 'compiled_ms'):
+        assert 0 < row[name]['low'] <= row[name]['median'] <= row[name]['high'] < np.inf
+        assert row[name]['windows'] >= step_time.LEAST
+    assert max(row['share_outside'], row['share_outside_processor']) < 1
+    assert row['images_per_second'] == pytest.approx(row['steps_per_second'] * (16 + 32))
+    assert row['loop_ms']['median'] == pytest.approx(1000 / row['steps_per_second'])
+    table = step_time.show([{'task': 'smoke', 'method': 'mpl exact'} | row])
+    assert f'{row["steps_per_second"]:.4g}' in table
+
+
+def test_what_a_run_waits_for_is_outside(monkeypatch):
+    """A step of this size takes well below 10 ms; fetching for 5 of them now takes 100 ms."""
+    make_fetch = train.make_fetch
+
+    def make_slow(experiment, size):
+        fetch = make_fetch(experiment, size)
+        return lambda step: time.sleep(0.1) or fetch(step)
+
+    monkeypatch.setattr(train, 'make_fetch', make_slow)
+    row = measure(0.1)
+    assert row['loop_ms']['median'] >= 9  # Two threads fetch.
+    assert row['loop_ms']['median'] > 1.5 * row['compiled_ms']['median']
+    assert row['share_outside'] > 0.3
+
+
+def test_refuses_windows_that_are_not_whole_calls():
+    with pytest.raises(ValueError, match='multiple of steps_per_call, 4'):
+        measure(0.1, '--config.steps_per_call=4')
+
+
+def test_counts_flops_of_layers():
+    """A convolution over all pixels, one of stride 2, and a linear layer, counted by hand."""
+    experiment = experiments.assemble(step_time.digits('mpl exact'), jax.devices()[:1])
+    # 8 pixels with 3 taps each less 2 beyond the borders: 22; stride 2: 11; 4 pixels: 10.
+    convolutions = 22**2 * 1 * 16 + 11**2 * 16 * 32 + 10**2 * 32 * 32
+    forward = 2 * (convolutions + 4 * 4 * 32 * 10)
+    assert flops.count_exact(experiment) == forward * (3 * (16 + 64 + 64) + 5 * 64 + 3 * 16)
