@@ -17,7 +17,7 @@ done
 
 # The kind of jax: with a driver that answers, for its device; else for the CPU.
 extra=""
-if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
+if [[ "$(nvidia-smi -L 2>/dev/null)" == *GPU* ]]; then
   extra="cuda13"
 elif compgen -G "/dev/accel*" >/dev/null || [ -n "${TPU_NAME:-}" ]; then
   extra="tpu"

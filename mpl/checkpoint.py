@@ -14,19 +14,24 @@ KEPT = 3
 
 def open_folder(folder: epath.Path) -> ocp.CheckpointManager:
     """A handle on the checkpoints of a run; makes the folder. Close it, or saves are lost."""
-    if '://' not in str(folder):  # Not in a bucket: Orbax refuses relative paths.
-        folder = folder.resolve()
     return ocp.CheckpointManager(
-        folder,
+        folder.resolve(),  # Orbax refuses relative paths.
         options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),
         item_names=('state', 'record'),
     )
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) -> None:
-    """Starts saving; a JSON-able record of the run so far goes with the state."""
-    if step in manager.all_steps():
-        return
+    """Starts saving; a JSON-able record of the run so far goes with the state.
+
+    Raises:
+      FloatingPointError: the state is not finite; nothing is saved.
+    """
+    if not is_finite(state):
+        raise FloatingPointError(
+            f'The weights are not finite after step {step}; lower the learning rate or clip the '
+            'gradient (clip_norm). Checkpoints from before are kept.'
+        )
     record = record | {'fingerprint': int(fingerprint(state))}
     manager.save(
         step,
@@ -80,6 +85,13 @@ def restore(
             'nothing was changed. Give another --workdir, or delete the folder to start anew.'
         )
     return None
+
+
+@jax.jit
+def is_finite(state: Any) -> jax.Array:
+    """Whether every float of a state is finite, bool."""
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
 @jax.jit

@@ -45,12 +45,16 @@ def main(command: Callable[[], None]) -> None:
             raise
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError) else 1)
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
 
 
 def _is_ours(error: Exception) -> bool:
     """Whether this package itself raised it, to refuse its input, and not a library or a bug."""
     frames = traceback.extract_tb(error.__traceback__)
-    return Path(__file__).parent in Path(frames[-1].filename).parents
+    inside = Path(__file__).parent in Path(frames[-1].filename).parents
+    return inside and frames[-1].line.startswith('raise ')
 
 
 def cache() -> None:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mpl import command, table, train, workers
 from mpl import config as configs
 from mpl import experiment as experiments
+from mpl import workdir as folders
 from mpl.table import Reports
 from mpl.workers import Job
 
@@ -55,7 +56,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
         for name, config in named.items():
             folder = workdir / name / str(seed)
             seeded = configs.complete(config.to_dict() | {'seed': seed})
-            train.check_workdir(seeded, folder)
+            folders.check(seeded, folder)
             if (folder / 'report.json').exists():
                 reports[name][seed] = json.loads((folder / 'report.json').read_text())
             else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
+from etils import epath
 
 
 class Batch(NamedTuple):
@@ -119,9 +120,16 @@ def load(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
         )
     spec = importlib.util.spec_from_file_location('config_file', file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument) if argument else module.get_config()
-    config = complete(config.to_dict()).to_dict()
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*[argument] if argument else [])
+        given = config.to_dict()
+    except Exception as error:  # A config is a program, and fails in any way.
+        raise ValueError(
+            f'{path} gives no config ({type(error).__name__}: {error}); a config is a file with a '
+            'function get_config() that returns a ConfigDict, of one argument where a : follows.'
+        ) from error
+    config = complete(given).to_dict()
     for override in overrides:
         _override(config, override)
     return complete(config)
@@ -140,6 +148,7 @@ def complete(config: dict) -> ml_collections.ConfigDict:
         if section != 'algorithm':
             run[section] = _complete_named(folder, run[section], section, RUNTIME[folder])
     roles = tuple(run['networks'])
+    run['networks'] = dict(run['networks'])
     run['algorithm'] = _complete_named('algorithms', run['algorithm'], 'algorithm', roles)
     for role in roles:
         where = f'networks.{role}'
@@ -154,10 +163,32 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(run).lock()
 
 
+def read(path: epath.Path) -> dict:
+    """The config of a run, from the config.json in its folder, as plain dicts.
+
+    Raises:
+      ValueError: there is none, or it can not be read.
+    """
+    if not path.exists():
+        raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
+    try:
+        config = json.loads(path.read_text())
+        complete(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is not the config of a run: {error}') from error
+    return config
+
+
 def build(folder: str, spec: dict, **runtime) -> Any:
     """Calls `make` of mpl/<folder>/<spec['name']>.py with the rest of spec."""
     numbers = {k: v for k, v in dict(spec).items() if k != 'name'}
-    return _module(folder, spec['name'], folder).make(**numbers, **runtime)
+    make = _module(folder, spec['name'], folder).make
+    try:
+        return make(**numbers, **runtime)
+    except TypeError as error:
+        raise ValueError(
+            f'mpl/{folder}/{spec["name"]}.py can not take these numbers: {error}.'
+        ) from error
 
 
 def differences(old: dict, new: dict, where: str = '') -> list[str]:
@@ -183,7 +214,7 @@ def _network(model: dict, optimizer: dict):
 
 def _module(folder: str, name: str, where: str):
     package = importlib.import_module(f'mpl.{folder}')
-    if importlib.util.find_spec(f'mpl.{folder}.{name}') is not None:
+    if name.isidentifier() and importlib.util.find_spec(f'mpl.{folder}.{name}') is not None:
         module = importlib.import_module(f'mpl.{folder}.{name}')
         if hasattr(module, 'make'):
             return module
@@ -229,6 +260,7 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
         argument = arguments[name]
         if name in given:
             filled[name] = _cast(given[name], argument.annotation, f'{where}.{name}')
+            _check_range(name, filled[name], f'{where}.{name}')
         elif argument.default is not inspect.Parameter.empty:
             filled[name] = argument.default
         elif where == 'algorithm' and argument.annotation not in TYPES:
@@ -250,6 +282,20 @@ def _cast(value, annotation, where):
             names = ' or '.join(kind.__name__ for kind in allowed)
             raise ValueError(f'{where} is {value!r}, a {type(value).__name__}; give a {names}.')
     return value
+
+
+def _check_range(name, value, where):
+    """The numbers of methods and optimizers go by name: a decay is a decay everywhere."""
+    if not isinstance(value, int | float):
+        return
+    last = name.rpartition('_')[2]
+    if last == 'temperature' and not value > 0:
+        raise ValueError(f'{where} is {value}; give a number above 0.')
+    shares = ('decay', 'smoothing', 'threshold', 'momentum', 'dropout')
+    if last in ('steps', 'rate', 'norm', *shares) and not value >= 0:
+        raise ValueError(f'{where} is {value}; give 0 or more.')
+    if last in shares and name != 'weight_decay' and value > 1:
+        raise ValueError(f'{where} is {value}; give a number from 0 to 1.')
 
 
 def _override(config, override):

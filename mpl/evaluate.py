@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from mpl import command, measure
 from mpl import experiment as experiments
+from mpl import workdir as folders
 from mpl.data.source import Pool
 from mpl.experiment import Experiment
 
@@ -35,10 +36,17 @@ def load(workdir: epath.Path) -> list[Stage]:
             f'The run in {workdir} is not finished (no report.json); '
             'the command that started it goes on where it stopped.'
         )
-    experiment, state = experiments.load(workdir)
-    stages = [Stage(experiment, state, {n: n for n in experiment.algorithm.networks(state)})]
-    if (workdir / 'finetune').exists():
-        stages.append(Stage(*experiments.load(workdir / 'finetune'), {'student': 'finetuned'}))
+    stages = []
+    for folder in (workdir, workdir / 'finetune'):
+        if folder == workdir or folder.exists():
+            experiment, state, step = folders.load(folder)
+            if step != experiment.config.steps:
+                raise ValueError(
+                    f'The last checkpoint in {folder} is damaged, that of step {step} is intact; '
+                    'delete report.json and run the training command again.'
+                )
+            names = {n: n for n in experiment.algorithm.networks(state)}
+            stages.append(Stage(experiment, state, {'student': 'finetuned'} if stages else names))
     return stages
 
 

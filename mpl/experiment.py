@@ -1,18 +1,16 @@
 """A config made into parts that fit together; everything is checked here, before any compile."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mpl import checkpoint, network, sharding
 from mpl import config as configs
+from mpl import network, sharding
 from mpl.algorithm import Algorithm
 from mpl.augment.views import Views
 from mpl.data import splits
@@ -32,15 +30,25 @@ class Experiment(NamedTuple):
     state: Any  # as jax.ShapeDtypeStructs with shardings
 
 
-def assemble(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Experiment:
-    """Builds every part of a run on the devices, all by default, and checks that they fit.
+def assemble(
+    config: ConfigDict,
+    devices: Sequence[jax.Device] | None = None,
+    source: Source | None = None,
+) -> Experiment:
+    """Builds every part of a run and checks that they fit.
+
+    Args:
+      config: of the run.
+      devices: to run on; None takes all.
+      source: that of the config, where it is at hand already.
 
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
     """
     mesh = sharding.make_mesh(jax.devices() if devices is None else devices)
     _check_numbers(config, mesh)
-    source = configs.build('data', config.source)
+    if source is None:
+        source = configs.build('data', config.source)
     split = _split(config, source)
     views = configs.build('augment', config.views)
     definitions = {
@@ -57,6 +65,8 @@ def assemble(config: ConfigDict, devices: Sequence[jax.Device] | None = None) ->
     try:
         jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
+        if error.args != ('unlabeled',):
+            raise
         raise ValueError(
             f'algorithm {config.algorithm.name} learns from {error} images, but '
             f'batch.{error.args[0]} is 0; give a number above 0.'
@@ -73,7 +83,7 @@ def initialize(experiment: Experiment, start: network.Variables | None = None) -
 
     Args:
       experiment: the run.
-      start: weights of every network, from `find_start`; None draws them.
+      start: weights of every network, from `workdir.find_start`; None draws them.
     """
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
@@ -83,68 +93,20 @@ def initialize(experiment: Experiment, start: network.Variables | None = None) -
     if start is None:
         return state
     state = jax.tree.map(
-        lambda net: net.replace(
-            params=start.params,
-            batch_stats=start.batch_stats,
-            ema=None if net.ema is None else start,
-        )
-        if isinstance(net, network.Network)
-        else net,
+        lambda net: (
+            net.replace(
+                params=start.params,
+                batch_stats=start.batch_stats,
+                ema=None if net.ema is None else start,
+            )
+            if isinstance(net, network.Network)
+            else net
+        ),
         state,
         is_leaf=lambda leaf: isinstance(leaf, network.Network),
     )
     # A copy, since networks that share buffers can not all be donated to the first step.
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)(state)
-
-
-def find_start(experiment: Experiment) -> network.Variables | None:
-    """The weights that init_from names; None where it names none.
-
-    Raises:
-      ValueError: no such run or network, or one of another architecture.
-    """
-    start = experiment.config.init_from
-    if not start.workdir:
-        return None
-    other, state = load(epath.Path(start.workdir))
-    networks = other.algorithm.networks(state)
-    if start.network not in networks:
-        raise ValueError(
-            f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
-            f'{", ".join(networks)}.'
-        )
-    found = networks[start.network].variables
-    for name, net in experiment.algorithm.networks(experiment.state).items():
-        if jax.tree.map(jnp.shape, net.variables) != jax.tree.map(jnp.shape, found):
-            raise ValueError(
-                f'init_from: the network {start.network!r} in {start.workdir} has another '
-                f'architecture than {name!r} here; make them the same.'
-            )
-    return jax.device_put(jax.device_get(found), sharding.replicated(experiment.mesh))
-
-
-def load(workdir: epath.Path) -> tuple[Experiment, Any]:
-    """A run that has been trained, and its newest state.
-
-    Raises:
-      ValueError: the folder holds no run, or no checkpoint of it.
-    """
-    path = workdir / 'config.json'
-    if not path.exists():
-        raise ValueError(f'{workdir} holds no run (no config.json); give the --workdir of one.')
-    experiment = assemble(configs.complete(json.loads(path.read_text())))
-    if not (workdir / 'checkpoints').exists():
-        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
-    with checkpoint.open_folder(workdir / 'checkpoints') as manager:
-        restored = checkpoint.restore(manager, experiment.state)
-    if restored is None:
-        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
-    return experiment, restored[1]
-
-
-def save_split(experiment: Experiment, path: epath.Path) -> None:
-    """Writes which examples were labeled, unlabeled and held out, for config.split.file."""
-    splits.save(str(path), experiment.split, len(experiment.source.train.label))
 
 
 PURPOSES = ('init', 'labeled', 'unlabeled', 'update')
@@ -164,8 +126,29 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
 
 
 def _split(config, source):
+    if config.split.validation and source.validation is not None:
+        raise ValueError(
+            f'split.validation is {config.split.validation}, but the source has a validation part '
+            'of its own; set it to 0.'
+        )
     if config.split.file:
-        return splits.load(config.split.file, source.train.label)
+        if config.split.labels or config.split.validation:
+            raise ValueError(
+                'split.file says which examples to take; set labels and validation to 0.'
+            )
+        split = splits.load(config.split.file, source.train.label)
+    else:
+        split = _draw(config, source)
+    for name in ('labeled', 'unlabeled'):
+        if config.batch[name] and not len(getattr(split, name)):
+            raise ValueError(
+                f'batch.{name} is {config.batch[name]}, but the split has no {name} examples; '
+                'set it to 0, or change the split.'
+            )
+    return split
+
+
+def _draw(config, source):
     return splits.draw(
         source.train.label,
         config.split.labels,
@@ -184,6 +167,8 @@ def _check_numbers(config, mesh):
                 f'batch.{name} is {size}; give a multiple of the {shards} devices'
                 + ('.' if name == 'unlabeled' else ' above 0.')
             )
+    if not 0 <= config.seed < 2**31:
+        raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     for name, number in {
         'steps': config.steps,
         'steps_per_call': config.steps_per_call,

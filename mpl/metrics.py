@@ -28,6 +28,7 @@ class Writer:
         for name, value in values.items():
             if not isinstance(value, list):
                 self._board.add_scalar(name, value, step)
+        self._board.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -55,22 +56,25 @@ def read(path: epath.Path) -> list[dict]:
 class Window:
     """The metrics of the steps since the last log line, left on the device until read."""
 
-    def __init__(self):
+    def __init__(self, values: dict[str, list[float]]):
+        """Begins with the values of steps before, from `values` of a window that was saved."""
+        self._values = {name: list(of) for name, of in values.items()}
         self._calls = []
 
     def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """metrics: of the steps from `step` on, each [S]."""
         self._calls.append((step, metrics))
 
-    def check(self) -> None:
-        """Waits for the steps of the window.
+    def values(self) -> dict[str, list[float]]:
+        """The values of every step, by name; waits for the steps.
 
         Raises:
           FloatingPointError: a metric is not finite; names it and its first step.
         """
+        calls, self._calls = jax.device_get(self._calls), []
         bad = [
             (step + int(np.argmin(np.isfinite(values))), name)
-            for step, metrics in jax.device_get(self._calls)
+            for step, metrics in calls
             for name, values in metrics.items()
             if not np.all(np.isfinite(values))
         ]
@@ -80,12 +84,11 @@ class Window:
                 f'{name} is not finite at step {step}; lower the learning rate or clip the '
                 'gradient (clip_norm). Checkpoints from before are kept.'
             )
+        for _, metrics in calls:
+            for name, values in metrics.items():
+                self._values.setdefault(name, []).extend(values.tolist())
+        return self._values
 
     def read(self) -> dict[str, float]:
-        """The mean of each metric over the window, once `check` has passed."""
-        self.check()
-        metrics = [metrics for _, metrics in jax.device_get(self._calls)]
-        return {
-            name: float(np.mean(np.concatenate([m[name] for m in metrics]), dtype=np.float64))
-            for name in metrics[0]
-        }
+        """The mean of each metric over the window."""
+        return {name: float(np.mean(values)) for name, values in self.values().items()}

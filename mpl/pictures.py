@@ -70,14 +70,10 @@ def pseudo_labels(lines: list[dict], classes: tuple[str, ...]) -> Figure:
     chosen = [n for n in names if '/teacher/' in n] or names[:1]
     steps, counts = _series(lines, chosen[0])
     shares = np.array(counts) / np.sum(counts, -1, keepdims=True)
-    image = histogram.imshow(
-        shares.T,
-        aspect='auto',
-        vmin=0,
-        interpolation='nearest',
-        cmap='viridis',
-        extent=(steps[0], steps[-1], len(classes) - 0.5, -0.5) if len(steps) > 1 else None,
+    image = histogram.pcolormesh(
+        steps, range(len(classes)), shares.T, shading='nearest', vmin=0, cmap='viridis'
     )
+    histogram.invert_yaxis()
     histogram.set(
         xlabel='step', ylabel='class', title=f'share of each class ({chosen[0].split("/")[1]})'
     )
@@ -117,7 +113,7 @@ def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure
 
 
 def view_sheet(experiment: Experiment) -> Figure:
-    """Images as they are, and as the first step's views make them."""
+    """Labeled images as they are, and as the views make them under the key of step 0."""
     pool, split = experiment.source.train, experiment.split
     numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
     image = pool.read(numbers)

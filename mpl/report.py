@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
@@ -72,7 +73,8 @@ def write(
         },
         'seed': config.seed,
         'steps': config.steps,
-        'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled),
+        'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
+        + sum(stage['images_seen'] for stage in stages.values()),
         'weights': 'last checkpoint',
         'networks': networks,
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
@@ -81,7 +83,10 @@ def write(
         'versions': {'python': sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    pictures.draw(experiment, confusions, workdir)
+    try:
+        pictures.draw(experiment, confusions, workdir)
+    except Exception as error:  # No picture is worth a trained run.
+        logging.warning('The pictures could not be drawn: %r', error)
     # Last: a run with a report is finished.
     metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
     return report

@@ -18,7 +18,9 @@ from tqdm import tqdm
 from mpl import checkpoint, command, measure, metrics, network, report, sharding
 from mpl import config as configs
 from mpl import experiment as experiments
+from mpl import workdir as folders
 from mpl.data import stream
+from mpl.data.source import Source
 from mpl.experiment import Experiment
 
 # Unlabeled examples whose labels, known but never trained on, measure the pseudo-labels.
@@ -33,8 +35,13 @@ class Stopped(Exception):
         self.signal = caught
 
 
-def run(config: ConfigDict, workdir: epath.Path) -> dict:
+def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> dict:
     """Trains, or goes on where a run of the same config stopped, and reports.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      source: that of the config, where it is at hand already.
 
     Returns:
       The report, also written to <workdir>/report.json; pictures lie beside it.
@@ -44,21 +51,24 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
       FloatingPointError: a loss is not finite.
       Stopped: SIGTERM or SIGINT came; the same call goes on from there.
     """
-    check_workdir(config, workdir)
+    folders.check(config, workdir)
     if (workdir / 'report.json').exists():
         _say(f'{workdir} holds a finished run; nothing is left to do.')
         return json.loads((workdir / 'report.json').read_text())
-    experiment = experiments.assemble(config)
-    start = experiments.find_start(experiment)
+    experiment = experiments.assemble(config, source=source)
+    folders.check_data(experiment, workdir)
+    begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
+    start = None if begun else folders.find_start(experiment)
     tuned = report.finetune_config(experiment, workdir)
-    if tuned is not None:
-        experiments.assemble(tuned)  # Refused now, not after the training.
-    workdir.mkdir(parents=True, exist_ok=True)
-    metrics.write_whole(workdir / 'config.json', configs.to_json(config))
-    experiments.save_split(experiment, workdir / 'split.json')
-    state, seconds = fit(experiment, workdir, start)
-    stages = {} if tuned is None else {'finetuned': run(tuned, workdir / 'finetune')}
-    return report.write(experiment, state, seconds, stages, workdir)
+    if tuned is not None:  # Refused now, not after the training.
+        experiments.assemble(tuned, source=experiment.source)
+    folders.prepare(experiment, workdir)
+    with folders.hold(workdir):
+        state, seconds = fit(experiment, workdir, start)
+        stages = {}
+        if tuned is not None:
+            stages['finetuned'] = run(tuned, workdir / 'finetune', experiment.source)
+        return report.write(experiment, state, seconds, stages, workdir)
 
 
 def fit(
@@ -72,10 +82,13 @@ def fit(
     config, every = experiment.config, experiment.config.every
     size = math.gcd(config.steps, every.log, every.evaluate, every.save)
     size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
-    with checkpoint.open_folder(workdir / 'checkpoints') as manager, Signals() as signals:
-        step, state, seconds = _begin(experiment, workdir, manager, start)
-        started = time.monotonic() - seconds
-        writer, window, due = metrics.Writer(workdir, step), metrics.Window(), None
+    with contextlib.ExitStack() as stack:
+        manager = stack.enter_context(checkpoint.open_folder(workdir / 'checkpoints'))
+        signals = stack.enter_context(Signals())
+        step, state, record = _begin(experiment, workdir, manager, start)
+        started = time.monotonic() - record['seconds']
+        writer = stack.enter_context(contextlib.closing(metrics.Writer(workdir, step)))
+        window, due = metrics.Window(record['window']), None
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment, size)
         root = jax.random.key(config.seed)
@@ -93,28 +106,28 @@ def fit(
                 bar.update(size)
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
-                saves = step % every.save == 0 or last or signals.caught
+                caught = signals.caught  # Once: a signal from here on stops the next turn.
+                saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
-                    due, window = (step, window), metrics.Window()
+                    due, window = (step, window), metrics.Window({})
                 if due is not None and (evaluates or saves):
                     log(*due)
                     due = None
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
                 if saves:
-                    window.check()  # Nothing that is not finite is saved.
-                    checkpoint.save(manager, step, state, {'seconds': time.monotonic() - started})
-                if signals.caught:
+                    record = {'seconds': time.monotonic() - started, 'window': window.values()}
+                    checkpoint.save(manager, step, state, record)
+                if caught and not last:
                     break
-        writer.close()
         manager.wait_until_finished()
-        if signals.caught:
+        if step != config.steps:
             raise Stopped(
-                signals.caught,
-                f'{signals.caught.name} came: saved step {step} of {config.steps} in {workdir}. '
+                caught,
+                f'{caught.name} came: saved step {step} of {config.steps} in {workdir}. '
                 'The same command goes on from there.',
             )
-        return state, time.monotonic() - started if len(calls) else seconds
+        return state, record['seconds']
 
 
 def make_steps(experiment: Experiment, size: int):
@@ -185,13 +198,14 @@ def is_resident(experiment: Experiment) -> bool:
 
 
 def _begin(experiment, workdir, manager, start):
-    """The step to go on from, the state there, and the seconds it took to get there."""
-    restored = checkpoint.restore(manager, experiment.state, lambda s: _set_aside(manager, s))
+    """The step to go on from, the state there, and the record of the run so far."""
+    restored = checkpoint.restore(
+        manager, experiment.state, lambda step: folders.set_aside(manager, step)
+    )
     if restored is None:
-        return 0, experiments.initialize(experiment, start), 0.0
-    step, state, record = restored
-    _say(f'{workdir}: goes on from step {step}.')
-    return step, state, record['seconds']
+        return 0, experiments.initialize(experiment, start), {'seconds': 0.0, 'window': {}}
+    _say(f'{workdir}: goes on from step {restored[0]}.')
+    return restored
 
 
 def _progress(config, workdir, step):
@@ -227,9 +241,10 @@ def _evaluate(experiment, forward, state, step, writer):
     for name, output in said.items():
         for key, value in measure.summarize(output.logits, pool.label[numbers]).items():
             values[f'validation/{name}/{key}'] = value
-    pool, numbers = experiment.source.train, experiment.split.unlabeled
+    pool = experiment.source.train
+    numbers = np.setdiff1d(experiment.split.unlabeled, experiment.split.labeled)
     if len(numbers) and experiment.config.batch.unlabeled:
-        chosen = numbers[:: max(1, len(numbers) // UNLABELED_MEASURED)][:UNLABELED_MEASURED]
+        chosen = numbers[:: math.ceil(len(numbers) / UNLABELED_MEASURED)]
         for name, output in measure.outputs(experiment, forward, state, pool, chosen).items():
             logits, label = output.logits, pool.label[chosen]
             if np.any(label >= 0):
@@ -254,28 +269,6 @@ def _say(line):
     tqdm.write(line, file=sys.stderr)
 
 
-def check_workdir(config: ConfigDict, workdir: epath.Path) -> None:
-    """Refuses (ValueError) a folder that holds a run of another config, or something else."""
-    path = workdir / 'config.json'
-    if path.exists():
-        old, new = json.loads(path.read_text()), json.loads(configs.to_json(config))
-        old['init_from']['workdir'] = new['init_from']['workdir']  # Folders may be moved.
-        lines = configs.differences(old, new)
-        if lines:
-            raise ValueError(
-                f'{workdir} holds a run of another config ({"; ".join(lines)}); '
-                'give another --workdir, or the config of that run.'
-            )
-    elif workdir.exists() and any(workdir.iterdir()):
-        raise ValueError(f'{workdir} is not empty and holds no run; give another --workdir.')
-
-
-def _set_aside(manager, step):
-    folder = epath.Path(manager.directory)
-    (folder / str(step)).rename(folder.parent / f'damaged_checkpoint_{step}')
-    manager.reload()
-
-
 class Signals:
     """Within it, SIGTERM and SIGINT are noted instead of ending the process."""
 
@@ -284,6 +277,7 @@ class Signals:
     def __enter__(self):
         def note(number, frame):
             self.caught = signal.Signals(number)
+            signal.signal(number, self._before[number])  # A second one acts at once.
 
         self._before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return self
@@ -296,7 +290,7 @@ class Signals:
 def main():
     parser = command.parser(__doc__)
     parser.add_argument('--config', required=True, help='a Python file with get_config()')
-    parser.add_argument('--workdir', required=True, help='folder of the run; gs:// works too')
+    parser.add_argument('--workdir', required=True, help='folder of the run')
     given, overrides = command.parse(parser)
     config = configs.load(given.config, overrides)
     try:

@@ -1,5 +1,6 @@
 """Configs: completed, overridden, refused with one sentence."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -19,7 +20,11 @@ def test_every_default_is_written_down():
     assert config.algorithm.feedback == 'exact'
     assert config.networks.student.optimizer.nesterov is True
     assert config.finetune.optimizer.name == 'sgd'
-    assert configs.complete(config.to_dict()) == config
+    given = config.to_dict()
+    given['networks']['student']['model']['widths'] = [32]  # As JSON has it.
+    before = copy.deepcopy(given)
+    assert configs.complete(given) == config
+    assert given == before
 
 
 def test_overrides_reach_any_number():
@@ -60,7 +65,23 @@ REFUSED = {
     '--config.algorithm.labels=sampled': r"'sampled' can not be credited by feedback 'exact'",
     '--config.networks.student.optimizer.warmup_steps=99': r'leave no step of the 20',
     '--config.finetune.network=teacher_ema': r"finetune.network is 'teacher_ema'",
-    '--config.split.file=/none.json': r'split /none.json cannot be read',
+    '--config.split.file=/none.json': r'split.file says which examples to take',
+    '--config.split.file=/none.json --config.split.labels=0 --config.split.validation=0': (
+        r'split /none.json cannot be read'
+    ),
+    '--config.split.labels=0 --config.split.unlabeled_includes_labeled=false': (
+        r'batch.unlabeled is 32, but the split has no unlabeled examples'
+    ),
+    '--config.seed=-1': r'seed is -1; give a number from 0',
+    '--config.algorithm.ema_decay=-0.5': r'ema_decay is -0.5; give 0 or more',
+    '--config.algorithm.label_smoothing=3': r'label_smoothing is 3.0; give a number from 0 to 1',
+    '--config.algorithm.uda_temperature=0': r'uda_temperature is 0.0; give a number above 0',
+    '--config.algorithm.uda_ramp_steps=-1': r'uda_ramp_steps is -1; give 0 or more',
+    '--config.networks.teacher.optimizer.learning_rate=-1': r'learning_rate is -1.0; give 0 or',
+    '--config.networks.teacher.optimizer.clip_norm=-1': r'clip_norm is -1.0; give 0 or more',
+    "--config.networks.teacher.model.widths=('a',)": r'mpl/models/mlp.py can not take these',
+    '--config.algorithm.name=a.b': r"algorithm.name 'a.b' is unknown",
+    '--config.views.mean=abc': r'mpl/augment/images.py can not take these numbers',
     '--config.init_from.workdir=/none': r'/none holds no run',
     '--config.views.mean=(1.0,2.0)': r'mean has 2',
 }
@@ -70,7 +91,7 @@ REFUSED = {
 def test_bad_input_is_one_sentence_before_anything_is_written(override, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     with pytest.raises(ValueError, match=REFUSED[override]) as caught:
-        train.run(configs.load(SMOKE, [override]), workdir)
+        train.run(configs.load(SMOKE, override.split()), workdir)
     assert '\n' not in str(caught.value)
     assert not workdir.exists()
 
@@ -82,6 +103,26 @@ def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
     del given['steps']
     with pytest.raises(ValueError, match="config lacks the key 'steps'"):
         configs.complete(given)
+
+
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        ('def get_config(:', 'gives no config .SyntaxError'),
+        ('x = 1', 'gives no config .AttributeError'),
+        ('def get_config(): return dict(steps=1)', 'gives no config .AttributeError'),
+        ('import torch_of_the_future', 'gives no config .ModuleNotFoundError'),
+    ],
+)
+def test_config_file_that_gives_none(text, said, tmp_path):
+    (tmp_path / 'c.py').write_text(text)
+    with pytest.raises(ValueError, match=said):
+        configs.load(str(tmp_path / 'c.py'), [])
+
+
+def test_argument_that_the_config_does_not_take():
+    with pytest.raises(ValueError, match='smoke.py:x gives no config .TypeError'):
+        configs.load(SMOKE + ':x', [])
 
 
 def test_networks_are_those_that_the_algorithm_takes():

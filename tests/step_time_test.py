@@ -40,17 +40,16 @@ def test_row_is_complete_and_plausible():
 
 
 def test_what_a_run_waits_for_is_outside(monkeypatch):
-    """A step of this size takes well below 10 ms; fetching for 5 of them now takes 100 ms."""
+    """Two threads fetch, for 5 steps each, in 300 ms: 30 ms per step, the step itself takes less."""
     make_fetch = train.make_fetch
 
     def make_slow(experiment, size):
         fetch = make_fetch(experiment, size)
-        return lambda step: time.sleep(0.1) or fetch(step)
+        return lambda step: time.sleep(0.3) or fetch(step)
 
     monkeypatch.setattr(train, 'make_fetch', make_slow)
-    row = measure(0.1)
-    assert row['loop_ms']['median'] >= 9  # Two threads fetch.
-    assert row['loop_ms']['median'] > 1.5 * row['compiled_ms']['median']
+    row = measure(0.1, '--config.every.log=10')
+    assert row['loop_ms']['median'] >= 25
     assert row['share_outside'] > 0.3
 
 

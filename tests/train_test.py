@@ -11,16 +11,21 @@ import time
 
 import chex
 import jax
+import numpy as np
 import pytest
 from absl import logging
 from etils import epath
 
+from mpl import checkpoint, train
 from mpl import config as configs
 from mpl import experiment as experiments
-from mpl import train
+from mpl import workdir as folders
 
 SMOKE = 'configs/smoke.py'
-LONG = ['--config.steps=240', '--config.every.save=20', '--config.finetune.steps=0']
+LONG = [
+    f'--config.{number}'
+    for number in ('steps=240', 'every.log=15', 'every.save=20', 'finetune.steps=0')
+]
 
 
 def load(*overrides):
@@ -28,8 +33,7 @@ def load(*overrides):
 
 
 def final(workdir):
-    _, state = experiments.load(epath.Path(workdir))
-    return state
+    return folders.load(epath.Path(workdir))[1]
 
 
 def lines(workdir):
@@ -68,7 +72,9 @@ def wait_for_step(workdir, step, process):
     """Waits until the run has logged a step."""
     for _ in range(600):
         path = workdir / 'metrics.jsonl'
-        if path.exists() and any(f'{{"step": {s},' in path.read_text() for s in (step, step + 5)):
+        if path.exists() and any(
+            f'{{"step": {s},' in path.read_text() for s in range(step, step + 60, 5)
+        ):
             return
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
@@ -105,7 +111,7 @@ def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
     tuned = experiments.assemble(
         configs.complete(json.loads((unbroken / 'finetune' / 'config.json').read_text()))
     )
-    first = experiments.initialize(tuned, experiments.find_start(tuned))
+    first = experiments.initialize(tuned, folders.find_start(tuned))
     chex.assert_trees_all_equal(first.params, before)
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(final(unbroken / 'finetune').params, before)
@@ -153,8 +159,7 @@ def test_killed_run_resumes_to_the_same_bits(how, long, tmp_path):
     said, _ = resumed.communicate()
     assert resumed.returncode == 0, said
     chex.assert_trees_all_equal(final(workdir), final(long))
-    if how == signal.SIGKILL:
-        assert lines(workdir) == lines(long)
+    assert lines(workdir) == lines(long)
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path, caplog):
@@ -169,13 +174,12 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path, cap
 
 def test_changed_bits_are_recognized(unbroken, tmp_path, monkeypatch):
     """A checkpoint that can be read but is not what was saved."""
-    from mpl import checkpoint
 
     experiment = experiments.assemble(load())
     with checkpoint.open_folder(epath.Path(tmp_path) / 'checkpoints') as manager:
         state = final(unbroken)
         monkeypatch.setattr(checkpoint, 'fingerprint', lambda state: 12345)
-        checkpoint.save(manager, 20, state, {'seconds': 0.0})
+        checkpoint.save(manager, 20, state, {'seconds': 0.0, 'window': {}})
         manager.wait_until_finished()
         monkeypatch.undo()
         with pytest.raises(ValueError, match='None of the checkpoints'):
@@ -206,6 +210,57 @@ def test_folder_that_is_no_run_is_refused(tmp_path):
     assert contents(tmp_path) == {'thesis.tex': b'do not touch'}
 
 
+def test_file_as_work_directory_and_broken_config_are_refused(unbroken, tmp_path):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(ValueError, match='file is a file; give a folder'):
+        train.run(load(), epath.Path(tmp_path) / 'file')
+    workdir = copy(unbroken, tmp_path)
+    for text in ('', '{}', '[1]'):
+        (workdir / 'config.json').write_text(text)
+        with pytest.raises(ValueError, match='config.json is not the config of a run'):
+            train.run(load(), workdir)
+
+
+def test_changed_data_are_refused(unbroken, tmp_path):
+    workdir = copy(unbroken, tmp_path)
+    (workdir / 'data.json').write_text((workdir / 'data.json').read_text().replace('1197', '1198'))
+    before = contents(workdir)
+    with pytest.raises(ValueError, match='The data of the run in .* have changed'):
+        train.run(load(), workdir)
+    with pytest.raises(ValueError, match='The data of the run in .* have changed'):
+        folders.load(workdir)
+    assert contents(workdir) == before
+
+
+def test_folder_that_another_process_trains_in_is_refused(unbroken, tmp_path):
+    workdir = copy(unbroken, tmp_path)
+    with folders.hold(workdir), pytest.raises(ValueError, match='by another process'):
+        train.run(load(), workdir)
+    with folders.hold(workdir):  # Let go of.
+        pass
+
+
+def test_start_from_other_weights_is_another_config(unbroken):
+    with pytest.raises(ValueError, match='init_from.workdir'):
+        train.run(load(f'--config.init_from.workdir={unbroken}'), unbroken)
+
+
+def test_weights_that_are_not_finite_are_not_saved(unbroken, tmp_path):
+    state = final(unbroken)
+    bad = state.replace(baseline=state.baseline * float('nan'))
+    with checkpoint.open_folder(epath.Path(tmp_path) / 'checkpoints') as manager:
+        with pytest.raises(FloatingPointError, match='not finite after step 3'):
+            checkpoint.save(manager, 3, bad, {})
+        assert not manager.all_steps()
+
+
+def test_pseudo_labels_are_measured_on_images_without_a_label_for_training(unbroken):
+    experiment, state, _ = folders.load(unbroken)
+    numbers = np.setdiff1d(experiment.split.unlabeled, experiment.split.labeled)
+    last = [line for line in lines(unbroken) if 'unlabeled/teacher/accuracy' in line][-1]
+    assert sum(last['unlabeled/teacher/histogram']) == len(numbers) == 1197 - 100 - 20
+
+
 def test_non_finite_loss_stops_with_step_and_name(tmp_path):
     config = load('--config.networks.teacher.optimizer.learning_rate=1e30')
     with pytest.raises(FloatingPointError, match=r'\S+ is not finite at step \d+'):
@@ -225,7 +280,6 @@ def test_one_device_equals_eight(norm, tmp_path):
 
 
 def test_state_restores_onto_fewer_devices(unbroken):
-    from mpl import checkpoint
 
     experiment = experiments.assemble(load(), jax.devices()[:2])
     with checkpoint.open_folder(unbroken / 'checkpoints') as manager:

@@ -34,20 +34,29 @@ def policy(
 
     Raises ValueError for a number that is not allowed.
     """
-    for name, value in (('rotate', rotate), ('shear', shear), ('translate', translate), ('cutout', cutout),
-                        ('noise', noise)):
+    for name, value in (
+        ('rotate', rotate),
+        ('shear', shear),
+        ('translate', translate),
+        ('cutout', cutout),
+        ('noise', noise),
+    ):
         if not value >= 0:
             raise ValueError(f'augment affine: {name}={value!r}; give a number >= 0.')
     for name, value in (('scale', scale), ('brightness', brightness), ('contrast', contrast)):
         if len(value) != 2 or not 0 <= value[0] <= value[1] or name == 'scale' and not value[0] > 0:
-            raise ValueError(f'augment affine: {name}={value!r}; give (lowest, highest), both positive.')
+            raise ValueError(
+                f'augment affine: {name}={value!r}; give (lowest, highest), both positive.'
+            )
     if not 0 <= fill <= 255:
         raise ValueError(f'augment affine: fill={fill!r}; give a pixel value in [0, 255].')
 
     def change(key, image):
         warp_key, light_key, cutout_key, noise_key = jax.random.split(key, 4)
         if rotate or shear or translate or tuple(scale) != (1, 1):
-            image = warp.bilinear(image, _draw_map(warp_key, image.shape, rotate, shear, scale, translate), fill)
+            image = warp.bilinear(
+                image, _draw_map(warp_key, image.shape, rotate, shear, scale, translate), fill
+            )
         if tuple(contrast) != (1, 1) or tuple(brightness) != (1, 1):
             image = _light(light_key, image, brightness, contrast)
         if cutout:

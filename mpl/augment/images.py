@@ -43,15 +43,19 @@ def make(
 
     def evaluate(image):
         if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]):
-            raise ValueError(f'augment images: mean has {mean.size} and std {std.size} values, but the images '
-                             f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.')
+            raise ValueError(
+                f'augment images: mean has {mean.size} and std {std.size} values, but the images '
+                f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.'
+            )
         return (image.astype(jnp.float32) - mean) / std
 
     def both(key, image):
         weak_key, own_key, policy_key = jax.random.split(key, 3)
         image = image.astype(jnp.float32)
         moved = move(weak_key, image)
-        start = {'own': lambda: move(own_key, image), 'none': lambda: image}.get(strong_geometry, lambda: moved)()
+        start = {'own': lambda: move(own_key, image), 'none': lambda: image}.get(
+            strong_geometry, lambda: moved
+        )()
         changed = change(policy_key, start)
         if strong_geometry == 'twice':
             changed = move(own_key, changed)
@@ -71,16 +75,26 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
         shift: each image moves by up to this many whole pixels along each axis, all shifts alike likely.
         fill: what moves in: 'reflect' (the image beyond its edge pixel), 'edge', or a pixel value in [0, 255].
     """
+    if not isinstance(mirror, bool):
+        raise ValueError(f'augment images: weak.mirror={mirror!r}; give True or False.')
     if not (isinstance(shift, int) and shift >= 0):
-        raise ValueError(f'augment images: weak.shift={shift!r} is not a number of pixels; give an integer >= 0.')
-    if fill not in ('reflect', 'edge') and not (isinstance(fill, (int, float)) and 0 <= fill <= 255):
-        raise ValueError(f"augment images: weak.fill={fill!r}; give 'reflect', 'edge' or a pixel value in [0, 255].")
+        raise ValueError(
+            f'augment images: weak.shift={shift!r} is not a number of pixels; give an integer >= 0.'
+        )
+    if fill not in ('reflect', 'edge') and not (
+        isinstance(fill, (int, float)) and 0 <= fill <= 255
+    ):
+        raise ValueError(
+            f"augment images: weak.fill={fill!r}; give 'reflect', 'edge' or a pixel value in [0, 255]."
+        )
 
     def move(key, image):
         size, height, width = image.shape[:3]
         if fill == 'reflect' and shift >= min(height, width):
-            raise ValueError(f'augment images: weak.shift={shift} can not be reflected within {height} x {width} '
-                             "pixels; give a smaller shift or another fill.")
+            raise ValueError(
+                f'augment images: weak.shift={shift} can not be reflected within {height} x {width} '
+                'pixels; give a smaller shift or another fill.'
+            )
         mirror_key, shift_key = jax.random.split(key)
         offset = jax.random.randint(shift_key, (size, 2), -shift, shift + 1)
         row = jnp.arange(height) + offset[:, :1]
@@ -88,7 +102,9 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
         if mirror:
             seen = jax.random.bernoulli(mirror_key, shape=(size, 1))
             column = jnp.where(seen, width - 1 - column, column)
-        moved = warp.take(image, _inward(row, height, fill)[:, :, None], _inward(column, width, fill)[:, None, :])
+        moved = warp.take(
+            image, _inward(row, height, fill)[:, :, None], _inward(column, width, fill)[:, None, :]
+        )
         if fill in ('reflect', 'edge') or not shift:
             return moved
         inside = _inside(row, height)[:, :, None, None] & _inside(column, width)[:, None, :, None]
@@ -115,7 +131,9 @@ def _policy(strong):
     numbers = dict(strong)
     name = numbers.pop('name', None)
     if name not in POLICIES:
-        raise ValueError(f'augment images: strong.name={name!r} is no policy; give one of {", ".join(POLICIES)}.')
+        raise ValueError(
+            f'augment images: strong.name={name!r} is no policy; give one of {", ".join(POLICIES)}.'
+        )
     return _build(POLICIES[name], numbers, f'strong ({name})')
 
 
@@ -123,15 +141,22 @@ def _build(function, numbers, where):
     numbers, allowed = dict(numbers), inspect.signature(function).parameters
     unknown = [name for name in numbers if name not in allowed]
     if unknown:
-        raise ValueError(f'augment images: {where} has no {", ".join(unknown)}; it has {", ".join(allowed)}.')
+        raise ValueError(
+            f'augment images: {where} has no {", ".join(unknown)}; it has {", ".join(allowed)}.'
+        )
     return function(**numbers)
 
 
 def _check(mean, std, labeled, strong_geometry):
-    for name, value, allowed in (('labeled', labeled, LABELED), ('strong_geometry', strong_geometry, STRONG_GEOMETRY)):
+    for name, value, allowed in (
+        ('labeled', labeled, LABELED),
+        ('strong_geometry', strong_geometry, STRONG_GEOMETRY),
+    ):
         if value not in allowed:
             raise ValueError(f'augment images: {name}={value!r}; give one of {", ".join(allowed)}.')
     if not np.all(np.asarray(std) > 0):
         raise ValueError(f'augment images: std={std!r}; give numbers > 0, in units of [0, 255].')
     if not np.all(np.isfinite(np.asarray(mean))):
-        raise ValueError(f'augment images: mean={mean!r}; give finite numbers, in units of [0, 255].')
+        raise ValueError(
+            f'augment images: mean={mean!r}; give finite numbers, in units of [0, 255].'
+        )

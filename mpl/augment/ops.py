@@ -24,6 +24,7 @@ FILL = 128  # what warps and cutout show where there is no image
 # Warps: maps float32 [B, 6] for `warp.nearest`. A positive parameter turns the picture counterclockwise, or moves it
 # left or up.
 
+
 def rotate_map(degrees, shape):
     angle = jnp.deg2rad(jnp.asarray(degrees, jnp.float32))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -48,6 +49,7 @@ def translate_y_map(pixels):
 
 # Tables: float32 [B, 256, C]; B and C are 1 where all images or all channels share one.
 
+
 def look_up(image, table):
     """Sends every pixel through the table of its image and channel."""
     table = jnp.broadcast_to(table, (image.shape[0], 256, image.shape[-1]))
@@ -69,7 +71,9 @@ def autocontrast_table(image):
     """Stretches each channel to the full range."""
     low, high = jnp.min(image, (1, 2))[:, None], jnp.max(image, (1, 2))[:, None]
     value = identity_table()
-    return jnp.where(high > low, jnp.clip(_divide(jnp.maximum(value - low, 0) * 255, high - low), 0, 255), value)
+    return jnp.where(
+        high > low, jnp.clip(_divide(jnp.maximum(value - low, 0) * 255, high - low), 0, 255), value
+    )
 
 
 def equalize_table(image):
@@ -77,7 +81,9 @@ def equalize_table(image):
     pixels, value = image.shape[1] * image.shape[2], identity_table()
     count = histogram(image)
     below = jnp.cumsum(count, axis=1) - count
-    last = jnp.sum(jnp.where(value == jnp.max(image, (1, 2))[:, None], count, 0), axis=1, keepdims=True)
+    last = jnp.sum(
+        jnp.where(value == jnp.max(image, (1, 2))[:, None], count, 0), axis=1, keepdims=True
+    )
     step = _divide(pixels - last, 255)
     return jnp.where(step > 0, jnp.minimum(_divide(_divide(step, 2) + below, step), 255), value)
 
@@ -85,7 +91,9 @@ def equalize_table(image):
 def histogram(image):
     """Number of pixels of each value and channel: float32 [B, 256, C]."""
     channels = image.shape[-1]
-    count = jax.vmap(lambda index: jnp.zeros(256 * channels).at[index].add(1, mode='promise_in_bounds'))
+    count = jax.vmap(
+        lambda index: jnp.zeros(256 * channels).at[index].add(1, mode='promise_in_bounds')
+    )
     return count(_entries(image)).reshape(-1, 256, channels)
 
 
@@ -101,12 +109,18 @@ def posterize_table(bits):
 
 def solarize_table(threshold):
     """Inverts the pixels of at least `threshold`; 256 inverts none, 0 all."""
-    return jnp.where(identity_table() < _per_image(threshold), identity_table(), 255 - identity_table())
+    return jnp.where(
+        identity_table() < _per_image(threshold), identity_table(), 255 - identity_table()
+    )
 
 
 def solarize_add_table(amount):
     """Adds `amount` to the pixels below 128."""
-    return jnp.where(identity_table() < 128, jnp.clip(identity_table() + _per_image(amount), 0, 255), identity_table())
+    return jnp.where(
+        identity_table() < 128,
+        jnp.clip(identity_table() + _per_image(amount), 0, 255),
+        identity_table(),
+    )
 
 
 def brightness_table(factor):
@@ -130,6 +144,7 @@ def _divide(number, divisor):
 
 
 # Blends.
+
 
 def blend(image, degenerate, factor):
     """degenerate + factor (image - degenerate), clipped and rounded down; beyond 1 it moves away from degenerate."""
@@ -171,6 +186,7 @@ def _whole(value):
 
 # Boxes.
 
+
 def draw_place(key, shape):
     """A pixel (row, column) in each image of a batch of shape [B, H, W, C], int32 [B, 2]."""
     return jax.random.randint(key, (shape[0], 2), 0, jnp.array(shape[1:3]))
@@ -180,7 +196,9 @@ def cutout(image, place, side, fill=FILL):
     """Sets a box of `side` pixels (a number or [B]) about `place` [B, 2] to `fill`; what lies outside is cut off."""
     side = jnp.reshape(jnp.asarray(side, jnp.int32), (-1, 1))
     first = place - side // 2
+
     def within(axis):
         index = jnp.arange(image.shape[axis + 1])
-        return (index >= first[:, axis:axis + 1]) & (index < first[:, axis:axis + 1] + side)
+        return (index >= first[:, axis : axis + 1]) & (index < first[:, axis : axis + 1] + side)
+
     return jnp.where(within(0)[:, :, None, None] & within(1)[:, None, :, None], fill, image)

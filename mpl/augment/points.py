@@ -13,7 +13,9 @@ def make(noise: float = 0.0, weak_noise: float = 0.0) -> Views:
     """
     for name, value in (('noise', noise), ('weak_noise', weak_noise)):
         if not value >= 0:
-            raise ValueError(f'augment points: {name}={value!r} is not a standard deviation; give a number >= 0.')
+            raise ValueError(
+                f'augment points: {name}={value!r} is not a standard deviation; give a number >= 0.'
+            )
 
     def weak(key, image):
         return _jitter(key, image, weak_noise)
@@ -22,7 +24,9 @@ def make(noise: float = 0.0, weak_noise: float = 0.0) -> Views:
         weak_key, strong_key = jax.random.split(key)
         return {'weak': weak(weak_key, image), 'strong': _jitter(strong_key, image, noise)}
 
-    return Views(labeled=weak, unlabeled=unlabeled, evaluate=lambda image: image.astype(jnp.float32))
+    return Views(
+        labeled=weak, unlabeled=unlabeled, evaluate=lambda image: image.astype(jnp.float32)
+    )
 
 
 def _jitter(key, image, deviation):

@@ -36,8 +36,23 @@ TABLES = {
 }
 BLENDS = {'Color': ops.color, 'Sharpness': ops.sharpness}
 NAMES = (*MAPS, *TABLES, *BLENDS, 'Cutout', 'Identity')
-RELEASED = ('AutoContrast', 'Equalize', 'Invert', 'Rotate', 'Posterize', 'Solarize', 'Color', 'Contrast', 'Brightness',
-            'Sharpness', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Cutout')
+RELEASED = (
+    'AutoContrast',
+    'Equalize',
+    'Invert',
+    'Rotate',
+    'Posterize',
+    'Solarize',
+    'Color',
+    'Contrast',
+    'Brightness',
+    'Sharpness',
+    'ShearX',
+    'ShearY',
+    'TranslateX',
+    'TranslateY',
+    'Cutout',
+)
 SCALES = ('released', 'rising')
 
 
@@ -69,19 +84,36 @@ def policy(
     Raises ValueError for a name or number that is not allowed.
     """
     operations = tuple(operations)
-    if not operations or not set(operations) <= set(NAMES) or len(set(operations)) < len(operations):
-        raise ValueError(f'augment randaugment: operations={operations!r}; give some of {", ".join(NAMES)}, each once.')
+    if (
+        not operations
+        or not set(operations) <= set(NAMES)
+        or len(set(operations)) < len(operations)
+    ):
+        raise ValueError(
+            f'augment randaugment: operations={operations!r}; give some of {", ".join(NAMES)}, each once.'
+        )
     if scale not in SCALES:
         raise ValueError(f'augment randaugment: scale={scale!r}; give one of {", ".join(SCALES)}.')
     if len(probability) != 2 or not 0 <= probability[0] <= probability[1] <= 1:
-        raise ValueError(f'augment randaugment: probability={probability!r}; give (lowest, highest) within [0, 1].')
-    for name, value in (('layers', layers), ('magnitude', magnitude), ('translate', translate), ('patch', patch),
-                        ('cutout', cutout)):
+        raise ValueError(
+            f'augment randaugment: probability={probability!r}; give (lowest, highest) within [0, 1].'
+        )
+    for name, value in (
+        ('layers', layers),
+        ('magnitude', magnitude),
+        ('translate', translate),
+        ('patch', patch),
+        ('cutout', cutout),
+    ):
         if not value >= 0:
             raise ValueError(f'augment randaugment: {name}={value!r}; give a number >= 0.')
     if not 0 <= fill <= 255:
         raise ValueError(f'augment randaugment: fill={fill!r}; give a pixel value in [0, 255].')
-    numbers = {'operations': operations, 'argument': arguments(scale, magnitude, translate, patch), 'fill': fill}
+    numbers = {
+        'operations': operations,
+        'argument': arguments(scale, magnitude, translate, patch),
+        'fill': fill,
+    }
 
     def change(key, image):
         chance_key, cutout_key, key = jax.random.split(key, 3)
@@ -90,17 +122,27 @@ def policy(
 
         def layer(number, image):
             draw = draw_layer(jax.random.fold_in(key, number), image.shape, len(operations), chance)
-            return jax.lax.platform_dependent(image, draw, cpu=partial(apply_singly, **numbers),
-                                              default=partial(apply_layer, **numbers))
+            return jax.lax.platform_dependent(
+                image,
+                draw,
+                cpu=partial(apply_singly, **numbers),
+                default=partial(apply_layer, **numbers),
+            )
 
         # A loop of the compiler's, lest XLA computes the first layer anew for each use the second makes of it.
         image = jax.lax.fori_loop(0, layers, layer, image)
-        return ops.cutout(image, ops.draw_place(cutout_key, image.shape), cutout, fill) if cutout else image
+        return (
+            ops.cutout(image, ops.draw_place(cutout_key, image.shape), cutout, fill)
+            if cutout
+            else image
+        )
 
     return change
 
 
-def arguments(scale: str, magnitude: float, translate: float, patch: float) -> dict[str, tuple[float, float]]:
+def arguments(
+    scale: str, magnitude: float, translate: float, patch: float
+) -> dict[str, tuple[float, float]]:
     """The two arguments of each operation, of which each image draws one with even chance.
 
     'released' has the numbers of the released code of RandAugment and Meta Pseudo Labels: Color, Contrast, Brightness
@@ -120,21 +162,36 @@ def arguments(scale: str, magnitude: float, translate: float, patch: float) -> d
     else:
         factor = (1 + 0.9 * x, max(1 - 0.9 * x, 0.0))
         bits, threshold = max(8 - round(4 * x), 1), max(256 - int(256 * x), 0)
-    either_way = {'Rotate': 30 * x, 'ShearX': 0.3 * x, 'ShearY': 0.3 * x, 'TranslateX': translate * x,
-                  'TranslateY': translate * x}
-    single = {'Posterize': bits, 'Solarize': threshold, 'SolarizeAdd': int(110 * x), 'Cutout': 2 * int(patch * x / 2),
-              'AutoContrast': 0, 'Equalize': 0, 'Invert': 0, 'Identity': 0}
-    return ({name: (size, -size) for name, size in either_way.items()}
-            | {name: factor for name in ('Color', 'Contrast', 'Brightness', 'Sharpness')}
-            | {name: (value, value) for name, value in single.items()})
+    either_way = {
+        'Rotate': 30 * x,
+        'ShearX': 0.3 * x,
+        'ShearY': 0.3 * x,
+        'TranslateX': translate * x,
+        'TranslateY': translate * x,
+    }
+    single = {
+        'Posterize': bits,
+        'Solarize': threshold,
+        'SolarizeAdd': int(110 * x),
+        'Cutout': 2 * int(patch * x / 2),
+        'AutoContrast': 0,
+        'Equalize': 0,
+        'Invert': 0,
+        'Identity': 0,
+    }
+    return (
+        {name: (size, -size) for name, size in either_way.items()}
+        | {name: factor for name in ('Color', 'Contrast', 'Brightness', 'Sharpness')}
+        | {name: (value, value) for name, value in single.items()}
+    )
 
 
 class Draw(NamedTuple):
     """What chance decides for one layer over B images."""
 
     operation: jax.Array  # int32 [B], which of the operations; -1 for none
-    second: jax.Array     # bool [B], whether it takes the second of its two arguments
-    place: jax.Array      # int32 [B, 2], row and column of the middle of the box of Cutout
+    second: jax.Array  # bool [B], whether it takes the second of its two arguments
+    place: jax.Array  # int32 [B, 2], row and column of the middle of the box of Cutout
 
 
 def draw_layer(key, shape, number, chance) -> Draw:
@@ -142,8 +199,11 @@ def draw_layer(key, shape, number, chance) -> Draw:
     operation_key, chance_key, second_key, place_key = jax.random.split(key, 4)
     operation = jax.random.randint(operation_key, shape[:1], 0, number)
     applied = jax.random.uniform(chance_key, shape[:1]) < chance
-    return Draw(jnp.where(applied, operation, -1), jax.random.bernoulli(second_key, shape=shape[:1]),
-                ops.draw_place(place_key, shape))
+    return Draw(
+        jnp.where(applied, operation, -1),
+        jax.random.bernoulli(second_key, shape=shape[:1]),
+        ops.draw_place(place_key, shape),
+    )
 
 
 def apply_layer(image, draw: Draw, operations, argument, fill=ops.FILL):
@@ -152,6 +212,7 @@ def apply_layer(image, draw: Draw, operations, argument, fill=ops.FILL):
     All tables and maps come from the image as it is given, since only one of them is not neutral. A primitive that
     none of the operations needs is left out.
     """
+
     def choose(candidates, neutral):
         """Per image: what its operation makes of it, or `neutral` where that is not among the candidates."""
         for name in [name for name in candidates if name in operations]:
@@ -175,11 +236,17 @@ def apply_singly(image, draw: Draw, operations, argument, fill=ops.FILL):
 
     A batch sharded over several CPU devices is gathered for it; `apply_layer` needs no communication.
     """
+
     def alone(name):
         def branch(image, draw):
-            draw = jax.tree.map(lambda value: value[None], draw)._replace(operation=jnp.zeros(1, jnp.int32))
+            draw = jax.tree.map(lambda value: value[None], draw)._replace(
+                operation=jnp.zeros(1, jnp.int32)
+            )
             return apply_layer(image[None], draw, (name,), argument, fill)[0]
+
         return branch
 
     branches = [lambda image, draw: image, *map(alone, operations)]
-    return jax.lax.map(lambda pair: jax.lax.switch(pair[1].operation + 1, branches, *pair), (image, draw))
+    return jax.lax.map(
+        lambda pair: jax.lax.switch(pair[1].operation + 1, branches, *pair), (image, draw)
+    )

@@ -11,6 +11,8 @@ class Views(NamedTuple):
     image i numbers that depend on the key and on i, not on B.
     """
 
-    labeled: Callable    # (key, image) -> float32 [B, H, W, C]
-    unlabeled: Callable  # (key, image) -> {'weak': float32 [B, H, W, C], 'strong': float32 [B, H, W, C]}
-    evaluate: Callable   # (image) -> float32 [B, H, W, C]; no randomness
+    labeled: Callable  # (key, image) -> float32 [B, H, W, C]
+    unlabeled: (
+        Callable  # (key, image) -> {'weak': float32 [B, H, W, C], 'strong': float32 [B, H, W, C]}
+    )
+    evaluate: Callable  # (image) -> float32 [B, H, W, C]; no randomness

@@ -17,12 +17,17 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 def take(image, row, column):
     """Pixels of each image [B, H, W, C] at its own int32 rows and columns [B, ...]: [B, ..., C]. Must be in bounds."""
-    return jax.vmap(lambda image, row, column: image.at[row, column].get(mode='promise_in_bounds'))(image, row, column)
+    return jax.vmap(lambda image, row, column: image.at[row, column].get(mode='promise_in_bounds'))(
+        image, row, column
+    )
 
 
 def maps(a, b, c, d, e, f):
     """Stacks coefficients, numbers or [B], to maps float32 [B, 6]."""
-    return jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(value, jnp.float32) for value in (a, b, c, d, e, f))), axis=-1)
+    return jnp.stack(
+        jnp.broadcast_arrays(*(jnp.asarray(value, jnp.float32) for value in (a, b, c, d, e, f))),
+        axis=-1,
+    )
 
 
 def centered(linear, shift, shape):
