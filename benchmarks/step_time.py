@@ -171,7 +171,7 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
-        'resident_bytes': report._peak_memory(),
+        'resident_bytes': report.peak_memory(),
         'flops': program.cost_analysis()['flops'],  # Of one step: a loop's body counts once.
         'flops_by_layers': flops.count_exact(experiment) if is_exact(config) else None,
         'load': os.getloadavg(),

@@ -16,7 +16,7 @@ def config(
     labeled: str = 'weak',
     unlabeled: int = 64,
 ):
-    """The config of one method; networks, views and images seen are those of every other."""
+    """The config of one method; network, views and steps are those of every other."""
     network = dict(
         model=dict(name='cnn', norm='batch'),
         optimizer=dict(
@@ -51,5 +51,6 @@ def config(
             networks={role: network for role in roles},
             algorithm=algorithm,
             every=dict(log=50, evaluate=250, save=250),
+            steps_per_call=50,
         )
     )

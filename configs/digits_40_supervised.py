@@ -3,7 +3,7 @@
 python -m mpl.train --config=configs/digits_40_supervised.py --workdir=runs/digits_40_supervised
 
 Numbers: the best of six settings for each view on validation, `benchmarks.tune_digits`.
-RESULT
+Result: 85.7 ± 3.3 % on test over 10 seeds; 91.2 ± 1.6 % with `:strong`. 2 s on one CPU core.
 """
 
 from configs import digits

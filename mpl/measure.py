@@ -37,10 +37,10 @@ def outputs(
     for start in range(0, len(numbers), size):
         chosen = numbers[start : start + size]
         filled = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
-        image = sharding.put(pool.read(filled), experiment.mesh, 0)
+        image = jax.device_put(pool.read(filled), sharding.rows(experiment.mesh, 0))
         told = jax.device_get(forward(state, image))
-        parts.append(jax.tree.map(lambda a: a[: len(chosen)], told))
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        parts.append(told)
+    return jax.tree.map(lambda *a: np.concatenate(a)[: len(numbers)], *parts)
 
 
 def accuracy(logits: np.ndarray, label: np.ndarray) -> float:

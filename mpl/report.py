@@ -78,7 +78,7 @@ def write(
         'weights': 'last checkpoint',
         'networks': networks,
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
-        'peak_memory_bytes': _peak_memory(),
+        'peak_memory_bytes': peak_memory(),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'versions': {'python': sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -150,7 +150,7 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict |
     return configs.complete(given)
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Greatest resident size of this process so far, bytes."""
     status = epath.Path('/proc/self/status')
     if status.exists():  # Linux; its getrusage tells of the parent process too.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -31,8 +30,3 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def rows(mesh: Mesh, axis: int) -> NamedSharding:
     """Cut along `axis` into one part per group of data-parallel devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
-
-
-def put(tree: dict[str, np.ndarray], mesh: Mesh, axis: int) -> dict[str, jax.Array]:
-    """Host arrays, each the same on every host, to the devices, cut along `axis`."""
-    return jax.device_put(tree, rows(mesh, axis))

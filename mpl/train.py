@@ -166,26 +166,21 @@ def make_fetch(experiment: Experiment, size: int):
     if config.batch.unlabeled:
         parts['unlabeled'] = (config.batch.unlabeled, split.unlabeled)
     stays = is_resident(experiment)
+    rows, everywhere = sharding.rows(experiment.mesh, 1), sharding.replicated(experiment.mesh)
 
-    def fetch(step):
-        batch = {}
+    def fetch(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
+        batch, places = {'step': np.arange(step, step + size, dtype=np.int32)}, {'step': everywhere}
         for name, (count, numbers) in parts.items():
-            index = np.stack(
-                [
-                    stream.rows(config.seed, name, s, count, numbers)
-                    for s in range(step, step + size)
-                ]
-            )
+            drawn = stream.rows(config.seed, name, step // size, size * count, numbers)
+            index = drawn.reshape(size, count)
             batch[name] = {'index': index.astype(np.int32)}
+            if name == 'labeled':
+                batch[name]['label'] = pool.label[index]
             if not stays:
-                image = pool.read(index.reshape(-1))
+                image = pool.read(drawn)
                 batch[name]['image'] = image.reshape(*index.shape, *image.shape[1:])
-        batch['labeled']['label'] = pool.label[batch['labeled']['index']]
-        batch = sharding.put(batch, experiment.mesh, 1)
-        batch['step'] = jax.device_put(
-            np.arange(step, step + size, dtype=np.int32), sharding.replicated(experiment.mesh)
-        )
-        return batch
+            places[name] = {key: rows for key in batch[name]}
+        return jax.device_put(batch, places)
 
     return fetch
 
