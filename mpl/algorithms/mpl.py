@@ -150,24 +150,9 @@ def make(
             )
             return losses.cross_entropy(output.logits, label)
 
-        # The feedback: h is what the labels gained, in nats of labeled loss; `gain`
-        # what the student's step would gain with each label of each image.
-        gain = None
-        if feedback == 'off':
-            loss, h = labeled_loss(params), jnp.zeros(())
-        elif feedback == 'difference':
-            loss = labeled_loss(params)
-            h = labeled_loss(state.student.params) - loss
-        else:
-            loss, slope = jax.value_and_grad(labeled_loss)(params)
-            (u,) = pull_step(slope)
-            if feedback in ('dot', 'cosine'):
-                h = -optax.tree.vdot(u, gradient)
-            if feedback == 'cosine':
-                h /= jnp.maximum(optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30)
-            if feedback in ('exact', 'per_example'):
-                gain = (1 - label_smoothing) * push(u)  # [B, K]: -B dL / dtarget
-                h = jnp.sum(target * gain, axis=-1)  # [B]
+        loss, h, gain = judge(
+            labeled_loss, state.student.params, params, pull_step, push, gradient, target
+        )
         credit = h - state.baseline.astype(h.dtype)
         baseline = optax.incremental_update(
             jnp.mean(h).astype(jnp.float32), state.baseline, 1 - baseline_decay
@@ -184,6 +169,27 @@ def make(
             'feedback/h': jnp.mean(h),
             'feedback/baseline': baseline,
         }
+
+    def judge(labeled_loss, old, new, pull_step, push, gradient, target):
+        """The labeled loss after the student's step, the feedback h, and the gain.
+
+        h is what the labels gained, in nats of labeled loss: one number, or one for
+        each image; gain [B, K] what each label of each image would gain.
+        """
+        if feedback == 'off':
+            return labeled_loss(new), jnp.zeros(()), None
+        if feedback == 'difference':
+            loss = labeled_loss(new)
+            return loss, labeled_loss(old) - loss, None
+        loss, slope = jax.value_and_grad(labeled_loss)(new)
+        (u,) = pull_step(slope)
+        if feedback in ('exact', 'per_example'):
+            gain = (1 - label_smoothing) * push(u)  # -B dL / dtarget
+            return loss, jnp.sum(target * gain, axis=-1), gain
+        h = -optax.tree.vdot(u, gradient)
+        if feedback == 'cosine':
+            h /= jnp.maximum(optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30)
+        return loss, h, None
 
     def labeled_view(logits):
         return logits[('weak', 'strong').index(label_view) + 1]
