@@ -372,9 +372,7 @@ def draws(teacher, student, batch, count, **knobs):
     """
 
     def draw(weight, state, key):
-        algorithm = mpl.make(
-            teacher, student, labels='sampled', feedback_weight=weight, **knobs
-        )
+        algorithm = mpl.make(teacher, student, labels='sampled', feedback_weight=weight, **knobs)
         new, metrics = algorithm.update(state, batch, 5, key)
         return flat(new.teacher.opt_state), metrics['feedback/h'], flat(new.student.params)
 

@@ -54,8 +54,7 @@ KNOBS = {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
         for knob, (base, other) in UDA.items()
     },
-    'pseudo_label': COMMON
-    | {'weight': ({}, 2.0), 'threshold': ({}, 0.99), 'ramp_steps': ({}, 10)},
+    'pseudo_label': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.99), 'ramp_steps': ({}, 10)},
     'supervised': COMMON,
     'uda': COMMON | UDA,
 }

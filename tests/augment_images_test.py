@@ -9,17 +9,39 @@ from sklearn import datasets
 
 from mpl.augment import affine, images, points
 
-AFFINE = {'name': 'affine', 'rotate': 15.0, 'shear': 0.2, 'scale': (0.85, 1.15), 'translate': 1.0,
-          'brightness': (0.6, 1.4), 'contrast': (0.7, 1.3), 'cutout': 3, 'noise': 10.0}
-RANDAUGMENT = {'name': 'randaugment', 'layers': 2, 'magnitude': 16.0, 'probability': (0.2, 0.8), 'cutout': 16,
-               'operations': ('Rotate', 'Equalize', 'Color', 'Cutout')}  # one of each kind, for speed
+AFFINE = {
+    'name': 'affine',
+    'rotate': 15.0,
+    'shear': 0.2,
+    'scale': (0.85, 1.15),
+    'translate': 1.0,
+    'brightness': (0.6, 1.4),
+    'contrast': (0.7, 1.3),
+    'cutout': 3,
+    'noise': 10.0,
+}
+RANDAUGMENT = {
+    'name': 'randaugment',
+    'layers': 2,
+    'magnitude': 16.0,
+    'probability': (0.2, 0.8),
+    'cutout': 16,
+    'operations': ('Rotate', 'Equalize', 'Color', 'Cutout'),
+}  # one of each kind, for speed
 DIGITS = {'mean': 77.8, 'std': 95.9, 'weak': {'shift': 1, 'fill': 0}, 'strong': AFFINE}
-COLOR = {'mean': (125.3, 123.0, 113.9), 'std': (63.0, 62.1, 66.7), 'weak': {'mirror': True, 'shift': 4},
-         'strong': RANDAUGMENT, 'strong_geometry': 'twice'}
+COLOR = {
+    'mean': (125.3, 123.0, 113.9),
+    'std': (63.0, 62.1, 66.7),
+    'weak': {'mirror': True, 'shift': 4},
+    'strong': RANDAUGMENT,
+    'strong_geometry': 'twice',
+}
 
 
 def digits(size=24):
-    return jnp.asarray((datasets.load_digits().images[:size, :, :, None] * 255 / 16).astype(np.uint8))
+    return jnp.asarray(
+        (datasets.load_digits().images[:size, :, :, None] * 255 / 16).astype(np.uint8)
+    )
 
 
 def colors(size=12):
@@ -65,14 +87,21 @@ def test_uint8_and_float32_and_scan_agree():
 @pytest.mark.parametrize('fill,mode', [('reflect', 'reflect'), ('edge', 'edge'), (7, 'constant')])
 def test_geometry_is_a_crop_of_the_padded_image(fill, mode):
     shift, image = 3, np.asarray(colors(400))[:, :9, :10]
-    result = np.asarray(images.geometry(mirror=True, shift=shift, fill=fill)(jax.random.key(0), jnp.asarray(image)))
+    result = np.asarray(
+        images.geometry(mirror=True, shift=shift, fill=fill)(jax.random.key(0), jnp.asarray(image))
+    )
     assert result.dtype == np.uint8
     extra = {'constant_values': fill} if mode == 'constant' else {}
     padded = np.pad(image, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode, **extra)
     count = np.zeros((2, 7, 7), int)
     for number in range(len(image)):
-        found = [(m, y, x) for m in (0, 1) for y in range(7) for x in range(7) if (
-            padded[number, y:y + 9, x:x + 10][:, ::1 - 2 * m] == result[number]).all()]
+        found = [
+            (m, y, x)
+            for m in (0, 1)
+            for y in range(7)
+            for x in range(7)
+            if (padded[number, y : y + 9, x : x + 10][:, :: 1 - 2 * m] == result[number]).all()
+        ]
         assert len(found) == 1
         count[found[0]] += 1
     assert 150 < count[1].sum() < 250
@@ -83,10 +112,17 @@ def test_geometry_is_a_crop_of_the_padded_image(fill, mode):
 
 def test_strong_geometry():
     image, key = colors(64), jax.random.key(1)
-    views = {name: images.make(0.0, 1.0, weak={'mirror': True, 'shift': 4, 'fill': 0}, strong_geometry=name)
-             for name in images.STRONG_GEOMETRY}
+    views = {
+        name: images.make(
+            0.0, 1.0, weak={'mirror': True, 'shift': 4, 'fill': 0}, strong_geometry=name
+        )
+        for name in images.STRONG_GEOMETRY
+    }
     result = {name: view.unlabeled(key, image) for name, view in views.items()}
-    same = {name: np.asarray((view['weak'] == view['strong']).all((1, 2, 3))) for name, view in result.items()}
+    same = {
+        name: np.asarray((view['weak'] == view['strong']).all((1, 2, 3)))
+        for name, view in result.items()
+    }
     assert same['shared'].all()
     assert same['own'].mean() < 0.2 and same['twice'].mean() < 0.2
     np.testing.assert_array_equal(result['none']['strong'], image)
@@ -116,7 +152,9 @@ def test_affine_moves_as_it_says():
         assert 3.3 < moved.max() < 3.7 and -3.7 < moved.min() < -3.3
     assert abs(np.corrcoef(x, y)[0, 1]) < 0.15
     x, y = center(shear=0.5)
-    assert np.abs(y).max() < 1e-3 and np.abs(x - 12).max() < 1e-3  # rows slide, and the middle row stays
+    assert (
+        np.abs(y).max() < 1e-3 and np.abs(x - 12).max() < 1e-3
+    )  # rows slide, and the middle row stays
     lower = jnp.zeros((500, 41, 41, 1)).at[:, 30, 20].set(200.0)
     slid = (np.asarray(affine.policy(shear=0.5)(key, lower))[..., 0].sum(1) * grid).sum(1) / 200
     assert 4.5 < slid.max() < 5.3 and -5.3 < slid.min() < -4.5
@@ -142,7 +180,9 @@ def test_affine_light_noise_and_box():
 
 def test_no_number_of_a_view_is_dead():
     image, key = digits().astype(jnp.float32), jax.random.key(0)
-    neutral = images.make(0.0, 1.0, strong={'name': 'affine'}, strong_geometry='none').unlabeled(key, image)['strong']
+    neutral = images.make(0.0, 1.0, strong={'name': 'affine'}, strong_geometry='none').unlabeled(
+        key, image
+    )['strong']
     np.testing.assert_array_equal(neutral, image)
     for name, value in AFFINE.items():
         if name == 'name':
@@ -155,7 +195,9 @@ def test_config_dict_is_accepted():
     spec = ml_collections.ConfigDict(DIGITS).lock()
     key, image = jax.random.key(0), digits()
     result = images.make(**spec).unlabeled(key, image)
-    np.testing.assert_array_equal(result['strong'], images.make(**DIGITS).unlabeled(key, image)['strong'])
+    np.testing.assert_array_equal(
+        result['strong'], images.make(**DIGITS).unlabeled(key, image)['strong']
+    )
 
 
 def test_points():
@@ -166,28 +208,36 @@ def test_points():
         moved = np.asarray(result[view] - image)
         np.testing.assert_allclose(moved.std((0, 1, 2)), deviation, rtol=0.02)
         np.testing.assert_allclose(moved.mean((0, 1, 2)), 0, atol=0.01)
-    assert abs(np.corrcoef(np.ravel(result['weak'] - image), np.ravel(result['strong'] - image))[0, 1]) < 0.03
-    np.testing.assert_allclose(np.std(views.labeled(jax.random.key(1), image) - image), 0.1, rtol=0.02)
+    assert (
+        abs(np.corrcoef(np.ravel(result['weak'] - image), np.ravel(result['strong'] - image))[0, 1])
+        < 0.03
+    )
+    np.testing.assert_allclose(
+        np.std(views.labeled(jax.random.key(1), image) - image), 0.1, rtol=0.02
+    )
     np.testing.assert_array_equal(views.evaluate(image), image)
     with pytest.raises(ValueError, match='weak_noise=-1'):
         points.make(weak_noise=-1)
 
 
-@pytest.mark.parametrize('numbers,match', [
-    ({'labeled': 'both'}, 'labeled'),
-    ({'strong_geometry': 'again'}, 'strong_geometry'),
-    ({'std': 0.0}, 'std'),
-    ({'mean': float('nan')}, 'mean'),
-    ({'weak': {'flip': True}}, 'weak has no flip'),
-    ({'weak': {'shift': -1}}, 'shift'),
-    ({'weak': {'fill': 'wrap'}}, 'fill'),
-    ({'strong': {'name': 'cutmix'}}, 'strong.name'),
-    ({'strong': {}}, 'strong.name'),
-    ({'strong': {'name': 'affine', 'angle': 3}}, 'has no angle'),
-    ({'strong': {'name': 'affine', 'rotate': -3}}, 'rotate'),
-    ({'strong': {'name': 'affine', 'scale': (1.2, 0.8)}}, 'scale'),
-    ({'strong': {'name': 'affine', 'fill': -1}}, 'fill'),
-])
+@pytest.mark.parametrize(
+    'numbers,match',
+    [
+        ({'labeled': 'both'}, 'labeled'),
+        ({'strong_geometry': 'again'}, 'strong_geometry'),
+        ({'std': 0.0}, 'std'),
+        ({'mean': float('nan')}, 'mean'),
+        ({'weak': {'flip': True}}, 'weak has no flip'),
+        ({'weak': {'shift': -1}}, 'shift'),
+        ({'weak': {'fill': 'wrap'}}, 'fill'),
+        ({'strong': {'name': 'cutmix'}}, 'strong.name'),
+        ({'strong': {}}, 'strong.name'),
+        ({'strong': {'name': 'affine', 'angle': 3}}, 'has no angle'),
+        ({'strong': {'name': 'affine', 'rotate': -3}}, 'rotate'),
+        ({'strong': {'name': 'affine', 'scale': (1.2, 0.8)}}, 'scale'),
+        ({'strong': {'name': 'affine', 'fill': -1}}, 'fill'),
+    ],
+)
 def test_refuses(numbers, match):
     with pytest.raises(ValueError, match=match):
         images.make(**{'mean': 0.0, 'std': 1.0} | numbers)

@@ -14,9 +14,14 @@ def pictures(channels, side=20):
     """Waves with noise, float32 [36, side, side, channels], whole numbers."""
     rng = np.random.default_rng(1)
     grid = np.linspace(0, 5, side)
-    wave = np.sin(grid[:, None, None] * rng.uniform(0.2, 2, (SIZE, 1, 1, channels))
-                  + grid[:, None] * rng.uniform(0.2, 2, (SIZE, 1, 1, channels)))
-    return jnp.asarray(np.clip(128 + 70 * wave + rng.normal(0, 10, wave.shape), 0, 255).astype(np.uint8), jnp.float32)
+    wave = np.sin(
+        grid[:, None, None] * rng.uniform(0.2, 2, (SIZE, 1, 1, channels))
+        + grid[:, None] * rng.uniform(0.2, 2, (SIZE, 1, 1, channels))
+    )
+    return jnp.asarray(
+        np.clip(128 + 70 * wave + rng.normal(0, 10, wave.shape), 0, 255).astype(np.uint8),
+        jnp.float32,
+    )
 
 
 def alone(name, image, value, place):
@@ -56,7 +61,7 @@ def test_layer_is_each_operation_alone(apply, channels):
     for number in range(SIZE):
         name = 'Identity' if draw.operation[number] < 0 else names[draw.operation[number]]
         value = argument[name][int(draw.second[number])]
-        expected = alone(name, image[number:number + 1], value, draw.place[number])[0]
+        expected = alone(name, image[number : number + 1], value, draw.place[number])[0]
         # Color, Contrast, Brightness, Sharpness: a fused multiply-add may round the other way under jit.
         slack = 1 if name in ('Color', 'Contrast', 'Brightness', 'Sharpness') else 0
         assert np.abs(result[number] - expected).max() <= slack, name
@@ -73,9 +78,15 @@ def test_draws_are_even_and_independent():
     np.testing.assert_allclose(applied.mean(), 0.7, atol=4 * np.sqrt(0.21 / size))
     count = np.bincount(np.asarray(draw.operation)[applied], minlength=number)
     expected = applied.sum() / number
-    assert ((count - expected) ** 2 / expected).sum() < 36.1  # chi-square, 14 degrees of freedom, p = 0.001
-    second = np.bincount(np.asarray(draw.operation)[applied & np.asarray(draw.second)], minlength=number)
-    assert (4 * (second - count / 2) ** 2 / count).sum() < 37.7  # the sign is even within each operation; 15 degrees
+    assert (
+        (count - expected) ** 2 / expected
+    ).sum() < 36.1  # chi-square, 14 degrees of freedom, p = 0.001
+    second = np.bincount(
+        np.asarray(draw.operation)[applied & np.asarray(draw.second)], minlength=number
+    )
+    assert (
+        4 * (second - count / 2) ** 2 / count
+    ).sum() < 37.7  # the sign is even within each operation; 15 degrees
     place = np.asarray(draw.place)
     assert (place.min(0) == 0).all() and (place.max(0) == (7, 5)).all()
 
@@ -86,12 +97,19 @@ def test_layers_draw_anew_and_probability_is_per_image():
     np.testing.assert_array_equal(plain, image)
     none = randaugment.policy(layers=2, probability=(0.0, 0.0))(jax.random.key(0), image)
     np.testing.assert_array_equal(none, image)
-    one, two = (randaugment.policy(layers=layers, operations=('Invert',))(jax.random.key(0), image)
-                for layers in (1, 2))
+    one, two = (
+        randaugment.policy(layers=layers, operations=('Invert',))(jax.random.key(0), image)
+        for layers in (1, 2)
+    )
     np.testing.assert_array_equal(one, 255 - image)
     np.testing.assert_array_equal(two, image)
     half = jax.jit(randaugment.policy(layers=2, operations=('Invert', 'Identity')))
-    inverted = np.array([(half(jax.random.key(seed), image)[:, 0, 0] != image[:, 0, 0]).any(-1) for seed in range(8)])
+    inverted = np.array(
+        [
+            (half(jax.random.key(seed), image)[:, 0, 0] != image[:, 0, 0]).any(-1)
+            for seed in range(8)
+        ]
+    )
     assert 0.35 < inverted.mean() < 0.65  # layers that repeated each other's draw would cancel: 0
     # With the chance p ~ U(0, 1) shared by 20 layers, the number of inversions spreads far beyond a binomial's.
     count = np.zeros((SIZE,))
@@ -106,27 +124,57 @@ def test_magnitude_zero_and_the_released_numbers():
     image = pictures(3)
     free = ('AutoContrast', 'Equalize', 'Invert')
     names = tuple(name for name in randaugment.NAMES if name not in free)
-    result = randaugment.policy(layers=3, magnitude=0.0, operations=names, scale='rising')(jax.random.key(0), image)
+    result = randaugment.policy(layers=3, magnitude=0.0, operations=names, scale='rising')(
+        jax.random.key(0), image
+    )
     np.testing.assert_array_equal(result, image)
     released = randaugment.arguments('released', 16.0, 4.0, 8)
-    expected = {'Rotate': 48, 'ShearX': 0.48, 'TranslateY': 6.4, 'Color': 2.98, 'Posterize': 6, 'Solarize': 153,
-                'Cutout': 12}
+    expected = {
+        'Rotate': 48,
+        'ShearX': 0.48,
+        'TranslateY': 6.4,
+        'Color': 2.98,
+        'Posterize': 6,
+        'Solarize': 153,
+        'Cutout': 12,
+    }
     for name, value in expected.items():
         np.testing.assert_allclose(released[name][0], value, rtol=1e-6)
     for name, size in (('Rotate', 48), ('ShearY', 0.48), ('TranslateX', 6.4)):
         np.testing.assert_allclose(released[name], (size, -size), rtol=1e-6)
-    np.testing.assert_allclose(randaugment.arguments('rising', 10.0, 4.0, 8)['Sharpness'], (1.9, 0.1))
+    np.testing.assert_allclose(
+        randaugment.arguments('rising', 10.0, 4.0, 8)['Sharpness'], (1.9, 0.1)
+    )
     neutral = randaugment.arguments('released', 5.0, 4.0, 8)
-    assert neutral['Brightness'] == (1.0, 1.0) and neutral['Posterize'] == (2, 2) and neutral['Solarize'] == (128, 128)
+    assert (
+        neutral['Brightness'] == (1.0, 1.0)
+        and neutral['Posterize'] == (2, 2)
+        and neutral['Solarize'] == (128, 128)
+    )
     weakest = randaugment.arguments('released', 0.0, 4.0, 8)
-    assert weakest['Contrast'] == (0.1, 0.1) and weakest['Posterize'] == (0, 0) and weakest['Rotate'] == (0, 0)
+    assert (
+        weakest['Contrast'] == (0.1, 0.1)
+        and weakest['Posterize'] == (0, 0)
+        and weakest['Rotate'] == (0, 0)
+    )
 
 
-@pytest.mark.parametrize('name', ['Posterize', 'Solarize', 'SolarizeAdd', 'Cutout', 'Sharpness', 'Rotate'])
+@pytest.mark.parametrize(
+    'name', ['Posterize', 'Solarize', 'SolarizeAdd', 'Cutout', 'Sharpness', 'Rotate']
+)
 def test_rising_gets_stronger(name):
     image = pictures(1)
-    change = [float(jnp.abs(randaugment.policy(layers=1, magnitude=m, operations=(name,), scale='rising')(
-        jax.random.key(0), image) - image).mean()) for m in (0.0, 5.0, 10.0)]
+    change = [
+        float(
+            jnp.abs(
+                randaugment.policy(layers=1, magnitude=m, operations=(name,), scale='rising')(
+                    jax.random.key(0), image
+                )
+                - image
+            ).mean()
+        )
+        for m in (0.0, 5.0, 10.0)
+    ]
     assert change[0] == 0 and change == sorted(change) and change[1] > 0
 
 
@@ -139,10 +187,20 @@ def test_cutout_at_the_end_is_one_box():
     assert len(np.unique(area)) > 3
 
 
-@pytest.mark.parametrize('numbers', [
-    {'operations': ('Rotate', 'Blur')}, {'operations': ()}, {'operations': ('Rotate', 'Rotate')}, {'scale': 'up'},
-    {'probability': (0.5, 1.2)}, {'probability': (0.8, 0.2)}, {'layers': -1}, {'magnitude': -1.0}, {'fill': 256},
-])
+@pytest.mark.parametrize(
+    'numbers',
+    [
+        {'operations': ('Rotate', 'Blur')},
+        {'operations': ()},
+        {'operations': ('Rotate', 'Rotate')},
+        {'scale': 'up'},
+        {'probability': (0.5, 1.2)},
+        {'probability': (0.8, 0.2)},
+        {'layers': -1},
+        {'magnitude': -1.0},
+        {'fill': 256},
+    ],
+)
 def test_refuses(numbers):
     with pytest.raises(ValueError, match='augment randaugment: ' + next(iter(numbers))):
         randaugment.policy(**numbers)

@@ -55,9 +55,7 @@ def test_views_joined_by_shard_share_statistics_and_return_in_order(shards, x64)
         stats,
         changed['batch_stats'],
     )
-    alone, _ = network.forward(
-        definition, net.params, net.batch_stats, jax.random.key(0), views[1]
-    )
+    alone, _ = network.forward(definition, net.params, net.batch_stats, jax.random.key(0), views[1])
     assert np.abs(alone[0].logits - outputs[1].logits).max() > 0.01
 
 
