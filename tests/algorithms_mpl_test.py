@@ -21,11 +21,8 @@ SAMPLED = ('per_example', 'dot', 'cosine', 'difference')
 
 
 @pytest.fixture
-def x64(x64):
-    """Float64, compiled in haste: the programs are small, and a third less is spent on them."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
+def x64(x64, haste):
+    """Float64, compiled in haste."""
 
 
 class Tiny(nn.Module):

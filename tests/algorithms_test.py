@@ -66,12 +66,7 @@ BASE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def haste():
-    """The programs are small, and a third less time is spent on compiling them so."""
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', False)
+pytestmark = pytest.mark.usefixtures('haste')
 
 
 class Tiny(nn.Module):

@@ -7,6 +7,10 @@ os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 import jax
 import pytest
+from etils import epath
+
+from mpl import config as configs
+from mpl import train
 
 
 @pytest.fixture
@@ -14,3 +18,19 @@ def x64():
     """Float64 for the length of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def haste():
+    """Small programs, compiled in haste: a third less time is spent on them."""
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='session')
+def smoke(tmp_path_factory):
+    """A finished run, whose splits are no multiples of its batches."""
+    workdir = epath.Path(tmp_path_factory.getbasetemp()) / 'smoke'
+    train.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
+    return workdir

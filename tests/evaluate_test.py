@@ -7,16 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import evaluate, train
-
-
-@pytest.fixture(scope='session')
-def smoke(tmp_path_factory):
-    """A finished run, whose splits are no multiples of its batches."""
-    workdir = epath.Path(tmp_path_factory.getbasetemp()) / 'smoke'
-    train.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
-    return workdir
+from mpl import evaluate
 
 
 @pytest.fixture(scope='module')

@@ -7,19 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from etils import epath
 from PIL import Image
 
-from mpl import config as configs
-from mpl import evaluate, measure, predict, train
-
-
-@pytest.fixture(scope='session')
-def smoke(tmp_path_factory):
-    """A finished run, whose splits are no multiples of its batches."""
-    workdir = epath.Path(tmp_path_factory.getbasetemp()) / 'smoke'
-    train.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
-    return workdir
+from mpl import evaluate, measure, predict
 
 
 @pytest.fixture(scope='module')
