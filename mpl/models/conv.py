@@ -28,15 +28,22 @@ ordinary_p = lax.conv_general_dilated_p
 convolution_p = Primitive('convolution')
 
 
-def convolve(image, kernel, stride=1):
-    """SAME convolution of [B, H, W, in] with [h, w, in, out], of one dtype -> [B, H', W', out].
+def convolve(image, kernel, stride=1, padding='same', groups=1):
+    """Convolution of [B, H, W, in] with [h, w, in / groups, out], of one dtype -> [B, H', W', out].
 
-    H' = ceil(H / stride). As ever with SAME, an odd amount of padding has its extra row and column at the end.
+    H' = ceil(H / stride). padding: 'same' puts the extra row and column of an odd amount of padding at the end, as
+    TensorFlow does; 'symmetric' pads both ends by (h - 1) / 2 and (w - 1) / 2, as torch models do.
     """
+    pads = 'SAME' if padding == 'same' else [((side - 1) // 2,) * 2 for side in kernel.shape[:2]]
 
     def ordinary(image, kernel):
         return lax.conv_general_dilated(
-            image, kernel, (stride, stride), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+            image,
+            kernel,
+            (stride, stride),
+            pads,
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            feature_group_count=groups,
         )
 
     return substituted(ordinary, image, kernel)
@@ -129,9 +136,10 @@ mlir.register_lowering(
 
 
 class Conv(nn.Module):
-    """SAME convolution, [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features].
+    """Convolution, [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features].
 
     dtype: None computes in the promoted type of input and kernel; a name casts both to it first.
+    padding, groups: as for `convolve`.
     """
 
     features: int
@@ -139,13 +147,17 @@ class Conv(nn.Module):
     stride: int = 1
     bias: bool = False
     dtype: str | None = None
+    padding: str = 'same'
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x):
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', layers.conv_init, shape)
         dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
-        y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride)
+        y = convolve(
+            x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups
+        )
         if self.bias:
             y += self.param('bias', nn.initializers.zeros, (self.features,)).astype(dtype)
         return y
