@@ -155,9 +155,7 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', layers.conv_init, shape)
         dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
-        y = convolve(
-            x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups
-        )
+        y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups)
         if self.bias:
             y += self.param('bias', nn.initializers.zeros, (self.features,)).astype(dtype)
         return y
