@@ -54,6 +54,14 @@ class Patches(nn.Module):
         return x.reshape(size, -1, width) + bias
 
 
+def attend(query, key, value):
+    """Attention, each of [B, N, heads, D]; softmax in float32, or in float64 where the input is."""
+    wide = jnp.promote_types(query.dtype, jnp.float32)  # jax.nn's own would narrow float64.
+    scores = jnp.einsum('bnhd,bmhd->bhnm', query, key, preferred_element_type=wide)
+    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5).astype(value.dtype)
+    return jnp.einsum('bhnm,bmhd->bnhd', weights, value)
+
+
 class Block(nn.Module):
     """Attention, then two dense layers, each normed before and added to its input: [B, N, D]."""
 
@@ -71,7 +79,7 @@ class Block(nn.Module):
 
         y = dense(3 * width, name='qkv')(norm(name='norm_0')(x))
         y = y.reshape(*y.shape[:2], 3, self.heads, width // self.heads)
-        y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2]).reshape(x.shape)
+        y = attend(y[:, :, 0], y[:, :, 1], y[:, :, 2]).reshape(x.shape)
         y = drop()(dense(width, name='out')(y))
         x = x + layers.drop_branch(y, self.drop_rate, train)
 
