@@ -16,3 +16,5 @@ class Views(NamedTuple):
         Callable  # (key, image) -> {'weak': float32 [B, H, W, C], 'strong': float32 [B, H, W, C]}
     )
     evaluate: Callable  # (image) -> float32 [B, H, W, C]; no randomness
+    # (key, labeled views, label int [B], classes) -> images mixed with each other, float32 [B, classes]
+    mix: Callable | None = None
