@@ -1,5 +1,6 @@
 """Pools of encoded pictures: files or records that are decoded in threads whenever they are asked for."""
 
+import functools
 import logging
 import math
 import os
@@ -103,8 +104,8 @@ def pool(
 
     def crop(numbers, box, size):
         def load(place, encoded, upright):
-            part = lambda height, width: box(place, height, width)  # noqa: E731
-            return images.crop(encoded, part, size, form.channels, upright)
+            here = functools.partial(box, place)
+            return images.crop(encoded, here, size, form.channels, upright)
 
         return read_many(numbers, (size, size, form.channels), load)
 
