@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mpl import algorithm as algorithms
 from mpl import config as configs
 from mpl import network, sharding
 from mpl.algorithm import Algorithm
@@ -74,6 +75,7 @@ def assemble(
             f'algorithm {config.algorithm.name} learns from {error} images, but '
             f'batch.{error.args[0]} is 0; give a number above 0.'
         ) from error
+    _check_evaluation(learner, shapes, source, views)
     places = sharding.layout(shapes, mesh)
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
@@ -181,9 +183,57 @@ def _check_numbers(config, mesh):
             raise ValueError(f'{name} is {number}; give a number above 0.')
 
 
+def plain(
+    experiment: Experiment, numbers: np.ndarray, bits: np.ndarray | None, resident: bool = False
+) -> dict[str, np.ndarray]:
+    """What `view` makes views of: 'image' [n, H, W, C], and 'box' [n, 4] where a part is yet to be cut out.
+
+    Args:
+      experiment: the run.
+      numbers: of training images, int [n].
+      bits: uint64 [n, views.crop.draws], which choose the parts; None where views have no crop.
+      resident: whether the images are on the devices already; only boxes are made then.
+    """
+    pool, crop = experiment.source.train, experiment.views.crop
+    if cuts_on_host(experiment):
+
+        def box(n, height, width):
+            return crop.box(bits[n].tolist(), height, width)
+
+        return {'image': pool.crop(numbers, box, crop.size)}
+    seen = {} if resident else {'image': pool.read(numbers)}
+    if crop is not None:
+        shape = experiment.source.image_shape[:2]
+        seen['box'] = np.array([crop.box(row, *shape) for row in bits.tolist()], np.int32)
+    return seen
+
+
+def cuts_on_host(experiment: Experiment) -> bool:
+    """Whether parts are cut out of encoded pictures: where `read` does not give the whole of them."""
+    crop = experiment.views.crop
+    return crop is not None and crop.whole and experiment.source.train.crop is not None
+
+
+def _check_evaluation(learner, state, source, views):
+    """Networks that take images of one size only train on views of that size."""
+    shape = source.image_shape
+    if views.crop is None or shape[:2] == (views.crop.size, views.crop.size):
+        return
+    image = jax.ShapeDtypeStruct((1, *shape), np.uint8)
+    try:
+        jax.eval_shape(lambda s, x: algorithms.predict(learner, s, views.evaluate(x)), state, image)
+    except Exception as error:  # Models refuse shapes in their own ways.
+        raise ValueError(
+            f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
+            f'for evaluation, which the networks can not take: {error}; give both one size.'
+        ) from error
+
+
 def _zero_batch(config, source, views):
     root = jax.random.key(0)
     shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
+    if views.crop is not None:
+        shape = (views.crop.size, views.crop.size, shape[-1])
     batch = {}
     for name, size in (('labeled', config.batch.labeled), ('unlabeled', config.batch.unlabeled)):
         if size:
@@ -194,7 +244,8 @@ def _zero_batch(config, source, views):
 
 
 def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
-    """The batch of an algorithm, from one of plain images under 'image'."""
+    """The batch of an algorithm, from one of what `plain` gives."""
+    batch = {name: _cut(views, part) for name, part in batch.items()}
     labeled = batch['labeled']
     seen = {
         'labeled': labeled
@@ -209,3 +260,11 @@ def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> d
             'index': index
         }
     return seen
+
+
+def _cut(views, part):
+    """The part of a batch with its boxes cut out of the images, where it has any."""
+    if 'box' not in part:
+        return part
+    part = dict(part)
+    return part | {'image': views.crop.cut(part['image'], part.pop('box'))}
