@@ -7,9 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
-from mpl.models import layers
+from mpl.models import layers, torch
 from mpl.models.conv import Conv
 
 VARIANTS = {  # width, depth
@@ -34,6 +33,30 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+
+# Names of layers here and in timm: within a block that does not expand, or does; outside of blocks.
+TIMM_UNEXPANDED = {
+    ('depthwise', 'conv'): 'conv_dw',
+    ('depthwise', 'norm'): 'bn1',
+    ('squeeze',): 'se.conv_reduce',
+    ('excite',): 'se.conv_expand',
+    ('project', 'conv'): 'conv_pw',
+    ('project', 'norm'): 'bn2',
+}
+TIMM_EXPANDED = TIMM_UNEXPANDED | {
+    ('expand', 'conv'): 'conv_pw',
+    ('expand', 'norm'): 'bn1',
+    ('depthwise', 'norm'): 'bn2',
+    ('project', 'conv'): 'conv_pwl',
+    ('project', 'norm'): 'bn3',
+}
+TIMM_OUTSIDE = {
+    ('stem', 'conv'): 'conv_stem',
+    ('stem', 'norm'): 'bn1',
+    ('top', 'conv'): 'conv_head',
+    ('top', 'norm'): 'bn2',
+    ('head', 'dense'): 'classifier',
+}
 
 
 class ConvNorm(nn.Module):
@@ -254,83 +277,48 @@ def make(
     )
 
 
-# timm's names of what a block holds: in the first stage, where nothing is expanded, and elsewhere.
-NARROW = {
-    ('depthwise', 'conv'): 'conv_dw',
-    ('depthwise', 'norm'): 'bn1',
-    ('squeeze',): 'se.conv_reduce',
-    ('excite',): 'se.conv_expand',
-    ('project', 'conv'): 'conv_pw',
-    ('project', 'norm'): 'bn2',
-}
-EXPANDED = NARROW | {
-    ('expand', 'conv'): 'conv_pw',
-    ('expand', 'norm'): 'bn1',
-    ('depthwise', 'norm'): 'bn2',
-    ('project', 'conv'): 'conv_pwl',
-    ('project', 'norm'): 'bn3',
-}
-OUTSIDE = {
-    ('stem', 'conv'): ['conv_stem'],
-    ('stem', 'norm'): ['bn1'],
-    ('top', 'conv'): ['conv_head'],
-    ('top', 'norm'): ['bn2'],
-    ('head', 'dense'): ['classifier'],
-}
-LEAVES = {
-    'kernel': 'weight',
-    'scale': 'weight',
-    'bias': 'bias',
-    'mean': 'running_mean',
-    'var': 'running_var',
-}
+def from_timm(
+    model: nn.Module, tensors: dict[str, np.ndarray], image_shape: tuple = (32, 32, 3)
+) -> dict:
+    """{'params': ..., 'batch_stats': ...} of `model` from the state dict of timm's tf_efficientnet.
 
+    The head keeps the file's number of classes; it is left out where the file has none. Most of
+    timm's files want ImageNet's usual mean and deviation; those of AdvProp (ap_in1k) and b8 want .5
+    and .5. The central crop to evaluate on grows from .875 (b0) to .949 (b7), .936 (l2 at 475).
 
-def from_timm(model: nn.Module, tensors: dict[str, np.ndarray]) -> dict:
-    """The variables of `model` from the state dict of timm's tf_efficientnet of the same size.
-
-    Those were trained on images of three channels, less the mean (.485, .456, .406) and over the
-    deviation (.229, .224, .225) of values from 0 to 1 (b8 and AdvProp's: .5 and .5), cut out of
-    their bicubic enlargement by a share that grows with the variant (.875 in b0, .949 in b7).
-
-    Returns:
-      'params' and 'batch_stats', float32; without the head where the file has none.
+    image_shape: [H, W, C] of the images to come; here only C matters.
 
     Raises:
-      ValueError: a tensor is missing, has another shape, or has no place in the model.
+      ValueError: the model differs from timm's; a tensor is missing, misshapen or of no use.
     """
-    names = dict(OUTSIDE)
+    if model.norm_epsilon != 1e-3:
+        raise ValueError(
+            f'timm trained with norm_epsilon=1e-3; the model has norm_epsilon={model.norm_epsilon}: '
+            'make it with that of timm.'
+        )
+    image = jnp.zeros((1, *image_shape))
+    single = model.clone(scan=False)
+    shapes = jax.eval_shape(lambda: single.init(jax.random.key(0), image, False))
+    variables = torch.read(shapes, tensors, timm_name)
+    return {name: stack(model, blocks) for name, blocks in variables.items()}
+
+
+def stack(model, variables):
+    """Variables of single blocks, under the names and in the stacks that `model` has them in."""
+    variables = dict(variables)
     for stage, count in enumerate(counts_of(model.depth)):
         for name, members in names_of(stage, count, model.scan).items():
-            for layer, timm in (NARROW if STAGES[stage][3] == 1 else EXPANDED).items():
-                names[name, *layer] = [f'blocks.{stage}.{i}.{timm}' for i in members]
-    wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False))
-    headless = not any(name.startswith('classifier.') for name in tensors)
-    values, unread = {}, {name for name in tensors if not name.endswith('num_batches_tracked')}
-    for (collection, *layer, leaf), want in traverse_util.flatten_dict(wanted).items():
-        if headless and layer[0] == 'head':
-            continue
-        files = [f'{name}.{LEAVES[leaf]}' for name in names[tuple(layer)]]
-        shape = want.shape[-len(want.shape) + (len(files) > 1) :]
-        parts = [read(tensors, name, shape) for name in files]
-        values[collection, *layer, leaf] = np.stack(parts) if len(files) > 1 else parts[0]
-        unread -= set(files)
-    if unread:
-        raise ValueError(
-            f'The tensor {min(unread)!r} has no place in this model: is the file of another size?'
-        )
-    return traverse_util.unflatten_dict(values)
+            if len(members) > 1:
+                blocks = [variables.pop(f'stage_{stage}_block_{i}') for i in members]
+                variables[name] = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
+    return variables
 
 
-def read(tensors, name, shape):
-    """The tensor as float32 in the layout of Linen."""
-    if name not in tensors:
-        raise ValueError(f'The tensor {name!r} is missing: is the file of another size?')
-    x = np.asarray(tensors[name], np.float32)
-    x = x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
-    if x.shape != shape:
-        raise ValueError(
-            f'The tensor {name!r} has shape {tensors[name].shape}, which makes {x.shape}, but the '
-            f'model needs {shape}.'
-        )
-    return x
+def timm_name(path):
+    """('stage_1_block_0', 'expand', 'conv', 'kernel') -> 'blocks.1.0.conv_pw.weight'."""
+    module, *layer, leaf = path[0], *path[1:-1], torch.LEAVES[path[-1]]
+    if module.startswith('stage'):
+        _, stage, _, block = module.split('_')
+        names = TIMM_UNEXPANDED if STAGES[int(stage)][3] == 1 else TIMM_EXPANDED
+        return f'blocks.{stage}.{block}.{names[tuple(layer)]}.{leaf}'
+    return f'{TIMM_OUTSIDE[module, *layer]}.{leaf}'
