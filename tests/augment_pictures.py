@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('MPL_TEST_DATA', ROOT.parent / 'shared' / 'data'))
 
 
-def _waves(channels):
+def waves(channels):
     """Smooth waves with noise, and a flat and a two-valued image, for which tables have special cases."""
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 6, 32)
@@ -41,8 +41,8 @@ def _cifar():
 
 
 BATCHES = {
-    'synthetic_grey': _waves(1),
-    'synthetic_rgb': _waves(3),
+    'synthetic_grey': waves(1),
+    'synthetic_rgb': waves(3),
     'digits': (datasets.load_digits().images[:24, :, :, None] * 255 / 16).astype(np.uint8),
     'photos': np.array(_photos()),
     'cifar': np.array(_cifar()),
