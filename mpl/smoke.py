@@ -1,6 +1,5 @@
 """Any recipe made small: through every stage of it in seconds, without its data."""
 
-import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -25,12 +24,12 @@ def shrink(config: ConfigDict) -> ConfigDict:
 
     All numbers of steps keep their share of the run, and are at least 1 if they were; all
     else stays: algorithm, optimizer, views, precision, fine-tuning. A folder or a prepared
-    set becomes a synthetic one with as many channels, split as the recipe splits.
+    set becomes a synthetic one of two classes with as many channels.
     """
     small = config.to_dict()
     if 'path' in small['source'] or 'dataset' in small['source']:
         small['source'] = synthetic.resemble(small['source']) | dict(
-            name='synthetic', classes=4, size=SIZE, examples=64, unlabeled=32, test_examples=32
+            name='synthetic', classes=2, size=SIZE, examples=64, unlabeled=32, test_examples=32
         )
         small['split'] |= dict(
             labels=min(small['split']['labels'], 16),
@@ -62,8 +61,8 @@ def shrink(config: ConfigDict) -> ConfigDict:
 
 
 def _shorten(section: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The section with its numbers of steps as for a run of STEPS of `steps`, rounded up."""
+    """The section with its numbers of steps as for a run of STEPS instead of `steps`."""
     return {
-        key: math.ceil(value * STEPS / steps) if key.endswith('_steps') else value
+        key: max(1, value * STEPS // steps) if key.endswith('_steps') and value else value
         for key, value in section.items()
     }
