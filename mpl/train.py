@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import checkpoint, command, measure, metrics, network, report, sharding
+from mpl import checkpoint, command, measure, metrics, network, report, sharding, smoke
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import workdir as folders
@@ -300,8 +300,13 @@ def main():
     parser = command.parser(__doc__)
     parser.add_argument('--config', required=True, help='a Python file with get_config()')
     parser.add_argument('--workdir', required=True, help='folder of the run')
+    parser.add_argument(
+        '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
+    )
     given, overrides = command.parse(parser)
     config = configs.load(given.config, overrides)
+    if given.smoke:
+        config = smoke.shrink(config)
     try:
         print(report.show(run(config, epath.Path(given.workdir)), given.workdir))
     except Stopped as stopped:
