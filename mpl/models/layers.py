@@ -1,5 +1,6 @@
 """Pieces that the models share: activations, norms, initial values, number types."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -33,14 +34,21 @@ def dropout(rate, train):
     return nn.Dropout(rate, deterministic=not train)
 
 
+def drop_branch(x, rate, train):
+    """Stochastic depth (arXiv 1603.09382): in training, each example of x is 0 at `rate`, else scaled up."""
+    every_axis = tuple(range(1, x.ndim))
+    return nn.Dropout(rate, broadcast_dims=every_axis, deterministic=not train)(x)
+
+
 class Head(nn.Module):
-    """Linear classifier; kernel from U(+-1/sqrt(num_classes)), zero bias, never narrower than float32."""
+    """Linear classifier, never narrower than float32; kernel from U(+-1/sqrt(num_classes)) if not told."""
 
     num_classes: int
+    init: Callable | None = None
 
     @nn.compact
     def __call__(self, features):
-        init = uniform_init(self.num_classes**-0.5)
+        init = self.init or uniform_init(self.num_classes**-0.5)
         return nn.Dense(self.num_classes, kernel_init=init, name='dense')(widen(features))
 
 
