@@ -171,9 +171,42 @@ def _check_numbers(config, mesh):
             raise ValueError(f'{name} is {number}; give a number above 0.')
 
 
+def plain(
+    experiment: Experiment, numbers: np.ndarray, bits: np.ndarray | None, resident: bool = False
+) -> dict[str, np.ndarray]:
+    """What `view` makes views of: 'image' [n, H, W, C], and 'box' [n, 4] where a part is yet to be cut out.
+
+    Args:
+      experiment: the run.
+      numbers: of training images, int [n].
+      bits: uint64 [n, views.crop.draws], which choose the parts; None where views have no crop.
+      resident: whether the images are on the devices already; only boxes are made then.
+    """
+    pool, crop = experiment.source.train, experiment.views.crop
+    if cuts_on_host(experiment):
+
+        def box(n, height, width):
+            return crop.box(bits[n].tolist(), height, width)
+
+        return {'image': pool.crop(numbers, box, crop.size)}
+    seen = {} if resident else {'image': pool.read(numbers)}
+    if crop is not None:
+        shape = experiment.source.image_shape[:2]
+        seen['box'] = np.array([crop.box(row, *shape) for row in bits.tolist()], np.int32)
+    return seen
+
+
+def cuts_on_host(experiment: Experiment) -> bool:
+    """Whether parts are cut out of encoded pictures: where `read` does not give the whole of them."""
+    crop = experiment.views.crop
+    return crop is not None and crop.whole and experiment.source.train.crop is not None
+
+
 def _zero_batch(config, source, views):
     root = jax.random.key(0)
     shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
+    if views.crop is not None:
+        shape = (views.crop.size, views.crop.size, shape[-1])
     batch = {}
     for name, size in (('labeled', config.batch.labeled), ('unlabeled', config.batch.unlabeled)):
         if size:
@@ -184,7 +217,8 @@ def _zero_batch(config, source, views):
 
 
 def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
-    """The batch of an algorithm, from one of plain images under 'image'."""
+    """The batch of an algorithm, from one of what `plain` gives."""
+    batch = {name: _cut(views, part) for name, part in batch.items()}
     labeled = batch['labeled']
     seen = {
         'labeled': labeled
@@ -196,3 +230,11 @@ def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> d
             'index': index
         }
     return seen
+
+
+def _cut(views, part):
+    """The part of a batch with its boxes cut out of the images, where it has any."""
+    if 'box' not in part:
+        return part
+    part = dict(part)
+    return part | {'image': views.crop.cut(part['image'], part.pop('box'))}

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mpl import experiment as experiments
 from mpl import metrics
+from mpl.data import stream
 from mpl.experiment import Experiment
 
 matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})
@@ -116,15 +117,10 @@ def view_sheet(experiment: Experiment) -> Figure:
     """Labeled images as they are, and as the views make them under the key of step 0."""
     pool, split = experiment.source.train, experiment.split
     numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
-    image = pool.read(numbers)
-    index = np.arange(len(numbers))
-    plain = {'image': image, 'index': index}
-    seen = experiments.view(
-        experiment.views,
-        {'labeled': plain, 'unlabeled': plain},
-        jax.random.key(experiment.config.seed),
-        0,
-    )
+    image, views, seed = pool.read(numbers), experiment.views, experiment.config.seed
+    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(numbers), views.crop.draws)[0]
+    plain = experiments.plain(experiment, numbers, bits) | {'index': np.arange(len(numbers))}
+    seen = experiments.view(views, {'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
     rows = {
         'image': image,
         'labeled': seen['labeled']['image'],

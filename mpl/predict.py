@@ -88,14 +88,20 @@ def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chu
         raise ValueError(
             f'{folder} has no pictures ({", ".join(files.EXTENSIONS)}); give another folder.'
         )
-    decode = functools.partial(images.decode, size=height, channels=channels, upright=True)
+    decode = functools.partial(
+        images.decode,
+        size=height,
+        channels=channels,
+        upright=True,
+        central=experiment.source.central,
+    )
     return len(names), _read(folder, names, decode, experiment.config.batch.evaluate)
 
 
 def _read(folder: Path, names: list[str], decode: Callable, size: int) -> Iterator[Chunk]:
     def load(name):
         try:
-            return decode(str(folder / name))
+            return decode((folder / name).read_bytes())
         except Exception as error:  # on damaged data Pillow raises errors of many types
             return error
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -25,6 +26,12 @@ def layout(shapes: Any, mesh: Mesh) -> Any:
 def replicated(mesh: Mesh) -> NamedSharding:
     """A copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def local_rows(mesh: Mesh, count: int) -> np.ndarray:
+    """Which of `count` rows, cut as by `rows`, lie on devices of this process; ascending."""
+    places = rows(mesh, 0).addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
 
 
 def rows(mesh: Mesh, axis: int) -> NamedSharding:

@@ -65,12 +65,15 @@ def _read_run(start: ConfigDict) -> Variables:
 
 
 def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
-    """Weights for the image size of the run, where the model's have one."""
+    """The weights for the images of this run, where the model has some for one size alone."""
     module = _module(experiment, role)
     if not hasattr(module, 'resize'):
         return found
-    model, image = experiment.definitions[role].model, experiment.batch['labeled']['image']
-    return found.replace(params=module.resize(model, found.params, image.shape[1:]))
+    image = experiment.batch['labeled']['image']
+    try:
+        return found.replace(params=module.resize(found.params, image.shape[1:]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
 
 
 def _read_file(file: str) -> dict[str, np.ndarray]:

@@ -163,27 +163,39 @@ def make_steps(experiment: Experiment, size: int):
 
 
 def make_fetch(experiment: Experiment, size: int):
-    """The batches of `size` steps from a step on: numbers, labels and, unless resident, images."""
+    """The batches of `size` steps from a step on: numbers, labels and what `experiment.plain` gives.
+
+    Every process reads the rows of its own devices alone.
+    """
     config, pool, split = experiment.config, experiment.source.train, experiment.split
     parts = {'labeled': (config.batch.labeled, split.labeled)}
     if config.batch.unlabeled:
         parts['unlabeled'] = (config.batch.unlabeled, split.unlabeled)
-    stays = is_resident(experiment)
+    stays, crop = is_resident(experiment), experiment.views.crop
     rows, everywhere = sharding.rows(experiment.mesh, 1), sharding.replicated(experiment.mesh)
 
     def fetch(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
         batch, places = {'step': np.arange(step, step + size, dtype=np.int32)}, {'step': everywhere}
+        shapes = {'step': (size,)}
         for name, (count, numbers) in parts.items():
             drawn = stream.rows(config.seed, name, step // size, size * count, numbers)
-            index = drawn.reshape(size, count)
-            batch[name] = {'index': index.astype(np.int32)}
+            mine = sharding.local_rows(experiment.mesh, count)
+            index = drawn.reshape(size, count)[:, mine]
+            bits = None
+            if crop is not None:
+                steps = range(step, step + size)
+                bits = stream.bits(config.seed, f'{name} crops', steps, count, crop.draws)
+                bits = bits[:, mine].reshape(index.size, crop.draws)
+            plain = experiments.plain(experiment, index.ravel(), bits, stays)
+            part = {
+                key: value.reshape(*index.shape, *value.shape[1:]) for key, value in plain.items()
+            }
+            part['index'] = index.astype(np.int32)
             if name == 'labeled':
-                batch[name]['label'] = pool.label[index]
-            if not stays:
-                image = pool.read(drawn)
-                batch[name]['image'] = image.reshape(*index.shape, *image.shape[1:])
-            places[name] = {key: rows for key in batch[name]}
-        return jax.device_put(batch, places)
+                part['label'] = pool.label[index]
+            batch[name], places[name] = part, rows
+            shapes[name] = {key: (size, count, *value.shape[2:]) for key, value in part.items()}
+        return jax.make_array_from_process_local_data(places, batch, shapes)
 
     return fetch
 
@@ -191,6 +203,8 @@ def make_fetch(experiment: Experiment, size: int):
 def is_resident(experiment: Experiment) -> bool:
     """Whether the training images stay on the devices, decoded."""
     pool = experiment.source.train
+    if experiments.cuts_on_host(experiment):
+        return False
     one = pool.read(np.zeros(1, np.int64))
     return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
 

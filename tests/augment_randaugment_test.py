@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpl.augment import ops, randaugment, warp
+from mpl.augment import layer, ops, randaugment, warp
 
 SIZE = 36
 
@@ -50,18 +50,19 @@ def alone(name, image, value, place):
 
 
 @pytest.mark.parametrize('channels', [1, 3])
-@pytest.mark.parametrize('apply', [randaugment.apply_layer, randaugment.apply_singly])
+@pytest.mark.parametrize('apply', [layer.apply_jointly, layer.apply_singly])
 def test_layer_is_each_operation_alone(apply, channels):
-    image, names = pictures(channels), randaugment.NAMES
-    argument = randaugment.arguments('rising', 7.0, 4.0, 8)
-    draw = randaugment.draw_layer(jax.random.key(3), image.shape, len(names), jnp.full(SIZE, 0.9))
-    draw = draw._replace(operation=jnp.arange(-1, SIZE - 1) % (len(names) + 1) - 1)  # all, and none
-    result = jax.jit(lambda image, draw: apply(image, draw, names, argument))(image, draw)
+    image, names = pictures(channels), tuple(randaugment.LIBRARY)
+    argument = list(map(randaugment.arguments('rising', 7.0, 4.0, 8).__getitem__, names))
+    draw = randaugment.draw_layer(jax.random.key(3), image.shape, argument, jnp.full(SIZE, 1.0))
+    operation = jnp.arange(-1, SIZE - 1) % (len(names) + 1) - 1  # all, and none
+    value = jnp.array([argument[number][place % 2] for place, number in enumerate(operation)])
+    draw = draw._replace(operation=operation, value=value)
+    result = jax.jit(lambda image, draw: apply(image, draw, randaugment.LIBRARY))(image, draw)
     seen = set()
     for number in range(SIZE):
-        name = 'Identity' if draw.operation[number] < 0 else names[draw.operation[number]]
-        value = argument[name][int(draw.second[number])]
-        expected = alone(name, image[number : number + 1], value, draw.place[number])[0]
+        name = 'Identity' if operation[number] < 0 else names[operation[number]]
+        expected = alone(name, image[number : number + 1], value[number], draw.place[number])[0]
         # Color, Contrast, Brightness, Sharpness: a fused multiply-add may round the other way under jit.
         slack = 1 if name in ('Color', 'Contrast', 'Brightness', 'Sharpness') else 0
         assert np.abs(result[number] - expected).max() <= slack, name
@@ -73,20 +74,19 @@ def test_layer_is_each_operation_alone(apply, channels):
 
 def test_draws_are_even_and_independent():
     number, size = 15, 30_000
-    draw = randaugment.draw_layer(jax.random.key(0), (size, 8, 6, 1), number, jnp.full(size, 0.7))
-    applied = np.asarray(draw.operation) >= 0
+    argument = [(number, -1 - number) for number in range(number)]
+    draw = randaugment.draw_layer(jax.random.key(0), (size, 8, 6, 1), argument, jnp.full(size, 0.7))
+    operation, second = np.asarray(draw.operation), np.asarray(draw.value) < 0
+    applied = operation >= 0
+    expected = np.where(second, -1 - operation, operation)
+    np.testing.assert_array_equal(np.asarray(draw.value)[applied], expected[applied])
     np.testing.assert_allclose(applied.mean(), 0.7, atol=4 * np.sqrt(0.21 / size))
-    count = np.bincount(np.asarray(draw.operation)[applied], minlength=number)
+    count = np.bincount(operation[applied], minlength=number)
     expected = applied.sum() / number
-    assert (
-        (count - expected) ** 2 / expected
-    ).sum() < 36.1  # chi-square, 14 degrees of freedom, p = 0.001
-    second = np.bincount(
-        np.asarray(draw.operation)[applied & np.asarray(draw.second)], minlength=number
-    )
-    assert (
-        4 * (second - count / 2) ** 2 / count
-    ).sum() < 37.7  # the sign is even within each operation; 15 degrees
+    # Chi-square, 14 degrees of freedom, p = 0.001; then the sign within each operation, 15 degrees.
+    assert ((count - expected) ** 2 / expected).sum() < 36.1
+    seconds = np.bincount(operation[applied & second], minlength=number)
+    assert (4 * (seconds - count / 2) ** 2 / count).sum() < 37.7
     place = np.asarray(draw.place)
     assert (place.min(0) == 0).all() and (place.max(0) == (7, 5)).all()
 
@@ -115,43 +115,41 @@ def test_layers_draw_anew_and_probability_is_per_image():
     count = np.zeros((SIZE,))
     for number in range(20):
         chance = jax.random.uniform(jax.random.key(9), (SIZE,))
-        draw = randaugment.draw_layer(jax.random.key(number), image.shape, 1, chance)
+        draw = randaugment.draw_layer(jax.random.key(number), image.shape, [(0, 0)], chance)
         count += np.asarray(draw.operation) >= 0
     assert count.var() > 15  # 5 at most, were the chance the same for all
 
 
-def test_magnitude_zero_and_the_released_numbers():
+def test_magnitude_zero_and_the_original_numbers():
     image = pictures(3)
     free = ('AutoContrast', 'Equalize', 'Invert')
-    names = tuple(name for name in randaugment.NAMES if name not in free)
-    result = randaugment.policy(layers=3, magnitude=0.0, operations=names, scale='rising')(
-        jax.random.key(0), image
-    )
+    names = tuple(name for name in randaugment.LIBRARY if name not in free)
+    result = randaugment.policy(layers=3, magnitude=0.0, operations=names)(jax.random.key(0), image)
     np.testing.assert_array_equal(result, image)
-    released = randaugment.arguments('released', 16.0, 4.0, 8)
+    original = randaugment.arguments('original', 16.0, 4.0, 8)
     expected = {
         'Rotate': 48,
         'ShearX': 0.48,
         'TranslateY': 6.4,
         'Color': 2.98,
         'Posterize': 6,
-        'Solarize': 153,
+        'Solarize': 256,
         'Cutout': 12,
     }
     for name, value in expected.items():
-        np.testing.assert_allclose(released[name][0], value, rtol=1e-6)
+        np.testing.assert_allclose(original[name][0], value, rtol=1e-6)
     for name, size in (('Rotate', 48), ('ShearY', 0.48), ('TranslateX', 6.4)):
-        np.testing.assert_allclose(released[name], (size, -size), rtol=1e-6)
+        np.testing.assert_allclose(original[name], (size, -size), rtol=1e-6)
     np.testing.assert_allclose(
         randaugment.arguments('rising', 10.0, 4.0, 8)['Sharpness'], (1.9, 0.1)
     )
-    neutral = randaugment.arguments('released', 5.0, 4.0, 8)
+    neutral = randaugment.arguments('original', 5.0, 4.0, 8)
     assert (
         neutral['Brightness'] == (1.0, 1.0)
         and neutral['Posterize'] == (2, 2)
         and neutral['Solarize'] == (128, 128)
     )
-    weakest = randaugment.arguments('released', 0.0, 4.0, 8)
+    weakest = randaugment.arguments('original', 0.0, 4.0, 8)
     assert (
         weakest['Contrast'] == (0.1, 0.1)
         and weakest['Posterize'] == (0, 0)

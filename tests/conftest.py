@@ -1,9 +1,11 @@
-"""Eight virtual CPU devices for every test, and no compilation cache outside of the tests."""
+"""Eight virtual CPU devices for every test, and no cache outside of the tests."""
 
 import os
+import tempfile
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')  # Few and small files.
 
 import jax
 import pytest

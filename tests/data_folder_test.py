@@ -135,7 +135,7 @@ def test_corrupt_pictures_are_refused_by_name(tmp_path):
         ValueError,
         match=r"2 pictures in .*: labeled/bee/b.png \(.*unlabeled/u.jpeg \(.*corrupt='skip'",
     ):
-        folder.make(damage(tmp_path), 8)
+        folder.make(damage(tmp_path), 8, corrupt='refuse')
 
 
 def test_a_class_or_split_that_is_all_corrupt_is_refused(tmp_path):
@@ -219,9 +219,10 @@ def test_refuses_a_folder_that_is_not_laid_out_well(tmp_path, change, message):
         ({'path': '/nowhere/at/all'}, '/nowhere/at/all does not exist'),
         ({'path': __file__}, 'is neither a folder nor a .csv file'),
         ({'size': 0}, 'size is 0'),
-        ({'threads': 0}, 'threads 0'),
+        ({'threads': 0}, 'threads is 0'),
+        ({'central': 1.5}, 'central is 1.5: give a share above 0, up to 1'),
         ({'channels': 4}, 'channels is 4: give 3 for RGB or 1 for gray'),
-        ({'corrupt': 'ignore'}, "corrupt is 'ignore': give 'skip' or 'refuse'"),
+        ({'corrupt': 'ignore'}, "corrupt is 'ignore': give 'gray' or 'refuse' or 'skip'"),
     ],
 )
 def test_refuses_arguments(tmp_path, arguments, message):

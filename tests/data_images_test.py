@@ -119,9 +119,3 @@ def test_each_raises_the_error():
 
     with pytest.raises(ValueError, match='image 700'):
         images.each(work, 1000, 4, 'test')
-
-
-def test_reader_reads_in_the_order_asked():
-    read = images.reader(lambda number: np.full((2, 2, 1), number, np.uint8), 4)
-    numbers = np.random.RandomState(0).randint(0, 256, 500)
-    np.testing.assert_array_equal(read(numbers)[:, 0, 0, 0], numbers)

@@ -239,7 +239,12 @@ def test_a_part_of_a_split_in_parquet_is_refused(tmp_path):
         ({'validation': 'hidden'}, "Split 'hidden' .* without a label, so it cannot serve as validation"),
         ({'train': 'none'}, "Split 'none' of 'tiny' has no examples"),
         ({'threads': 0}, 'threads is 0'),
-        ({'size': 0}, 'size 0'),
+        ({'size': 0}, 'size is 0'),
+        ({'size': 4, 'central': 0.0}, 'central is 0.0: give a share above 0'),
+        ({'central': 0.5}, 'central is 0.5, but pictures stay as they are'),
+        ({'corrupt': 'skip'}, "corrupt is 'skip': give 'gray' or 'refuse'"),
+        ({'unlabeled_dataset': 'tiny'}, 'name its split as unlabeled'),
+        ({'unlabeled_folder': '.'}, 'give size=... to bring pictures to one size'),
     ],
 )  # fmt: skip
 def test_refuses_what_is_not_there(tmp_path, arguments, message):
@@ -291,7 +296,7 @@ def test_a_damaged_image_is_named(tmp_path):
     rows[3]['image'] = rows[3]['image'][:50]
     folder = write(tmp_path, {'train': rows})
     with pytest.raises(ValueError, match="Image 'train/3' of tiny train cannot be decoded"):
-        tfds.make('tiny', folder, test=None)
+        tfds.make('tiny', folder, test=None, corrupt='refuse')
 
 
 def test_images_that_are_not_eight_bits_are_refused(tmp_path):

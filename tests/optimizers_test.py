@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from mpl import optimizers
-from mpl.optimizers import adamw, sgd, trunk
+from mpl.optimizers import adamw, rmsprop, sgd, trunk
 
 # Of each knob: numbers of the base run, and the other value. `peak` stands for both.
 BASE = {'steps': 8, 'learning_rate': 0.125}
@@ -29,6 +29,14 @@ COMMON = {
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
     'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
+    'rmsprop': COMMON
+    | {
+        'fall': ({'schedule': 'exponential', 'fall_steps': 1}, 0.5),
+        'fall_steps': ({'schedule': 'exponential'}, 1),
+        'momentum': ({}, 0.5),
+        'square_decay': ({}, 0.5),
+        'epsilon': ({}, 0.1),
+    },
 }
 
 
@@ -91,7 +99,9 @@ def test_no_knob_is_dead(name, knob):
 @pytest.mark.parametrize('name', MAKES)
 def test_schedule_counts_its_own_steps(name):
     """Nothing moves in the wait, then all does; the cosine has come to 0 after the last step."""
-    path = walk(MAKES[name](4, 0.125, warmup_steps=1, wait_steps=1), steps=5)
+    # In rmsprop the rate is within the momentum, which goes on when the rate is 0.
+    numbers = {'momentum': 0.0} if name == 'rmsprop' else {}
+    path = walk(MAKES[name](4, 0.125, warmup_steps=1, wait_steps=1, **numbers), steps=5)
     jax.tree.map(np.testing.assert_array_equal, path[0], params())
     assert all((a != b).all() for a, b in zip(*map(jax.tree.leaves, (path[1], params()))))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), path[4], path[3])
@@ -102,8 +112,13 @@ def test_weight_decay_spares_biases_and_norms(name):
     zero = functools.partial(gradient_of, 0.0)
     (last,) = walk(MAKES[name](8, 0.125, 'constant', weight_decay=0.4), 1, zero)
     before = params()
-    factor = 1 - 0.125 * 0.4 * (1.9 if name == 'sgd' else 1)
-    np.testing.assert_allclose(last['head']['kernel'], factor * before['head']['kernel'], 1e-6)
+    kernel = before['head']['kernel']
+    decayed = {  # What the optimizer makes of the decay, which is all that moves here.
+        'sgd': 1.9 * 0.4 * kernel,
+        'adamw': 0.4 * kernel,
+        'rmsprop': 0.4 * kernel / jnp.sqrt(0.9 + 0.1 * (0.4 * kernel) ** 2 + 1e-3),
+    }[name]
+    np.testing.assert_allclose(last['head']['kernel'], kernel - 0.125 * decayed, 1e-6)
     np.testing.assert_array_equal(last['head']['bias'], before['head']['bias'])
     jax.tree.map(np.testing.assert_array_equal, last['norm'], before['norm'])
 
@@ -177,6 +192,34 @@ def test_adamw_by_hand(x64):
 
         p = jax.tree.map(move, p, mean, square)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.8])
+def test_rmsprop_by_hand(momentum, x64):
+    numbers = {'square_decay': 0.75, 'epsilon': 1e-2, 'weight_decay': 0.1, 'momentum': momentum}
+    falls = {'schedule': 'exponential', 'fall': 0.5, 'fall_steps': 2}
+    path = walk(rmsprop.make(8, 0.125, **falls, **numbers), 4)
+    p = params()
+    square, trace = jax.tree.map(jnp.ones_like, p), jax.tree.map(jnp.zeros_like, p)
+    for step, got in enumerate(path):
+        g = jax.tree.map(lambda x, g: g + 0.1 * x * (x.ndim > 1), p, gradient(p, step))
+        square = jax.tree.map(lambda v, x: 0.75 * v + 0.25 * x * x, square, g)
+
+        def push(m, x, v, rate=(0.125, 0.125, 0.0625, 0.0625)[step]):
+            return momentum * m + rate * x / jnp.sqrt(v + 1e-2)
+
+        trace = jax.tree.map(push, trace, g, square)
+        p = jax.tree.map(jnp.subtract, p, trace)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+
+
+def test_rmsprop_clips_gradient_and_decay_together_before_their_square():
+    numbers = {'momentum': 0.0, 'weight_decay': 100.0, 'square_decay': 0.0, 'epsilon': 4.0}
+    (last,) = walk(rmsprop.make(8, 1.0, 'constant', clip_norm=2.0, **numbers), 1)
+    step = jax.tree.map(jnp.subtract, params(), last)
+    # Undone: each of the clipped numbers g has become g / sqrt(g^2 + 4).
+    clipped = jax.tree.map(lambda x: 2 * x / jnp.sqrt(1 - x * x), step)
+    np.testing.assert_allclose(norm(clipped), 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize('clip', [0.0, 1.0])

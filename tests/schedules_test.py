@@ -23,6 +23,19 @@ def test_cosine_waits_warms_up_and_ends_at_zero():
     np.testing.assert_allclose(rate[19:], 0, atol=1e-7)  # and past the end it stays there
 
 
+def test_exponential_waits_warms_up_and_falls_in_stairs():
+    rate = rates(0.8, 'exponential', 20, 3, 2, 0.5, 4, count=30)
+    np.testing.assert_allclose(rate[:5], 0.8 * np.array([0, 0, 1, 2, 3]) / 3, rtol=1e-6)
+    # The stairs are counted from the end of the wait, through the warm-up and past the end.
+    np.testing.assert_allclose(rate[5:], 0.8 * 0.5 ** (np.arange(3, 28) // 4), rtol=1e-6)
+
+
+@pytest.mark.parametrize('fall, fall_steps', [(1.0, 1), (0.0, 1), (0.97, 0)])
+def test_an_exponential_that_does_not_fall_is_refused(fall, fall_steps):
+    with pytest.raises(ValueError, match=f'fall {fall} every {fall_steps} steps'):
+        schedules.learning_rate(0.1, 'exponential', 10, 0, 0, fall, fall_steps)
+
+
 def test_constant_waits_and_warms_up():
     rate = rates(0.8, 'constant', 10, 2, 1, count=15)
     np.testing.assert_allclose(rate, [0, 0.4] + 13 * [0.8], rtol=1e-6)
@@ -42,7 +55,7 @@ def test_no_step_left_is_refused(warmup, wait):
 
 
 def test_unknown_shape_is_refused():
-    with pytest.raises(ValueError, match="'linear'.*'constant' or 'cosine'"):
+    with pytest.raises(ValueError, match="'linear'.*'constant', 'cosine' or 'exponential'"):
         schedules.learning_rate(0.1, 'linear', 10, 0, 0)
 
 

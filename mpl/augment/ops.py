@@ -169,14 +169,14 @@ def grey(image):
     return (red * 19595 + green * 38470 + blue * 7471 + 32768 >> 16).astype(jnp.float32)
 
 
-def smooth(image):
+def smooth(image, rounding=0.5):
     """Means over 3 x 3 pixels, the middle counted five times; the outermost pixels stay."""
     height, width = image.shape[1:3]
     if min(height, width) < 3:
         return image
     rows = image[:, :-2] + image[:, 1:-1] + image[:, 2:]
     total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * image[:, 1:-1, 1:-1]
-    return image.at[:, 1:-1, 1:-1].set(_whole(total / 13 + 0.5))
+    return image.at[:, 1:-1, 1:-1].set(_whole(total / 13 + rounding))
 
 
 def _whole(value):

@@ -4,6 +4,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
+class Crop(NamedTuple):
+    """A random part of each image, resized, that all its views start from.
+
+    Which part is drawn on the host, so that it is the same wherever it is cut out: on the host, from encoded
+    pictures of any size, or on the device, from images of one size.
+    """
+
+    size: int  # height and width of the part, resized
+    whole: bool  # whether it is a part of the picture on disk, not of what `Pool.read` gives
+    draws: int  # numbers that `box` takes
+    box: Callable  # (`draws` numbers of 64 random bits, height, width) -> left, upper, right, lower
+    cut: Callable  # (image [B, H, W, C], box int32 [B, 4]) -> float32 [B, size, size, C], on the device
+
+
 class Views(NamedTuple):
     """The views of a batch of images, as float32 inputs of a network.
 
@@ -16,3 +30,4 @@ class Views(NamedTuple):
         Callable  # (key, image) -> {'weak': float32 [B, H, W, C], 'strong': float32 [B, H, W, C]}
     )
     evaluate: Callable  # (image) -> float32 [B, H, W, C]; no randomness
+    crop: Crop | None = None  # what `labeled` and `unlabeled` are given; None: whole images

@@ -28,6 +28,16 @@ def find(path: str) -> tuple[Path, list[File]]:
     raise ValueError(f'{place} {found}: give a folder with labeled/<class>/ in it, or a CSV file.')
 
 
+def find_unlabeled(path: str) -> tuple[Path, list[File]]:
+    """The folder, and the pictures at any depth of it, sorted by name, without labels."""
+    root, others = Path(path).expanduser(), collections.Counter()
+    if not root.is_dir():
+        raise ValueError(f'{root} is not a folder; give one with pictures in it.')
+    found = sorted(File(name, 'train', None) for name in _pictures(root, root, others))
+    _warn(root, others)
+    return root, found
+
+
 def _walk(root: Path) -> list[File]:
     if not (root / 'labeled').is_dir():
         there = ', '.join(sorted(entry.name for entry in root.iterdir())[:10])
@@ -55,14 +65,7 @@ def _walk(root: Path) -> list[File]:
     if (root / 'unlabeled').is_dir():
         names = _pictures(root, root / 'unlabeled', others)
         files += [File(name, 'train', None) for name in names]
-    if others:
-        logging.warning(
-            '%d files in %s have other extensions than %s and are passed over: %s.',
-            others.total(),
-            root,
-            _allowed(),
-            _counts(others),
-        )
+    _warn(root, others)
     return files
 
 
@@ -86,6 +89,17 @@ def _pictures(root: Path, folder: Path, others: collections.Counter) -> list[str
         )
     others.update(passed)
     return names
+
+
+def _warn(root: Path, others: collections.Counter) -> None:
+    if others:
+        logging.warning(
+            '%d files in %s have other extensions than %s and are passed over: %s.',
+            others.total(),
+            root,
+            _allowed(),
+            _counts(others),
+        )
 
 
 def _allowed() -> str:

@@ -1,20 +1,22 @@
 """Your own pictures: a folder of class folders, or a CSV file that lists them."""
 
+import hashlib
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from mpl.data import files, images, source
+from mpl.data import cache, encoded, files, names, source
 
 
 def make(
     path: str,
     size: int,
     channels: int = 3,
-    corrupt: str = 'refuse',
+    central: float = 1.0,
+    corrupt: str = 'gray',
     keep_bytes: int = 4 << 30,
-    threads: int = 8,
+    threads: int | None = None,
 ) -> source.Source:
     """The pictures in a folder as [size, size, channels], numbered in the order of their paths.
 
@@ -24,43 +26,53 @@ def make(
     with the columns path, label and optionally split (train, validation or test;
     empty for train), whose paths are relative to it and whose empty labels mean
     unlabeled. Classes are those of the labeled training pictures, sorted as text.
-    size: pixels; the short side is resized to it and the middle square cut out, upright
-    as EXIF says. channels: 3 for RGB, 1 for gray. corrupt: every file is decoded once
-    at the start; with 'refuse' damaged ones raise ValueError, with 'skip' they are left
-    out and named in one warning. keep_bytes: a pool that takes up to so many bytes
-    as uint8 is kept in memory; pictures of a larger one are decoded whenever asked for.
+    size: pixels; the short side is resized to size / central and the middle square cut
+    out, upright as EXIF says. channels: 3 for RGB, 1 for gray. corrupt: with 'gray' a
+    damaged picture is gray and named in a warning when it is first met; with the others
+    every file is decoded once at the start (and that remembered until one changes):
+    'refuse' raises ValueError, 'skip' leaves damaged ones out and names them in one warning.
+    keep_bytes: a pool that takes up to so many bytes as uint8 is decoded at the start
+    and kept in memory; pictures of a larger one are decoded whenever asked for.
+    threads: that decode; None for one on each core.
 
     Raises ValueError where the folder, the CSV file or a picture is not as it must be.
     """
-    if size < 1 or threads < 1:
-        raise ValueError(f'size is {size} and threads {threads}: give numbers from 1 up.')
+    encoded.check(size, central, corrupt, ('gray', 'refuse', 'skip'))
     if channels not in (1, 3):
         raise ValueError(f'channels is {channels}: give 3 for RGB or 1 for gray.')
-    if corrupt not in ('skip', 'refuse'):
-        raise ValueError(f"corrupt is {corrupt!r}: give 'skip' or 'refuse'.")
+    threads = encoded.count_threads(threads)
     root, found = files.find(path)
     classes = tuple(sorted({file.label for file in found if file.split == 'train' and file.label}))
     _check(path, found, classes)
-    pools, damaged = {}, []
+    form = encoded.Format(size, channels, central)
+    number = {name: number for number, name in enumerate(classes)} | {None: -1}
+    parts, damaged = {}, []
     for split in files.SPLITS:
         chosen = [file for file in found if file.split == split]
-        pool, bad = _pool(root, chosen, classes, (size, size, channels), keep_bytes, threads)
-        pools[split] = pool if chosen else None
-        damaged += bad
+        part = part_of(root, chosen, [number[file.label] for file in chosen])
+        if corrupt != 'gray' and chosen:
+            part, bad = _checked(root, chosen, part, form, threads)
+            damaged += bad
+        parts[split] = part if chosen else None
+    del found, chosen
     if damaged:
         _report(path, damaged, corrupt)
-        for split, pool in pools.items():
-            if pool is not None and not len(pool.label):
-                raise ValueError(f'No picture for {split} in {path} can be read.')
-        for number, name in enumerate(classes):
-            if number not in pools['train'].label:
-                raise ValueError(
-                    f'No labeled training picture of class {name!r} in {path} can be read: '
-                    'mend one or remove the class.'
-                )
-    return source.Source(
-        pools['train'], pools['validation'], pools['test'], classes, (size, size, channels)
+        _check_left(path, parts, classes)
+    train, validation, test = (
+        part and encoded.pool([part], form, (size, size, channels), path, keep_bytes, threads)
+        for part in parts.values()
     )
+    return source.Source(train, validation, test, classes, (size, size, channels), central)
+
+
+def part_of(root: Path, found: list[files.File], label: list[int]) -> encoded.Part:
+    """The files with their labels, read from disk whenever asked for."""
+    name = names.pack(file.name for file in found)
+
+    def fetch(numbers):
+        return [(root / name[number]).read_bytes() for number in numbers]
+
+    return encoded.Part(fetch, np.array(label, np.int32), name, upright=True)
 
 
 def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None:
@@ -69,50 +81,45 @@ def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None
             f'The labeled training pictures in {path} are of too few classes '
             f'({", ".join(classes) or "none"}): at least 2 are needed.'
         )
+    known = set(classes)
     for file in found:
-        if file.split != 'train' and file.label not in classes:
+        if file.split != 'train' and file.label not in known:
             raise ValueError(
                 f'{file.name} in {path} is for {file.split} and of class {file.label!r}, of which there '
                 f'are no labeled training pictures: the classes are {", ".join(classes)}.'
             )
 
 
-def _pool(
-    root: Path,
-    chosen: list[files.File],
-    classes: tuple[str, ...],
-    shape: tuple[int, int, int],
-    keep_bytes: int,
-    threads: int,
-) -> tuple[source.Pool, list[str]]:
+def _checked(
+    root: Path, chosen: list[files.File], part: encoded.Part, form: encoded.Format, threads: int
+) -> tuple[encoded.Part, list[str]]:
     """The readable pictures, and what is wrong with each of the others."""
+    stamps = cache.stamps([str(root / name) for name in part.name])
+    digest = hashlib.sha256(repr(stamps).encode(errors='surrogateescape')).hexdigest()
 
-    def load(place: int) -> np.ndarray:
-        return images.decode(str(root / chosen[place].name), shape[0], shape[2], upright=True)
+    def find():
+        wrong = encoded.find_damaged(part, form, str(root), threads)
+        return {'number': np.array([*wrong], np.int64), 'error': np.array([*wrong.values()], str)}
 
-    keep = len(chosen) * np.prod(shape, dtype=np.int64) <= keep_bytes
-    kept = np.empty((len(chosen), *shape), np.uint8) if keep else None
-    wrong = {}
+    found = cache.remembered('damaged', ['damaged 1', digest], find)
+    wrong = dict(zip(found['number'].tolist(), found['error'].tolist()))
+    bad = [f'{part.name[place]} ({error})' for place, error in wrong.items()]
+    if not wrong:
+        return part, bad
+    good = [place for place in range(len(chosen)) if place not in wrong]
+    return part_of(root, [chosen[place] for place in good], part.label[good]), bad
 
-    def visit(place: int) -> None:
-        try:
-            image = load(place)
-        except Exception as error:  # on damaged data Pillow raises errors of many types
-            wrong[place] = f'{chosen[place].name} ({error})'
-            return
-        if keep:
-            kept[place] = image
 
-    images.each(visit, len(chosen), threads, f'checking {root}')
-    good = np.array([place for place in range(len(chosen)) if place not in wrong], np.int64)
-    number = {name: number for number, name in enumerate(classes)} | {None: -1}
-    label = np.array([number[chosen[place].label] for place in good], np.int32)
-    name = [chosen[place].name for place in good]
-    if keep:
-        pool = source.from_arrays(kept[good] if wrong else kept, label, name)
-    else:
-        pool = source.Pool(images.reader(lambda example: load(good[example]), threads), label, name)
-    return pool, [wrong[place] for place in sorted(wrong)]
+def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, ...]) -> None:
+    for split, part in parts.items():
+        if part is not None and not len(part.label):
+            raise ValueError(f'No picture for {split} in {path} can be read.')
+    for number, name in enumerate(classes):
+        if number not in parts['train'].label:
+            raise ValueError(
+                f'No labeled training picture of class {name!r} in {path} can be read: '
+                'mend one or remove the class.'
+            )
 
 
 def _report(path: str, damaged: list[str], corrupt: str) -> None:

@@ -18,6 +18,10 @@ class Pool(NamedTuple):
     ]  # int [n] -> [n, H, W, C] uint8 (or float32 for points)
     label: np.ndarray  # int32 [N]; -1 where there is no label
     name: Sequence[str]  # N names for reports (file names, tfds ids, '17', ...)
+    # Parts of pictures of which `read` does not give the whole: (numbers, box, size) -> uint8
+    # [n, size, size, C], where box(i, height, width) is the part (left, upper, right, lower)
+    # of picture numbers[i], which is resized. None: `read` gives pictures whole.
+    crop: Callable[[np.ndarray, Callable, int], np.ndarray] | None = None
 
 
 class Source(NamedTuple):
@@ -28,6 +32,7 @@ class Source(NamedTuple):
     test: Pool | None
     classes: tuple[str, ...]  # label k is classes[k]
     image_shape: tuple[int, int, int]  # (H, W, C)
+    central: float = 1.0  # share of the resized short side that `read` shows of files
 
 
 def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None = None) -> Pool:

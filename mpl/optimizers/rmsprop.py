@@ -1,0 +1,54 @@
+"""RMSProp with momentum, with which EfficientNet is trained."""
+
+import optax
+
+from mpl import schedules
+from mpl.optimizers import clip, decay, trunk
+
+
+def make(
+    steps: int,
+    learning_rate: float,
+    schedule: str = 'cosine',
+    warmup_steps: int = 0,
+    wait_steps: int = 0,
+    fall: float = 0.97,
+    fall_steps: int = 750,
+    momentum: float = 0.9,
+    square_decay: float = 0.9,
+    epsilon: float = 1e-3,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    trunk_rate: float = 1.0,
+) -> optax.GradientTransformation:
+    """RMSProp in TensorFlow's form, that of the released Noisy Student code.
+
+    The mean square starts at 1, epsilon is under the root, and the rate is within
+    the momentum: m <- momentum m + rate g / sqrt(square + epsilon).
+
+    Args:
+      steps: of the run, which the schedule spans.
+      learning_rate: the peak; see `schedules.learning_rate` for the schedule.
+      schedule: 'exponential', 'cosine' or 'constant'.
+      warmup_steps: of linear rise.
+      wait_steps: at rate 0 before it.
+      fall: what an exponential schedule multiplies the rate by; others do without.
+      fall_steps: after so many steps each time.
+      momentum: 0 for none.
+      square_decay: of the mean square of the gradient.
+      epsilon: added to that mean square.
+      weight_decay: times the weights (not norms and biases), added to the gradient.
+      clip_norm: greatest global norm of gradient and decay together; 0 for none.
+      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+    """
+    rate = schedules.learning_rate(
+        learning_rate, schedule, steps, warmup_steps, wait_steps, fall, fall_steps
+    )
+    optimizer = optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=decay.weights),
+        clip.by_global_norm(clip_norm),
+        optax.scale_by_rms(square_decay, epsilon, initial_scale=1.0),
+        optax.scale_by_learning_rate(rate),
+        optax.trace(momentum) if momentum else optax.identity(),
+    )
+    return trunk.slow(optimizer, trunk_rate)
