@@ -253,7 +253,8 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
     for step in range(3):
         wanted, full_state = full.update(gradient(p, step), full_state, p)
         got, slow_state = slow.update(gradient(p, step), slow_state, p)
-        wanted['norm'] = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
+        slowed = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
+        wanted = wanted | {'norm': slowed}
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, wanted)
         p = jax.tree.map(jnp.add, p, got)
 
