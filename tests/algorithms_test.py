@@ -124,6 +124,7 @@ def make_batch(step=0):
     }
 
 
+KEY = jax.random.key(0)
 BATCHES = jax.tree.map(lambda *x: np.stack(x), *map(make_batch, range(3)))
 
 
@@ -171,6 +172,20 @@ def test_tables_are_complete():
     assert set(VARIANTS) == set(KNOBS) == set(BASE) == set(MAKES)
     assert {name: set(KNOBS[name]) for name in MAKES} == {name: set(knobs(name)) for name in MAKES}
     assert {'mpl', 'pseudo_label', 'supervised', 'uda'} <= set(MAKES)
+
+
+@pytest.mark.parametrize('name, numbers', ALL, ids=str)
+def test_labels_may_be_distributions(name, numbers):
+    """One-hot labels teach what their numbers teach; mixed ones teach something else."""
+    update = jax.jit(build(name, numbers).update)
+    batch, before = make_batch(), start(name)
+    label = np.eye(CLASSES, dtype=np.float32)[batch['labeled']['label']]
+    states = [
+        update(before, batch | {'labeled': batch['labeled'] | {'label': given}}, 0, KEY)
+        for given in (batch['labeled']['label'], label, (label + label[::-1]) / 2)
+    ]
+    plain, hot, mixed = ((weights(state), metrics) for state, metrics in states)
+    assert distance(plain, hot) < 1e-6 < 1e-4 < distance(plain, mixed)
 
 
 @pytest.mark.parametrize('name, numbers', ALL, ids=str)

@@ -46,6 +46,30 @@ def test_overrides_reach_any_number():
     assert rate == 1.0 and isinstance(rate, float)
 
 
+def test_sections_in_a_section_are_complete():
+    config = configs.load(
+        SMOKE,
+        [
+            '--config.views.weak.shift=2',
+            '--config.views.weak.fill=0',
+            '--config.views.strong.noise=3',
+            '--config.views.mix.cutmix=1',
+        ],
+    )
+    assert config.views.weak.to_dict() == {'mirror': False, 'shift': 2, 'fill': 0}
+    assert config.views.strong.name == 'affine' and config.views.strong.rotate == 15.0
+    assert (config.views.strong.noise, config.views.mix.cutmix) == (3.0, 1.0)
+    assert config.views.strong.cutout == 0 and config.views.mix.per_image is False
+    given = config.to_dict()
+    given['views']['strong'] = {'name': 'randaugment', 'probability': [0.2, 0.8]}  # As JSON has it.
+    del given['views']['weak']
+    chosen = configs.complete(given).views
+    assert chosen.strong.probability == (0.2, 0.8) and 'Cutout' in chosen.strong.operations
+    assert chosen.weak.fill == 'reflect'
+    del given['views']['strong']
+    assert configs.complete(given).views.strong.to_dict() == {'name': 'identity'}
+
+
 REFUSED = {
     '--config.stepz=3': r"config has no key 'stepz'; did you mean 'steps'\?",
     '--config.algorithm.temperature=1': r"config.algorithm has no key 'temperature'; did you mean",
@@ -84,6 +108,13 @@ REFUSED = {
     '--config.views.mean=abc': r'mpl/augment/images.py can not take these numbers',
     '--config.init_from.workdir=/none': r'/none holds no run',
     '--config.views.mean=(1.0,2.0)': r'mean has 2',
+    '--config.views.strong.rotat=3': r"views.strong has no key 'rotat'; did you mean 'rotate'",
+    '--config.views.strong.rotate=far': r"views.strong.rotate is 'far', a str; give a float",
+    '--config.views.strong.name=color': r"views.strong has no key 'rotate'",
+    '--config.views.strong.name=warp': r"policy 'warp' is unknown; choose one of affine, color",
+    '--config.views.strong=affine': r'config.views.strong is a section; set one of name, rotate',
+    '--config.views.mix.mixup=-1': r'mixup=-1',
+    '--config.views.weak.mirror=2': r'views.weak.mirror is 2, a int; give a bool',
 }
 
 

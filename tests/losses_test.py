@@ -93,3 +93,5 @@ def test_accuracy():
     logits = jnp.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 4.0]])
     got = losses.accuracy(logits, jnp.array([1, 1, 1, 0]))
     assert got == 0.75 and got.dtype == jnp.float32
+    label = jnp.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(losses.accuracy(logits, label), (0.75 + 0.5 + 0 + 0) / 4)

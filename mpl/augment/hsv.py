@@ -1,5 +1,11 @@
-"""Hue, through Pillow's HSV of three bytes."""
+"""Hue, through Pillow's HSV of three bytes.
 
+Largest difference to Pillow 12: RGB to HSV none; back 1 pixel value, in 1 of 300,000; so on CIFAR-10
+and photos, for shifts of every size, 1 in 500,000 (the tests measure it). Quotients are often whole
+numbers but for their rounding, and their last bit then decides, hence the care with it.
+"""
+
+import jax
 import jax.numpy as jnp
 
 
@@ -12,7 +18,8 @@ def shift_hue(image, amount):
     if image.shape[-1] == 1:
         return image
     hue, saturation, value = from_rgb(image)
-    steps = jnp.trunc(jnp.asarray(amount, jnp.float32) * 255).reshape(-1, 1, 1)
+    amount = jnp.asarray(amount, jnp.float32).reshape(-1, 1, 1)
+    steps = jnp.sign(amount) * _to_byte(jnp.abs(amount))
     return to_rgb((hue + steps) % 256, saturation, value)
 
 
@@ -21,11 +28,20 @@ def from_rgb(image):
     red, green, blue = (image[..., channel] for channel in range(3))
     high, low = jnp.max(image, -1), jnp.min(image, -1)
     spread = jnp.maximum(high - low, 1)
-    r, g, b = ((high - channel) / spread for channel in (red, green, blue))
-    sextant = jnp.where(red == high, b - g, jnp.where(green == high, 2 + r - b, 4 + g - r))
-    hue = jnp.where(sextant < 0, sextant / 6 + 1, sextant / 6)
+    r, g, b = (_divide(high - channel, spread) for channel in (red, green, blue))
+    base = jnp.where(red == high, 0.0, jnp.where(green == high, 2.0, 4.0))
+    plus = jnp.where(red == high, b, jnp.where(green == high, r, g))
+    minus = jnp.where(red == high, g, jnp.where(green == high, b, r))
+    # As Pillow has it: each line computed in float64, and then rounded to float32.
+    difference, rest = _add(plus, -minus)
+    sextant, rest2 = _add(base, difference)
+    sextant = sextant + (rest2 + rest)
+    hue = _divide(sextant, 6.0)
+    rest = ((sextant - 4 * hue) - 2 * hue) / 6
+    turned, rest2 = _add(jnp.ones_like(hue), hue)
+    hue = jnp.where(sextant < 0, turned + (rest2 + rest), hue)
     grey = high == low
-    saturation = (high - low) / jnp.maximum(high, 1)
+    saturation = _divide(high - low, jnp.maximum(high, 1))
     return jnp.where(grey, 0, _to_byte(hue)), jnp.where(grey, 0, _to_byte(saturation)), high
 
 
@@ -43,6 +59,22 @@ def to_rgb(hue, saturation, value):
     green = jnp.select([sextant == k for k in range(5)], [t, value, value, q, p], p)
     blue = jnp.select([sextant == k for k in range(5)], [p, p, t, value, value], q)
     return jnp.stack([red, green, blue], -1)
+
+
+def _divide(number, divisor):
+    """number / divisor, a whole number up to 255, to the last bit; a compiler's own may be off by one."""
+    share = number / divisor
+    bits = jax.lax.bitcast_convert_type(share, jnp.int32) & ~0xFFF
+    high = jax.lax.bitcast_convert_type(bits, jnp.float32)  # so that no product is rounded
+    rest = (number - high * divisor) - (share - high) * divisor
+    return share + rest / divisor
+
+
+def _add(first, second):
+    """The sum, rounded to float32, and what rounding lost (Knuth 1969)."""
+    total = first + second
+    part = total - first
+    return total, (first - (total - part)) + (second - part)
 
 
 def _to_byte(share):
