@@ -74,14 +74,16 @@ def _pictures(root: Path, folder: Path, others: collections.Counter) -> list[str
     names, passed = [], collections.Counter()
     for here, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in files:
-            file = Path(here, name)
+        below = Path(here).relative_to(root).as_posix()
+        prefix = '' if below == '.' else f'{below}/'
+        for name in files:  # Texts, not paths: there may be millions.
+            extension = os.path.splitext(name)[1].lower()
             if name.startswith('.'):
                 continue
-            if file.suffix.lower() in EXTENSIONS:
-                names.append(file.relative_to(root).as_posix())
+            if extension in EXTENSIONS:
+                names.append(prefix + name)
             else:
-                passed[file.suffix.lower() or 'no extension'] += 1
+                passed[extension or 'no extension'] += 1
     if not names:
         raise ValueError(
             f'{folder} has no pictures ({_counts(passed) or "it is empty"}): '
