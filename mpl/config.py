@@ -232,16 +232,28 @@ def _module(folder: str, name: str, where: str):
 def _complete_named(folder, spec, where, runtime):
     if not isinstance(spec.get('name'), str):
         raise ValueError(f'{where} needs a name: that of a file in mpl/{folder}/.')
+    return _fill_named(lambda name: _module(folder, name, where).make, spec, where, runtime)
+
+
+def _fill_named(find, spec, where, runtime=()):
+    """Completes {'name': ..., **numbers} by the function that `find` knows under the name."""
     numbers = {k: v for k, v in spec.items() if k != 'name'}
-    make = _module(folder, spec['name'], where).make
-    return {'name': spec['name']} | _fill(make, numbers, where, runtime)
+    return {'name': spec['name']} | _fill(find(spec['name']), numbers, where, runtime)
+
+
+def _fill_section(function, spec, where):
+    """Completes a section inside of one; see `_fill`."""
+    if list(inspect.signature(function).parameters) == ['name']:
+        return _fill_named(function, {'name': None} | spec, where)
+    return _fill(function, spec, where)
 
 
 def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
     """`given` with the defaults of function's arguments, checked by its annotations.
 
     Arguments named in `runtime` are left to the caller; a function that lacks one of
-    them, or wants one more, is refused.
+    them, or wants one more, is refused. An argument Annotated[dict, f] is a section of
+    its own with the arguments of f; or, where f takes a name alone, of f(name).
     """
     arguments = inspect.signature(function, eval_str=True).parameters
     allowed = [name for name in arguments if name not in runtime]
@@ -267,11 +279,15 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
             raise ValueError(f'The algorithm needs networks.{name}; add its model and optimizer.')
         else:
             raise ValueError(f'{where} lacks the key {name!r}; add it to the config.')
+        section = getattr(argument.annotation, '__metadata__', None)
+        if section and filled[name] is not None:
+            filled[name] = _fill_section(section[0], filled[name], f'{where}.{name}')
     return filled
 
 
 def _cast(value, annotation, where):
     """The value in the form that the annotation asks for; other annotations are not checked."""
+    annotation = getattr(annotation, '__origin__', annotation)  # without what Annotated adds
     allowed = typing.get_args(annotation) or (annotation,)
     if isinstance(value, list):
         value = tuple(value)

@@ -1,6 +1,7 @@
 """A config made into parts that fit together; everything is checked here, before any compile."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,8 @@ def assemble(
         source = configs.build('data', config.source)
     split = _split(config, source)
     views = configs.build('augment', config.views)
+    if views.mix is not None:
+        views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
     definitions = {
         role: network.Definition(
             configs.build('models', net.model, num_classes=len(source.classes)),
@@ -109,7 +112,7 @@ def initialize(experiment: Experiment, start: network.Variables | None = None) -
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)(state)
 
 
-PURPOSES = ('init', 'labeled', 'unlabeled', 'update')
+PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
 
 
 def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
@@ -231,6 +234,9 @@ def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> d
         'labeled': labeled
         | {'image': views.labeled(derive(root, step, 'labeled'), labeled['image'])}
     }
+    if views.mix is not None and 'label' in labeled:
+        mixed = views.mix(derive(root, step, 'mix'), seen['labeled']['image'], labeled['label'])
+        seen['labeled'] |= dict(zip(('image', 'label'), mixed))
     if 'unlabeled' in batch:
         image, index = batch['unlabeled']['image'], batch['unlabeled']['index']
         seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | {

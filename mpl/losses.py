@@ -49,5 +49,8 @@ def uda(
 
 
 def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Share of rows of logits [B, K] whose greatest entry is label int [B]."""
-    return jnp.mean((jnp.argmax(logits, axis=-1) == label).astype(jnp.float32))
+    """Mean weight that label, int [B] or distributions [B, K], gives the greatest of logits [B, K]."""
+    guess = jnp.argmax(logits, axis=-1)
+    if label.ndim == 1:
+        return jnp.mean((guess == label).astype(jnp.float32))
+    return jnp.mean(jnp.take_along_axis(label, guess[:, None], axis=-1))

@@ -1,56 +1,15 @@
 """Operations against Pillow, on photos, CIFAR-10 and digits."""
 
-from pathlib import Path
-
+import augment_pictures as pictures
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
-from sklearn import datasets
 
 from mpl.augment import ops, warp
 
-DATA = Path(__file__).parents[1] / '../shared/data'
-
-
-def synthetic(channels):
-    """Smooth waves with noise, and a flat and a two-valued image, for which tables have special cases."""
-    rng = np.random.default_rng(0)
-    grid = np.linspace(0, 6, 32)
-    wave = np.sin(
-        grid[:, None, None] * rng.uniform(0.2, 2, (1, 6, 1, 1, channels))[0]
-        + grid[:, None] * rng.uniform(0.2, 2, (6, 1, 1, channels))
-    )
-    image = np.clip(128 + 90 * wave + rng.normal(0, 12, wave.shape), 0, 255).astype(np.uint8)
-    return np.concatenate(
-        [image, np.full_like(image[:1], 77), np.where(image[:1] > 99, 200, 40).astype(np.uint8)]
-    )
-
-
-def photos():
-    files = sorted((DATA / 'photos').rglob('*.jp*g'))[:24:3]
-    return [np.asarray(ImageOps.fit(Image.open(file).convert('RGB'), (96, 80))) for file in files]
-
-
-def cifar():
-    folder = DATA / 'cifar10'
-    if not folder.exists():
-        return []
-    import tensorflow_datasets as tfds
-
-    source = tfds.data_source('cifar10', data_dir=str(DATA), split='test', download=False)
-    return [source[number]['image'] for number in range(0, 200, 10)]
-
-
-BATCHES = {
-    'synthetic_grey': synthetic(1),
-    'synthetic_rgb': synthetic(3),
-    'digits': (datasets.load_digits().images[:24, :, :, None] * 255 / 16).astype(np.uint8),
-    'photos': np.array(photos()),
-    'cifar': np.array(cifar()),
-}
-BATCHES = {name: batch for name, batch in BATCHES.items() if len(batch)}
+BATCHES = pictures.BATCHES
 
 
 def table(function):
@@ -181,9 +140,8 @@ OPERATIONS = {
 
 
 def pillow(function, batch, value):
-    mode = batch[..., 0] if batch.shape[-1] == 1 else batch
-    result = np.stack([np.asarray(function(Image.fromarray(image), value)) for image in mode])
-    return result.reshape(batch.shape).astype(np.float32)
+    result = pictures.through_pillow(lambda image: function(image, value), batch)
+    return result.astype(np.float32)
 
 
 @pytest.mark.parametrize('batch', BATCHES)
@@ -231,33 +189,46 @@ def test_solarize_add_and_cutout():
 
 
 @pytest.mark.parametrize('batch', BATCHES)
-def test_bilinear_is_pillows(batch):
-    image = BATCHES[batch]
-    bilinear = jax.jit(warp.bilinear)
-    difference = []
+@pytest.mark.parametrize('resample', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('kind', ['affine', 'perspective'])
+def test_general_warp_is_pillows(kind, resample, batch, haste):
+    """Largest difference: 1, where Pillow drops fractions; beside borders, which may fall either way."""
+    image = BATCHES[batch][:12]
+    height, width = image.shape[1:3]
+    apply, difference = jax.jit(getattr(warp, resample)), []
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        map = np.array([1, 0, 0, 0, 1, 0]) + rng.uniform(-1, 1, 6) * [0.3, 0.3, 4, 0.3, 0.3, 4]
+        corner = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+        end = corner + rng.uniform(-0.3, 0.3, (4, 2)) * [width, height]
+        map = (
+            np.array([1, 0, 0, 0, 1, 0]) + rng.uniform(-1, 1, 6) * [0.3, 0.3, 4, 0.3, 0.3, 4]
+            if kind == 'affine'
+            else np.asarray(warp.perspective(corner[None], end[None])[0], np.float64)
+        ).astype(np.float32)
         theirs = pillow(
             lambda image, value: image.transform(
                 image.size,
-                Image.Transform.AFFINE,
-                value,
-                Image.Resampling.BILINEAR,
+                getattr(Image.Transform, kind.upper()),
+                value.tolist(),
+                getattr(Image.Resampling, resample.upper()),
                 fillcolor=_fill(image),
             ),
             image,
             map,
         )
-        ours = bilinear(
-            jnp.asarray(image, jnp.float32),
-            jnp.tile(jnp.asarray(map, jnp.float32), (len(image), 1)),
-            128,
-        )
+        ours = apply(jnp.asarray(image, jnp.float32), jnp.tile(map, (len(image), 1)), 128)
         difference.append(np.abs(np.asarray(ours) - theirs))
-    print(
-        f'bilinear {batch}: largest {np.max(difference)}, above 1: {np.mean(np.array(difference) > 1.01):.1e}'
-    )
-    assert (
-        np.mean(np.array(difference) > 1.01) <= 1e-4
-    )  # Pillow drops fractions; a border may fall either way
+    above = np.mean(np.array(difference) > (1.01 if resample == 'bilinear' else 0))
+    print(f'{kind} {resample} {batch}: largest {np.max(difference)}, fraction {above:.1e}')
+    assert above <= 5e-4
+
+
+def test_perspective_takes_corners_to_corners():
+    rng = np.random.default_rng(0)
+    start = np.array([[0, 0], [224, 0], [224, 180], [0, 180]]) + rng.uniform(-50, 50, (9, 4, 2))
+    end = np.array([[0, 0], [224, 0], [224, 180], [0, 180]]) + rng.uniform(-50, 50, (9, 4, 2))
+    a, b, c, d, e, f, g, h = np.asarray(warp.perspective(start, end), np.float64).T[..., None]
+    x, y = end[..., 0], end[..., 1]
+    divisor = g * x + h * y + 1
+    np.testing.assert_allclose((a * x + b * y + c) / divisor, start[..., 0], atol=0.01)
+    np.testing.assert_allclose((d * x + e * y + f) / divisor, start[..., 1], atol=0.01)

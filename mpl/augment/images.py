@@ -2,69 +2,18 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpl.augment import affine, randaugment, warp
+from mpl.augment import policies, warp
+from mpl.augment.mix import mixing
 from mpl.augment.views import Views
 
-POLICIES = {'affine': affine.policy, 'randaugment': randaugment.policy}
 LABELED = ('weak', 'strong', 'none')
 STRONG_GEOMETRY = ('own', 'shared', 'twice', 'none')
-
-
-def make(
-    mean: float | Sequence[float],
-    std: float | Sequence[float],
-    labeled: str = 'weak',
-    weak: dict = {},
-    strong: dict | None = None,
-    strong_geometry: str = 'own',
-) -> Views:
-    """Views of images [B, H, W, C] with pixels in [0, 255], uint8 or float32.
-
-    Args:
-        mean, std: what every view is standardized with, (pixel - mean) / std; one number, or one for each channel.
-        labeled: the view the labeled images get: 'weak', 'strong' or 'none' (standardized only).
-        weak: the numbers of `geometry`.
-        strong: `name` of a policy, 'affine' or 'randaugment', and the numbers of its `policy`; None: no policy.
-        strong_geometry: what the policy starts from. 'own': the image with a mirror and shift of its own; 'shared':
-            the very weak view of the same image; 'twice': as 'shared', and after the policy a mirror and shift of
-            its own (the released Meta Pseudo Labels code does this); 'none': the plain image.
-
-    Raises ValueError for a name or number that is not allowed.
-    """
-    _check(mean, std, labeled, strong_geometry)
-    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    move = _build(geometry, weak, 'weak')
-    change = _policy(strong)
-
-    def evaluate(image):
-        if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]):
-            raise ValueError(
-                f'augment images: mean has {mean.size} and std {std.size} values, but the images '
-                f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.'
-            )
-        return (image.astype(jnp.float32) - mean) / std
-
-    def both(key, image):
-        weak_key, own_key, policy_key = jax.random.split(key, 3)
-        image = image.astype(jnp.float32)
-        moved = move(weak_key, image)
-        start = {'own': lambda: move(own_key, image), 'none': lambda: image}.get(
-            strong_geometry, lambda: moved
-        )()
-        changed = change(policy_key, start)
-        if strong_geometry == 'twice':
-            changed = move(own_key, changed)
-        return {'weak': evaluate(moved), 'strong': evaluate(changed)}
-
-    def one(key, image):
-        return evaluate(image) if labeled == 'none' else both(key, image)[labeled]
-
-    return Views(labeled=one, unlabeled=both, evaluate=evaluate)
 
 
 def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect') -> Callable:
@@ -113,6 +62,66 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
     return move if mirror or shift else lambda key, image: image
 
 
+def make(
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    labeled: str = 'weak',
+    weak: Annotated[dict, geometry] = {},
+    strong: Annotated[dict | None, policies.find] = {'name': 'identity'},
+    strong_geometry: str = 'own',
+    mix: Annotated[dict, mixing] = {},
+) -> Views:
+    """Views of images [B, H, W, C] with pixels in [0, 255], uint8 or float32.
+
+    Args:
+        mean, std: what every view is standardized with, (pixel - mean) / std; one number, or one for each channel.
+        labeled: the view the labeled images get: 'weak', 'strong' or 'none' (standardized only).
+        weak: the numbers of `geometry`.
+        strong: `name` of a policy, that is of a file in this folder with a function `policy`, and the numbers of
+            that; None: as 'identity'.
+        strong_geometry: what the policy starts from. 'own': the image with a mirror and shift of its own; 'shared':
+            the very weak view of the same image; 'twice': as 'shared', and after the policy a mirror and shift of
+            its own (the released Meta Pseudo Labels code does this); 'none': the plain image.
+        mix: the numbers of `mix.mixing`, for the labeled images, after everything else.
+
+    Raises ValueError for a name or number that is not allowed.
+    """
+    _check(mean, std, labeled, strong_geometry)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    move = _build(geometry, weak, 'weak')
+    change = _policy({'name': 'identity'} if strong is None else strong)
+
+    def evaluate(image):
+        if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]):
+            raise ValueError(
+                f'augment images: mean has {mean.size} and std {std.size} values, but the images '
+                f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.'
+            )
+        return (image.astype(jnp.float32) - mean) / std
+
+    def both(key, image):
+        weak_key, own_key, policy_key = jax.random.split(key, 3)
+        image = image.astype(jnp.float32)
+        moved = move(weak_key, image)
+        start = {'own': lambda: move(own_key, image), 'none': lambda: image}.get(
+            strong_geometry, lambda: moved
+        )()
+        changed = change(policy_key, start)
+        if strong_geometry == 'twice':
+            changed = move(own_key, changed)
+        return {'weak': evaluate(moved), 'strong': evaluate(changed)}
+
+    def one(key, image):
+        return evaluate(image) if labeled == 'none' else both(key, image)[labeled]
+
+    return Views(
+        labeled=one,
+        unlabeled=both,
+        evaluate=evaluate,
+        mix=_build(mixing, mix, 'mix'),
+    )
+
+
 def _inside(index, size):
     return (index >= 0) & (index < size)
 
@@ -126,15 +135,9 @@ def _inward(index, size, fill):
 
 
 def _policy(strong):
-    if strong is None:
-        return lambda key, image: image
     numbers = dict(strong)
     name = numbers.pop('name', None)
-    if name not in POLICIES:
-        raise ValueError(
-            f'augment images: strong.name={name!r} is no policy; give one of {", ".join(POLICIES)}.'
-        )
-    return _build(POLICIES[name], numbers, f'strong ({name})')
+    return _build(policies.find(name), numbers, f'strong ({name})')
 
 
 def _build(function, numbers, where):

@@ -31,3 +31,5 @@ class Views(NamedTuple):
     )
     evaluate: Callable  # (image) -> float32 [B, H, W, C]; no randomness
     crop: Crop | None = None  # what `labeled` and `unlabeled` are given; None: whole images
+    # (key, labeled views, label int [B], classes) -> images mixed with each other, float32 [B, classes]
+    mix: Callable | None = None

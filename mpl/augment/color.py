@@ -1,0 +1,103 @@
+"""Colors as in SimCLR (arXiv 2002.05709, appendix A): jitter, grayscale, blur; no geometry."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from mpl.augment import blur, hsv, layer, ops, randaugment
+from mpl.augment.layer import Draw, Operation
+
+JITTER = {
+    'brightness': randaugment.LIBRARY['Brightness'],
+    'contrast': randaugment.LIBRARY['Contrast'],
+    'saturation': randaugment.LIBRARY['Color'],
+    'hue': Operation('image', hsv.shift_hue),
+}
+GRAY = {'gray': Operation('image', lambda image, _: jnp.broadcast_to(ops.grey(image), image.shape))}
+
+
+def policy(
+    brightness: float = 0.8,
+    contrast: float = 0.8,
+    saturation: float = 0.8,
+    hue: float = 0.2,
+    jitter: float = 0.8,
+    grayscale: float = 0.2,
+    blurred: float = 0.5,
+    sigma: Sequence[float] = (0.1, 2.0),
+    kernel: int = 0,
+) -> Callable:
+    """(key, image float32 [B, H, W, C] in [0, 255]) -> the same shape, whole numbers in the same range.
+
+    The jitter is torchvision's `ColorJitter` of Pillow images: brightness, contrast, saturation and
+    hue, in an order drawn for each image. Every number is drawn for each image, and evenly.
+
+    Args:
+        brightness, contrast, saturation: s, for factors from 1 - s, at least 0, to 1 + s; 0 leaves it out.
+        hue: turned by up to this part of a circle either way, at most 0.5; 0 leaves it out.
+        jitter, grayscale, blurred: chances of each of the three.
+        sigma: (lowest, highest) deviation of the Gaussian blur, in pixels.
+        kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height.
+
+    The defaults are those for ImageNet (strength 1); without blur and with half the jitter they are
+    those for CIFAR-10. Raises ValueError for a number that is not allowed.
+    """
+    strength = {
+        'brightness': brightness,
+        'contrast': contrast,
+        'saturation': saturation,
+        'hue': hue,
+    }
+    chance = {'jitter': jitter, 'grayscale': grayscale, 'blurred': blurred}
+    _check(strength, chance, sigma, kernel)
+    chosen = {name: JITTER[name] for name, value in strength.items() if value}
+    low = jnp.array([-hue if n == 'hue' else max(0.0, 1 - strength[n]) for n in chosen])
+    high = jnp.array([hue if n == 'hue' else 1 + strength[n] for n in chosen])
+
+    def jittered(key, image):
+        order_key, value_key, chance_key = jax.random.split(key, 3)
+        shape = (len(image), len(chosen))
+        order = jnp.argsort(jax.random.uniform(order_key, shape), 1)
+        value = low + (high - low) * jax.random.uniform(value_key, shape)
+        applied = jax.random.uniform(chance_key, shape[:1]) < jitter
+
+        def one(place, image):
+            operation = order[:, place]
+            argument = jnp.take_along_axis(value, operation[:, None], 1)[:, 0]
+            return layer.apply(image, Draw(jnp.where(applied, operation, -1), argument), chosen)
+
+        return jax.lax.fori_loop(0, len(chosen), one, image)
+
+    def sometimes(key, image, chance, value, operations):
+        drawn = jax.random.uniform(key, (len(image),)) < chance
+        return layer.apply(image, Draw(drawn.astype(jnp.int32) - 1, value), operations)
+
+    def change(key, image):
+        jitter_key, gray_key, blur_key, sigma_key = jax.random.split(key, 4)
+        if chosen and jitter:
+            image = jittered(jitter_key, image)
+        if grayscale:
+            image = sometimes(gray_key, image, grayscale, jnp.zeros(len(image)), GRAY)
+        if blurred:
+            size = kernel or image.shape[1] // 10 // 2 * 2 + 1
+            value = jax.random.uniform(sigma_key, (len(image),), minval=sigma[0], maxval=sigma[1])
+            gauss = Operation('image', lambda image, sigma: blur.gaussian(image, sigma, size))
+            image = sometimes(blur_key, image, blurred, value, {'blur': gauss})
+        return image
+
+    return change
+
+
+def _check(strength, chance, sigma, kernel):
+    for name, value in strength.items():
+        if not 0 <= value <= (0.5 if name == 'hue' else float('inf')):
+            allowed = 'a number from 0 to 0.5' if name == 'hue' else 'a number >= 0'
+            raise ValueError(f'augment color: {name}={value!r}; give {allowed}.')
+    for name, value in chance.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f'augment color: {name}={value!r}; give a chance from 0 to 1.')
+    if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
+        raise ValueError(f'augment color: sigma={sigma!r}; give (lowest, highest), both above 0.')
+    if kernel < 0 or kernel and kernel % 2 == 0:
+        raise ValueError(f'augment color: kernel={kernel!r}; give an odd number of pixels, or 0.')
