@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mpl import algorithm as algorithms
 from mpl import config as configs
 from mpl import network, sharding
 from mpl.algorithm import Algorithm
@@ -74,6 +75,7 @@ def assemble(
             f'algorithm {config.algorithm.name} learns from {error} images, but '
             f'batch.{error.args[0]} is 0; give a number above 0.'
         ) from error
+    _check_evaluation(learner, shapes, source, views)
     places = sharding.layout(shapes, mesh)
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
@@ -210,6 +212,21 @@ def cuts_on_host(experiment: Experiment) -> bool:
     """Whether parts are cut out of encoded pictures: where `read` does not give the whole of them."""
     crop = experiment.views.crop
     return crop is not None and crop.whole and experiment.source.train.crop is not None
+
+
+def _check_evaluation(learner, state, source, views):
+    """Networks that take images of one size only train on views of that size."""
+    shape = source.image_shape
+    if views.crop is None or shape[:2] == (views.crop.size, views.crop.size):
+        return
+    image = jax.ShapeDtypeStruct((1, *shape), np.uint8)
+    try:
+        jax.eval_shape(lambda s, x: algorithms.predict(learner, s, views.evaluate(x)), state, image)
+    except Exception as error:  # Models refuse shapes in their own ways.
+        raise ValueError(
+            f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
+            f'for evaluation, which the networks can not take: {error}; give both one size.'
+        ) from error
 
 
 def _zero_batch(config, source, views):

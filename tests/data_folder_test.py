@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl.data import folder
+from mpl.data import encoded, folder, images
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL = pathlib.Path(
@@ -136,6 +136,57 @@ def test_corrupt_pictures_are_refused_by_name(tmp_path):
         match=r"2 pictures in .*: labeled/bee/b.png \(.*unlabeled/u.jpeg \(.*corrupt='skip'",
     ):
         folder.make(damage(tmp_path), 8, corrupt='refuse')
+
+
+def test_streamed_pictures_are_not_decoded_at_the_start(tmp_path, monkeypatch, caplog):
+    decoded = []
+    true = images.decode
+    monkeypatch.setattr(images, 'decode', lambda *a: decoded.append(1) or true(*a))
+    pool = folder.make(damage(tmp_path), 8, keep_bytes=0).train
+    assert not decoded and not caplog.records
+    assert values(pool) == values(pool) == [40, 30, 20, 128, 1, 128, 60]
+    assert len(decoded) == 14 and len(caplog.records) == 2
+
+
+def test_a_kept_corrupt_picture_is_gray(tmp_path, caplog):
+    assert values(folder.make(damage(tmp_path), 8).train) == [40, 30, 20, 128, 1, 128, 60]
+    said = sorted(record.getMessage() for record in caplog.records)
+    assert len(said) == 2 and said[0].startswith('labeled/bee/b.png of ')
+
+
+def test_checking_is_remembered_until_a_picture_changes(tmp_path, monkeypatch):
+    write(tmp_path)
+    checked = []
+    true = encoded.find_damaged
+    monkeypatch.setattr(
+        encoded, 'find_damaged', lambda part, *a: checked.append(len(part.name)) or true(part, *a)
+    )
+    for _ in range(2):
+        folder.make(str(tmp_path), 8, corrupt='refuse', keep_bytes=0)
+    assert checked == [6, 2, 1]
+    (tmp_path / 'test/bee/t.png').write_text('no picture')
+    with pytest.raises(ValueError, match='1 pictures in .*test/bee/t.png'):
+        folder.make(str(tmp_path), 8, corrupt='refuse', keep_bytes=0)
+    assert checked == [6, 2, 1, 1]
+
+
+def test_a_picture_that_is_gone_ends_the_run(tmp_path):
+    pool = folder.make(str(write(tmp_path)), 8, keep_bytes=0).train
+    (tmp_path / 'unlabeled/u.jpeg').unlink()
+    with pytest.raises(FileNotFoundError):
+        pool.read(np.array([4]))
+
+
+def test_central_share_is_read(tmp_path):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[8:-8, 8:-8] = 255
+    write(tmp_path)
+    Image.fromarray(pixels).save(tmp_path / 'test/bee/t.png')
+    whole, inner = (
+        folder.make(str(tmp_path), 16, central=share).test.read(np.array([0]))[0, :, :, 0]
+        for share in (1.0, 0.75)
+    )
+    assert whole[0, 0] == 0 and inner[1:-1, 1:-1].min() > 250
 
 
 def test_a_class_or_split_that_is_all_corrupt_is_refused(tmp_path):

@@ -42,6 +42,7 @@ def write(
     root, splits, name='tiny', form='array_record', features=None, pair=('image', 'label'), shards=2
 ):
     """A prepared set: splits {name: [{feature: bytes or int}]}."""
+    base, _, config = name.partition('/')
     folder = root / name / '1.0.0'
     folder.mkdir(parents=True)
     if features is None:
@@ -55,7 +56,7 @@ def write(
         records = [serialized(example) for example in examples]
         parts = [part.tolist() for part in np.array_split(np.array(records, object), shards)]
         for number, part in enumerate(parts):
-            path = str(folder / f'{name}-{split}.{form}-{number:05d}-of-{shards:05d}')
+            path = str(folder / f'{base}-{split}.{form}-{number:05d}-of-{shards:05d}')
             if form == 'parquet':
                 column = pyarrow.array(part, pyarrow.binary())
                 pyarrow.parquet.write_table(pyarrow.table({'data': column}), path)
@@ -72,7 +73,13 @@ def write(
                 'shardLengths': [str(len(part)) for part in parts],
             }
         )
-    info = {'name': name, 'version': '1.0.0', 'fileFormat': form, 'splits': described}
+    info = {
+        'name': base,
+        'configName': config,
+        'version': '1.0.0',
+        'fileFormat': form,
+        'splits': described,
+    }
     if pair is not None:
         info['supervisedKeys'] = {'tuple': {'items': [{'featureKey': key} for key in pair]}}
     (folder / 'dataset_info.json').write_text(json.dumps(info))
@@ -367,3 +374,140 @@ def test_mnist_is_gray_and_read_on_demand_as_whole():
     np.testing.assert_array_equal(
         np.bincount(whole.label), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     )
+
+
+def jpeg(number, height, width):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((height, width, 3), number, np.uint8)).save(buffer, 'JPEG', quality=95)
+    return buffer.getvalue()
+
+
+def named(start, count):
+    """Examples in the form of ImageNet: JPEG pictures of many sizes, with file names."""
+    return [
+        {
+            'image': jpeg(n, 40 + n, 90 - n),
+            'label': n % 3,
+            'file_name': f'n0{n % 3}_{n}.JPEG'.encode(),
+        }
+        for n in range(start, start + count)
+    ]
+
+
+IMAGENET = {
+    'image': F.Image(shape=(None, None, 3), encoding_format='jpeg'),
+    'label': F.ClassLabel(names=['n01440764', 'n01443537', 'n01484850']),
+    'file_name': F.Text(),
+}
+
+
+def imagenet(tmp_path):
+    """The set and a tenth of it, which tensorflow-datasets holds as a config of another set."""
+    splits = {'train': named(0, 30), 'validation': named(50, 6)}
+    write(tmp_path, splits, 'imagenet2012', features=IMAGENET)
+    subset = {'train': named(6, 3), 'validation': splits['validation']}
+    folder = write(tmp_path, subset, 'imagenet2012_subset/10pct', features=IMAGENET)
+    return folder
+
+
+def near(pool, numbers):
+    """JPEG keeps gray levels to about one."""
+    image = pool.read(np.arange(len(pool.label)))
+    return np.abs(image.mean((1, 2, 3)) - numbers).max() < 2
+
+
+def test_a_tenth_of_imagenet_with_all_of_it_unlabeled(tmp_path):
+    folder = imagenet(tmp_path)
+    arguments = dict(test='validation', unlabeled='train', unlabeled_dataset='imagenet2012')
+    arguments |= dict(size=16, central=0.875, keep_bytes=0)
+    found = tfds.make('imagenet2012_subset/10pct', folder, **arguments)
+    assert found.train.label.tolist() == [0, 1, 2] + [-1] * 30 and found.central == 0.875
+    assert near(found.train, [6, 7, 8, *range(30)]) and near(found.test, range(50, 56))
+    once = tfds.make('imagenet2012_subset/10pct', folder, **arguments, unlabeled_without_train=True)
+    assert once.train.label.tolist() == [0, 1, 2] + [-1] * 27
+    assert near(once.train, [6, 7, 8, *range(6), *range(9, 30)])
+    assert sorted(once.train.name) == sorted(f'n0{n % 3}_{n}.JPEG' for n in range(30))
+    part = once.train.crop(np.array([0, 9]), lambda n, height, width: (0, 0, width, height), 5)
+    assert part.shape == (2, 5, 5, 3) and np.abs(part.mean((1, 2, 3)) - [6, 9]).max() < 2
+
+
+def test_all_of_imagenet_with_a_folder_unlabeled(tmp_path):
+    folder = imagenet(tmp_path / 'sets')
+    (tmp_path / 'more' / 'deep').mkdir(parents=True)
+    for number, name in ((200, 'b.png'), (220, 'deep/a.PNG')):
+        (tmp_path / 'more' / name).write_bytes(picture(number, 30, 20))
+    found = tfds.make(
+        'imagenet2012', folder, test='validation', unlabeled_folder=str(tmp_path / 'more'), size=16
+    )
+    assert list(found.train.name[29:]) == ['n02_29.JPEG', 'b.png', 'deep/a.PNG']
+    assert found.train.label.tolist()[28:] == [1, 2, -1, -1]
+    assert near(found.train, [*range(30), 200, 220])
+
+
+def test_without_train_wants_names_that_some_share(tmp_path):
+    splits = {'train': examples(0, 4), 'extra': examples(9, 3)}
+    folder = write(tmp_path, splits)
+    with pytest.raises(ValueError, match="None of the 3 unlabeled .*'extra/0' beside 'train/0'"):
+        tfds.make('tiny', folder, test=None, unlabeled='extra', unlabeled_without_train=True)
+
+
+@pytest.mark.parametrize(
+    'name, size, extra, hidden',
+    [('svhn_cropped', 32, 'extra', False), ('stl10', 96, 'unlabelled', True)],
+)
+def test_svhn_and_stl10(tmp_path, name, size, extra, hidden):
+    """Sets in their form: no names of examples, and a split more whose labels are or are not there."""
+    names = [str(n) for n in range(10)]
+    features = {'image': F.Image(shape=(size, size, 3)), 'label': F.ClassLabel(names=names)}
+    splits = {
+        split: [
+            {'image': picture(n, size, size), 'label': -1 if hidden and split == extra else n % 10}
+            for n in range(start, start + count)
+        ]
+        for split, start, count in (('train', 0, 20), ('test', 30, 10), (extra, 50, 30))
+    }
+    folder = write(tmp_path, splits, name, features=features)
+    plain, more = tfds.make(name, folder), tfds.make(name, folder, unlabeled=extra)
+    assert plain.train.label.tolist() == [n % 10 for n in range(20)]
+    assert more.train.label.tolist() == [n % 10 for n in range(20)] + [-1] * 30
+    assert numbers_of(more.train) == [*range(20), *range(50, 80)]
+    assert more.image_shape == (size, size, 3) and more.train.crop is None
+    assert len(more.classes) == 10 and more.test.label.tolist() == list(range(10))
+
+
+def test_labels_and_names_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.setenv('MPL_CACHE', str(tmp_path / 'cache'))
+    folder = write(tmp_path, {'train': examples(0, 6), 'test': examples(6, 3)})
+    indexed = []
+    true = tfds._Prepared._index
+
+    def index(self, split, records):
+        indexed.append(split)
+        return true(self, split, records)
+
+    monkeypatch.setattr(tfds._Prepared, '_index', index)
+    first, again = (tfds.make('tiny', folder, keep_bytes=0) for _ in range(2))
+    assert indexed == ['train', 'test']
+    assert again.train.label.tolist() == first.train.label.tolist() == [0, 1, 2, 0, 1, 2]
+    assert list(again.train.name) == list(first.train.name)
+    tfds.make('tiny', folder, train='train[:4]', test=None)
+    assert indexed == ['train', 'test', 'train[:4]']
+    file = next((tmp_path / 'tiny' / '1.0.0').glob('tiny-train*00001-of*'))
+    os.utime(file, ns=(1, 1))
+    tfds.make('tiny', folder)
+    assert indexed == ['train', 'test', 'train[:4]', 'train']
+
+
+def test_a_damaged_image_is_gray(tmp_path, caplog):
+    rows = examples(0, 6)
+    rows[0]['image'], rows[3]['image'] = b'', rows[3]['image'][:50]
+    folder = write(tmp_path, {'train': rows})
+    for keep_bytes in (0, 1 << 30):
+        caplog.clear()
+        pool = tfds.make('tiny', folder, test=None, keep_bytes=keep_bytes).train
+        assert numbers_of(pool) == numbers_of(pool) == [128, 1, 2, 128, 4, 5]
+        said = sorted(record.getMessage() for record in caplog.records)
+        assert [line.split(' can')[0] for line in said] == [
+            'train/0 of tiny train',
+            'train/3 of tiny train',
+        ]

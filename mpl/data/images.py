@@ -15,7 +15,9 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels,
 # of it must be left, times the size wanted: on photos the result then differs from that of all
 # pixels by 0.5 levels of 255 in the mean and 20 at most; with 1 by 1.5 and 70.
 _LEFT = 2
-_ORIENTATION = 0x0112  # EXIF; from 5 on height and width are exchanged
+# EXIF: its key of the orientation, and which orientations exchange height and width or turn an axis.
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_FROM_THE_RIGHT, _FROM_BELOW = (2, 3, 6, 7), (3, 4, 7, 8)
 _CHUNK = 64  # images a thread takes at a time
 _MANY = 2000  # from here on a pass over all images shows its progress
 
@@ -49,18 +51,25 @@ def crop(
     Bicubic with antialiasing, as `PIL.Image.resize`. Raises Damaged as `decode`.
     """
     with _open(encoded) as image:
-        height, width = _shape(image, upright)
-        part = box(height, width)
-        fraction = min(part[2] - part[0], part[3] - part[1]) / (_LEFT * size)
+        width, height = image.size
+        turn = _orientation(image) if upright else 1
+        if turn in _ON_ITS_SIDE:
+            height, width = width, height
+        left, upper, right, lower = box(height, width)
+        fraction = min(right - left, lower - upper) / (_LEFT * size)
         if fraction >= 2 and image.format == 'JPEG':
             fraction = 1 << int(np.log2(min(fraction, 8)))
             image.draft(None, (image.width // fraction, image.height // fraction))
         whole = _load(image, channels, upright)
-        # Sizes of fractions are rounded up; a scale is that of the decoder, 1/1 to 1/8.
-        scale = 2.0 ** round(np.log2(whole.width / width))
-        left, upper, right, lower = (scale * edge for edge in part)
-        part = left, upper, min(right, whole.width), min(lower, whole.height)
-        return _pixels(whole.resize((size, size), Image.Resampling.BICUBIC, part))
+    # Sides at a fraction are rounded up, at the end that turning may have made the first.
+    scale = 2.0 ** round(np.log2(whole.width / width))
+    across = whole.width - scale * width if turn in _FROM_THE_RIGHT else 0
+    down = whole.height - scale * height if turn in _FROM_BELOW else 0
+    left, right = across + scale * left, min(across + scale * right, whole.width)
+    upper, lower = down + scale * upper, min(down + scale * lower, whole.height)
+    return _pixels(
+        whole.resize((size, size), Image.Resampling.BICUBIC, (left, upper, right, lower))
+    )
 
 
 def middle(height: int, width: int, size: int, central: float) -> Box:
@@ -106,12 +115,9 @@ def _open(encoded: bytes) -> Image.Image:
         return Image.open(io.BytesIO(encoded))
 
 
-def _shape(image: Image.Image, upright: bool) -> tuple[int, int]:
-    """Height and width, as shown."""
-    width, height = image.size
-    with _decoding():  # of a PNG file the orientation may come last
-        on_its_side = upright and image.getexif().get(_ORIENTATION, 1) >= 5
-    return (width, height) if on_its_side else (height, width)
+def _orientation(image: Image.Image) -> int:
+    with _decoding():  # of a PNG file it may come last
+        return image.getexif().get(_ORIENTATION, 1)
 
 
 def _load(image: Image.Image, channels: int, upright: bool) -> Image.Image:

@@ -1,0 +1,260 @@
+"""Batches: the same parts cut on the host and on the device, by rows of this process, compiled once."""
+
+import functools
+import io
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import sharding, train
+from mpl.data import encoded, source, splits
+from mpl.experiment import Experiment
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIZE = 16
+PIXELS = np.random.RandomState(0).randint(0, 256, (40, 24, 30, 3), np.uint8)
+LABEL = np.arange(40, dtype=np.int32) % 4
+
+
+def resident(height=24, width=30):
+    """Pictures of one size, in memory."""
+    pool = source.from_arrays(PIXELS[:, :height, :width], LABEL)
+    return source.Source(pool, None, None, tuple('abcd'), (height, width, 3))
+
+
+def small():
+    return resident(SIZE, SIZE)
+
+
+def files(keep_bytes=0):
+    """The same pictures, encoded without loss; `read` gives their middle squares."""
+    pictures = []
+    for pixels in PIXELS:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, 'PNG')
+        pictures.append(buffer.getvalue())
+    part = encoded.Part(
+        lambda numbers: [pictures[n] for n in numbers], LABEL, [str(n) for n in range(40)], False
+    )
+    form = encoded.Format(SIZE, 3, 0.875)
+    pool = encoded.pool([part], form, (SIZE, SIZE, 3), 'pictures', keep_bytes, 2)
+    return source.Source(pool, None, None, tuple('abcd'), (SIZE, SIZE, 3), 0.875)
+
+
+def complete(views={}, **more):
+    network = dict(
+        model=dict(name='mlp', widths=(4,)), optimizer=dict(name='sgd', learning_rate=0.1)
+    )
+    config = dict(
+        steps=24,
+        source=dict(name='digits'),  # not read, since one is given
+        split=dict(labels=8, validation=4),
+        batch=dict(labeled=8, unlabeled=16, evaluate=8),
+        views=dict(name='crops', mean=0.0, std=1.0, size=SIZE) | views,
+        networks=dict(student=network),
+        algorithm=dict(name='supervised'),
+        every=dict(log=2, evaluate=8, save=24),
+        steps_per_call=2,
+    )
+    return configs.complete(config | more)
+
+
+def prepare(source, devices=1, **more):
+    """An experiment as far as its batches go, without networks."""
+    config = complete(**more)
+    split = splits.draw(
+        source.train.label, **{k: config.split[k] for k in ('labels', 'validation')}
+    )
+    views = configs.build('augment', config.views)
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    return Experiment(config, source, split, views, None, mesh, None, None)
+
+
+def seen(experiment, step):
+    """The views of a step."""
+    batch = train.make_fetch(experiment, 1)(step)
+    batch = {name: jax.tree.map(lambda a: a[0], batch[name]) for name in ('labeled', 'unlabeled')}
+    if train.is_resident(experiment):
+        for part in batch.values():
+            part['image'] = PIXELS[part['index']]
+    view = jax.jit(functools.partial(experiments.view, experiment.views))
+    return view(batch, jax.random.key(0), step)
+
+
+def test_host_and_device_cut_the_same_parts(haste):
+    host, device = prepare(files()), prepare(resident())
+    assert experiments.cuts_on_host(host) and not experiments.cuts_on_host(device)
+    assert not train.is_resident(host) and train.is_resident(device)
+    one, other = seen(host, 3), seen(device, 3)
+    for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
+        np.testing.assert_array_equal(one[name]['index'], other[name]['index'])
+        there, here = np.asarray(one[name][shown]), np.asarray(other[name][shown])
+        assert there.shape[1:] == (SIZE, SIZE, 3) and there.std() > 20
+        # Of 255: weights are float32 there and of 22 bits here, each rounded to whole pixels.
+        assert np.abs(there - here).max() <= 1
+        assert set(one[name]) == set(other[name])
+    assert set(one['unlabeled']) == {'weak', 'strong', 'index'}
+    assert set(one['labeled']) == {'image', 'label', 'index'}
+
+
+def test_only_boxes_are_sent_where_images_are_resident():
+    held, streamed = prepare(resident()), prepare(resident(), resident_bytes=0)
+    one, other = (
+        train.make_fetch(experiment, 2)(6)['unlabeled'] for experiment in (held, streamed)
+    )
+    assert set(one) == {'box', 'index'} and set(other) == {'box', 'index', 'image'}
+    np.testing.assert_array_equal(one['box'], other['box'])
+    np.testing.assert_array_equal(other['image'], PIXELS[other['index']])
+
+
+def test_kept_squares_do_not_change_the_parts():
+    """How much is kept in memory is a matter of speed."""
+    streamed, kept = prepare(files()), prepare(files(1 << 30))
+    one, other = (train.make_fetch(e, 1)(0)['unlabeled']['image'] for e in (streamed, kept))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_squares_are_cut_on_the_device():
+    experiment = prepare(files(1 << 30), views=dict(of='square', size=8))
+    assert train.is_resident(experiment)
+    box = np.asarray(train.make_fetch(experiment, 1)(0)['unlabeled']['box'])
+    assert box.min() >= 0 and box.max() == SIZE
+
+
+@pytest.mark.parametrize('source', [files, resident])
+def test_parts_do_not_depend_on_how_many_steps_a_call_has(source):
+    experiment = prepare(source())
+    single, many = train.make_fetch(experiment, 1), train.make_fetch(experiment, 4)(4)
+    drawn = []
+    for step in range(4, 8):
+        batch = single(step)
+        for name in ('labeled', 'unlabeled'):
+            for key, value in batch[name].items():
+                np.testing.assert_array_equal(value[0], many[name][key][step - 4])
+        drawn.append(np.asarray(batch['unlabeled']['image' if source is files else 'box']))
+    assert not np.array_equal(drawn[0], drawn[1])
+
+
+def test_seeds_and_epochs_draw_other_parts():
+    def boxes(seed, step):
+        batch = train.make_fetch(prepare(resident(), seed=seed), 1)(step)['labeled']
+        return np.asarray(batch['box'][0])[np.argsort(batch['index'][0])]
+
+    first = boxes(0, 0)  # every step takes all 8 labeled images
+    assert not np.array_equal(first, boxes(0, 1)) and not np.array_equal(first, boxes(1, 0))
+    np.testing.assert_array_equal(first, boxes(0, 0))
+
+
+@pytest.mark.parametrize(
+    'make, more',
+    [(small, {}), (small, dict(resident_bytes=0)), (files, {})],
+    ids=['resident', 'streamed', 'files'],
+)
+def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, monkeypatch):
+    """A run of 12 calls, with log lines after each and an evaluation after every fourth."""
+    experiment = experiments.assemble(complete(**more), jax.devices()[:1], make())
+    events, counts = [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        note := lambda *a, **_: events.append(a[0])
+    )
+    true = train.make_steps
+
+    def make_steps(*arguments):
+        steps, images = true(*arguments)
+
+        def call(*arguments):
+            counts.append(sum(event.startswith('/jax/core/compile') for event in events))
+            return steps(*arguments)
+
+        return call, images
+
+    monkeypatch.setattr(train, 'make_steps', make_steps)
+    try:
+        train.fit(experiment, epath.Path(tmp_path) / 'run')
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert len(counts) == 12 and counts[1] > counts[0]  # the first call
+    assert counts[4] > counts[3]  # the first evaluation
+    assert counts[2:4] == [counts[2]] * 2 and counts[5:] == [counts[5]] * 7
+    assert counts[2] == counts[1] and counts[5] == counts[4]
+
+
+def test_networks_of_one_size_are_refused_another_for_evaluation():
+    with pytest.raises(ValueError, match='views.size is 8, but the source reads images of 16 x 16'):
+        experiments.assemble(complete(dict(size=8)), jax.devices()[:1], small())
+
+
+PROCESS = """
+import json, sys
+import jax
+import numpy as np
+jax.distributed.initialize('localhost:' + sys.argv[1], 2, int(sys.argv[2]))
+from tests import experiment_test
+from mpl import train
+
+experiment = experiment_test.prepare(experiment_test.watched(read := []), 4)
+batch = train.make_fetch(experiment, 2)(4)
+shards = [
+    (name, key, [s.start for s in shard.index if s.start is not None], np.asarray(shard.data).tolist())
+    for name in ('labeled', 'unlabeled')
+    for key in ('index', 'image')
+    for shard in batch[name][key].addressable_shards
+]
+print(json.dumps({'read': [int(n) for n in read], 'shards': shards, 'processes': jax.process_count()}))
+"""
+
+
+def watched(read):
+    """`files`, whose reader of parts tells the numbers it is asked for."""
+    found = files()
+    true = found.train.crop
+
+    def crop(numbers, box, size):
+        read.extend(numbers)
+        return true(numbers, box, size)
+
+    return found._replace(train=found.train._replace(crop=crop))
+
+
+def test_each_process_reads_the_rows_of_its_own_devices():
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = str(free.getsockname()[1])
+    environment = os.environ | {
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+        'PYTHONPATH': str(ROOT),
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, '-c', PROCESS, port, str(number)],
+            env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300) for process in running]
+    assert all(process.returncode == 0 for process in running), outputs
+    told = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
+    whole = train.make_fetch(prepare(files(), 4), 2)(4)
+    index = {name: np.asarray(whole[name]['index']) for name in ('labeled', 'unlabeled')}
+    for number, one in enumerate(told):
+        assert one['processes'] == 2
+        mine = [a[:, half(a.shape[1], number)].ravel() for a in index.values()]
+        assert one['read'] == np.concatenate(mine).tolist()
+        for name, key, (*_, start), data in one['shards']:
+            data, rows = np.array(data), slice(start, start + len(data[0]))
+            np.testing.assert_array_equal(data, np.asarray(whole[name][key])[:, rows])
+
+
+def half(count, number):
+    return slice(number * count // 2, (number + 1) * count // 2)
