@@ -15,9 +15,22 @@ from mpl.models.conv import convolve
 CANONICAL = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
 
 
-def ordinary(image, kernel, stride=1):
+def ordinary(image, kernel, stride=1, padding='same', groups=1):
+    pads = 'SAME' if padding == 'same' else [((kernel.shape[0] - 1) // 2,) * 2] * 2
     return lax.conv_general_dilated(
-        image, kernel, (stride, stride), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        image,
+        kernel,
+        (stride, stride),
+        pads,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=groups,
+    )
+
+
+def depthwise(conv):
+    """conv with one group per channel."""
+    return lambda image, kernel, stride=1, padding='same': conv(
+        image, kernel, stride, padding, image.shape[-1]
     )
 
 
@@ -54,6 +67,14 @@ def evaluate(conv, stride, image, kernel, d_image, d_kernel):
     }
 
 
+def assert_equal(got, want, dtype, tolerance):
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
+    assert got['value'].dtype == dtype
+    for name in want:
+        for a, b in zip(jax.tree.leaves(got[name]), jax.tree.leaves(want[name])):
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=name)
+
+
 @pytest.mark.parametrize('dtype, tolerance', [('float32', 2e-5), ('float64', 1e-13)])
 @pytest.mark.parametrize('kernel_size, stride', [(3, 1), (3, 2), (1, 1), (1, 2)])
 def test_equals_the_ordinary_convolution(kernel_size, stride, dtype, tolerance):
@@ -64,13 +85,41 @@ def test_equals_the_ordinary_convolution(kernel_size, stride, dtype, tolerance):
             jax.jit(evaluate, static_argnums=(0, 1))(conv, stride, *args)
             for conv in (convolve, ordinary)
         )
-        chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
-        assert got['value'].dtype == dtype
-        for name in want:
-            for a, b in zip(jax.tree.leaves(got[name]), jax.tree.leaves(want[name])):
-                np.testing.assert_allclose(
-                    a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=name
-                )
+        assert_equal(got, want, dtype, tolerance)
+
+
+@pytest.mark.parametrize(
+    'kernel_size, stride, padding, dtype, tolerance',
+    [
+        (3, 1, 'same', 'float32', 2e-5),
+        (3, 2, 'same', 'float64', 1e-13),
+        (5, 2, 'symmetric', 'float64', 1e-13),
+        (3, 3, 'symmetric', 'float64', 1e-13),
+        (1, 2, 'same', 'float64', 1e-13),
+    ],
+)
+def test_equals_the_ordinary_depthwise_convolution(
+    haste, kernel_size, stride, padding, dtype, tolerance
+):
+    def conv(base):
+        return lambda image, kernel, stride: depthwise(base)(image, kernel, stride, padding)
+
+    with jax.enable_x64(dtype == 'float64'):
+        shapes = (3, 7, 4, 8), (kernel_size, kernel_size, 1, 8)
+        args = draw(dtype, *shapes, *shapes)
+        got, want = (
+            jax.jit(evaluate, static_argnums=(0, 1))(conv(base), stride, *args)
+            for base in (convolve, ordinary)
+        )
+        assert_equal(got, want, dtype, tolerance)
+
+
+def test_depthwise_sums_in_bfloat16_are_rounded_once():
+    image, kernel = draw('bfloat16', (2, 6, 6, 8), (5, 5, 1, 8))
+    got = jax.jit(depthwise(convolve))(image, kernel)
+    want = depthwise(ordinary)(image.astype('float32'), kernel.astype('float32'))
+    assert got.dtype == 'bfloat16'
+    np.testing.assert_allclose(got.astype('float32'), want, rtol=2**-8)
 
 
 @pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0), (1, 3)])
@@ -92,6 +141,26 @@ def test_equals_under_vmap_and_its_gradient(axes, stride):
     chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0), (1, 3)])
+def test_depthwise_equals_under_vmap_and_its_gradient(haste, axes):
+    image, kernel = draw('float32', (4, 6, 5, 24), (3, 3, 1, 24))
+    image, kernel = (
+        x if axis is None else jnp.stack([x, 2 * x[::-1], -x], axis)
+        for x, axis in zip((image, kernel), axes)
+    )
+
+    def grads(conv):
+        return jax.jit(
+            jax.grad(
+                lambda *pair: (jax.vmap(lambda x, w: conv(x, w, 2), axes)(*pair) ** 2).sum(),
+                (0, 1),
+            )
+        )(image, kernel)
+
+    got, want = (grads(depthwise(conv)) for conv in (convolve, ordinary))
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-3)
+
+
 def looped_gradients(conv):
     """Gradients inside a loop, for two seeds at once."""
 
@@ -104,8 +173,8 @@ def looped_gradients(conv):
     return lambda image, kernel: lax.scan(step, (image, kernel), None, length=2)[0]
 
 
-def lowered(function, platform):
-    image, kernel = draw('float32', (2, 4, 8, 8, 3), (2, 3, 3, 3, 3))
+def lowered(function, platform, kernel=(2, 3, 3, 3, 3)):
+    image, kernel = draw('float32', (2, 4, 8, 8, kernel[-1]), kernel)
     return jax.jit(function).trace(image, kernel).lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -120,21 +189,40 @@ def test_every_convolution_on_the_cpu_is_canonical_and_ungrouped():
     assert layouts(ordinary) != ({CANONICAL}, {'1'})  # else this test could not fail
 
 
+def test_no_depthwise_convolution_on_the_cpu_is_a_convolution():
+    got, want = (
+        lowered(looped_gradients(depthwise(conv)), 'cpu', (2, 3, 3, 1, 8)).count(
+            'stablehlo.convolution'
+        )
+        for conv in (convolve, ordinary)
+    )
+    assert got == 0 and want
+
+
 @pytest.mark.parametrize('platform', ['tpu', 'cuda'])
-def test_other_platforms_get_the_ordinary_program(platform):
-    got, want = (lowered(looped_gradients(conv), platform) for conv in (convolve, ordinary))
+@pytest.mark.parametrize('kernel', [(2, 3, 3, 3, 3), (2, 3, 3, 1, 8)])
+def test_other_platforms_get_the_ordinary_program(platform, kernel):
+    kind = depthwise if kernel[3] == 1 else lambda conv: conv
+    got, want = (
+        lowered(looped_gradients(kind(conv)), platform, kernel) for conv in (convolve, ordinary)
+    )
     assert 'stablehlo.convolution' in want
     assert got == want
 
 
-def test_equals_on_a_sharded_batch():
+@pytest.mark.parametrize('groups, kernel', [(1, (3, 3, 3, 5)), (8, (3, 3, 1, 8))])
+def test_equals_on_a_sharded_batch(groups, kernel):
     devices = jax.devices()
     mesh = jax.make_mesh((len(devices),), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
-    image, kernel = draw('float32', (8, 6, 6, 3), (3, 3, 3, 5))
+    image, kernel = draw('float32', (8, 6, 6, 3 if groups == 1 else 8), kernel)
     sharded = jax.device_put(image, NamedSharding(mesh, PartitionSpec('data')))
 
     def grads(conv):
-        return jax.jit(jax.grad(lambda image, kernel: (conv(image, kernel, 2) ** 2).sum(), (0, 1)))
+        return jax.jit(
+            jax.grad(
+                lambda image, kernel: (conv(image, kernel, 2, 'same', groups) ** 2).sum(), (0, 1)
+            )
+        )
 
     chex.assert_trees_all_close(
         grads(convolve)(sharded, kernel), grads(ordinary)(image, kernel), rtol=1e-4, atol=1e-4

@@ -3,18 +3,16 @@
 XLA's fast CPU kernel takes one layout, [B, H, W, in] with [h, w, in, out]. XLA rewrites other
 layouts to it in a program's outermost computation only, so that inside lax.scan the gradients of an
 ordinary convolution fall to a naive kernel: a training step of the default `cnn` took 76 ms there
-and takes 3.2 ms with this one (batch 128 of 8x8 images, one thread). jax.vmap over kernels (seeds)
-gives grouped convolutions, which are slow on the CPU anywhere: 4.3 times in a layer of WRN-28-2.
+and takes 3.2 ms with this one (batch 128 of 8x8 images, one thread). Grouped convolutions are slow
+on the CPU anywhere: those that jax.vmap over kernels (seeds) gives, 4.3 times in a layer of
+WRN-28-2, and depthwise ones most of all.
 
-So convolution_p is lax.conv_general_dilated_p with a CPU lowering of its own, which writes every
-convolution in that layout and group by group. It takes all its rules (derivatives of any order, forward and
-reverse, and batching) from the original, with itself put in the original's place. A lowering is
-chosen by the platform that is compiled for, so a TPU or GPU program is the ordinary one, letter by
-letter, wherever it is compiled.
+So convolution_p is lax.conv_general_dilated_p with a CPU lowering of its own, `conv_on_cpu`. It takes all its rules
+(derivatives of any order, forward and reverse, and batching) from the original, with itself put in
+the original's place. A lowering is chosen by the platform that is compiled for, so a TPU or GPU
+program is the ordinary one, letter by letter, wherever it is compiled.
 """
 
-import itertools
-import math
 from functools import partial
 
 import flax.linen as nn
@@ -24,7 +22,7 @@ from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
-from mpl.models import layers
+from mpl.models import conv_on_cpu, layers
 
 ordinary_p = lax.conv_general_dilated_p
 convolution_p = Primitive('convolution')
@@ -93,118 +91,6 @@ def batch(args, axes, **params):
     return substituted(mapped, *args), out_axis
 
 
-def lower_on_cpu(lhs, rhs, *, dimension_numbers, feature_group_count, batch_group_count, **params):
-    """The ordinary convolution in the layout of the CPU's kernel, one group after another."""
-    lhs_axes, rhs_axes, out_axes = dimension_numbers  # each (batch or out, feature or in, *spatial)
-    channels_last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
-    kernel_last = (lhs.ndim - 1, lhs.ndim - 2, *range(lhs.ndim - 2))
-
-    def one_group(lhs, rhs):
-        if is_kernel_gradient(lhs, rhs, dimension_numbers, params):
-            return by_position(lhs, rhs, dimension_numbers, **params)
-        out = ordinary_p.bind(
-            move(lhs, lhs_axes, channels_last),
-            move(rhs, rhs_axes, kernel_last),
-            dimension_numbers=lax.ConvDimensionNumbers(channels_last, kernel_last, channels_last),
-            feature_group_count=1,
-            batch_group_count=1,
-            **params,
-        )
-        return move(out, channels_last, out_axes)
-
-    groups = feature_group_count * batch_group_count  # one of the two is 1
-    lhs_split = split(lhs, groups, lhs_axes[0 if batch_group_count > 1 else 1])
-    rhs_split = split(rhs, groups, rhs_axes[0])
-    return lax.concatenate([one_group(*pair) for pair in zip(lhs_split, rhs_split)], out_axes[1])
-
-
-def is_kernel_gradient(lhs, rhs, dimension_numbers, params):
-    """Whether a convolution has a larger window than result, as the gradient of a kernel has."""
-    out = ordinary_p.abstract_eval(
-        lhs.aval,
-        rhs.aval,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=1,
-        batch_group_count=1,
-        **params,
-    )[0]
-    window = math.prod(rhs.shape[axis] for axis in dimension_numbers.rhs_spec[2:])
-    positions = math.prod(out.shape[axis] for axis in dimension_numbers.out_spec[2:])
-    return window > positions and set(params['lhs_dilation']) <= {1}
-
-
-def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dilation, **params):
-    """A convolution as one product of matrices for each position of its result, over a few images at a time.
-
-    The sum for a kernel's gradient goes over all pixels of all images, and XLA's CPU kernel first copies all that it
-    multiplies into one matrix, larger than any cache: with 144 images of 32x32x32 that took ten times as long as this.
-    """
-    lhs_spec, rhs_spec, out_spec = dimension_numbers
-    dims = lhs.ndim
-    summed_first = (dims - 1, 0, *range(1, dims - 1))  # of [summed, *spatial, kept], as a spec
-    lhs = move(lhs, lhs_spec, summed_first)
-    rhs = move(rhs, rhs_spec, summed_first)
-    lhs = lax.pad(
-        lhs, lax.full((), 0, lhs.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
-    )
-    window = rhs.shape[1:-1]
-    reach = [(side - 1) * step + 1 for side, step in zip(window, rhs_dilation)]
-    counts = [
-        (side - span) // stride + 1
-        for side, span, stride in zip(lhs.shape[1:-1], reach, window_strides)
-    ]
-    images = chunk(rhs.shape[0], math.prod(window))
-    out_type = params['preferred_element_type'] or lhs.dtype
-    total_type = jnp.promote_types(out_type, jnp.float32)
-
-    def products(start):
-        few = lax.dynamic_slice_in_dim(lhs, start, images)
-        other = lax.dynamic_slice_in_dim(rhs, start, images).reshape(-1, rhs.shape[-1])
-        out = []
-        for position in itertools.product(*map(range, counts)):
-            first = [i * stride for i, stride in zip(position, window_strides)]
-            last = [i + span for i, span in zip(first, reach)]
-            seen = lax.slice(
-                few,
-                (0, *first, 0),
-                (images, *last, lhs.shape[-1]),
-                (1, *rhs_dilation, 1),
-            )
-            out.append(
-                lax.dot_general(
-                    seen.reshape(-1, lhs.shape[-1]),
-                    other,
-                    (((0,), (0,)), ((), ())),
-                    precision=params['precision'],
-                    preferred_element_type=total_type,
-                )
-            )
-        return jnp.stack(out)
-
-    out = products(0)
-    out = lax.fori_loop(
-        1, rhs.shape[0] // images, lambda i, total: total + products(i * images), out
-    )
-    out = out.reshape(*counts, *out.shape[1:])  # [*spatial, kept of lhs, kept of rhs]
-    return move(out, (dims - 2, dims - 1, *range(dims - 2)), out_spec).astype(out_type)
-
-
-def chunk(images, pixels):
-    """How many images, a divisor of all, have at most 4,096 pixels together; one has more where it must."""
-    return max(
-        n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * pixels <= 4096)
-    )
-
-
-def move(x, source, target):
-    """Transposes x such that axis source[i] becomes axis target[i]."""
-    return lax.transpose(x, [axis for _, axis in sorted(zip(target, source))])
-
-
-def split(x, parts, axis):
-    return lax.split(x, [x.shape[axis] // parts] * parts, axis)
-
-
 convolution_p.def_impl(ordinary_p.bind)
 convolution_p.def_abstract_eval(
     lambda lhs, rhs, **params: ordinary_p.abstract_eval(lhs, rhs, **params)[0]
@@ -213,7 +99,7 @@ ad.defbilinear(convolution_p, transpose_lhs, transpose_rhs)
 batching.primitive_batchers[convolution_p] = batch
 mlir.register_lowering(convolution_p, mlir.lower_fun(ordinary_p.bind, multiple_results=False))
 mlir.register_lowering(
-    convolution_p, mlir.lower_fun(lower_on_cpu, multiple_results=False), platform='cpu'
+    convolution_p, mlir.lower_fun(conv_on_cpu.lower, multiple_results=False), platform='cpu'
 )
 
 
@@ -221,7 +107,7 @@ class Conv(nn.Module):
     """Convolution, [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features].
 
     dtype: None computes in the promoted type of input and kernel; a name casts both to it first.
-    padding, groups: as for `convolve`.
+    padding, groups: as for `convolve`; groups = C = features is a depthwise convolution.
     """
 
     features: int
@@ -235,7 +121,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
-        kernel = self.param('kernel', layers.conv_init, shape)
+        scale = self.groups**0.5  # counts the outputs of one group only as fan-out
+        kernel = self.param('kernel', lambda *args: scale * layers.conv_init(*args), shape)
         dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
         y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups)
         if self.bias:
