@@ -58,13 +58,19 @@ class Finetune(NamedTuple):
 
 
 class InitFrom(NamedTuple):
-    """Weights to start every network from: those of `network` in another run.
+    """Weights to start from, instead of random ones: of another run, or of a file.
 
-    workdir: of that run; '' starts from random weights.
+    workdir: of another run, whose network `network` is taken. file: a .safetensors file
+    with the names and layouts of timm, for models with a `from_timm`. Not both. head:
+    'keep' takes the last layer too, 'new' draws it, for other classes. networks: the
+    roles that start from it; none names all.
     """
 
     workdir: str = ''
+    file: str = ''
     network: str = 'student'
+    head: str = 'keep'
+    networks: tuple = ()
 
 
 class Run(NamedTuple):
@@ -153,7 +159,7 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     for role in roles:
         where = f'networks.{role}'
         net = _fill(_network, run['networks'][role], where)
-        run['networks'][role] = {
+        run['networks'][role] = net | {
             part: _complete_named(part + 's', net[part], f'{where}.{part}', RUNTIME[part + 's'])
             for part in ('model', 'optimizer')
         }
@@ -208,8 +214,11 @@ def to_json(config: ml_collections.ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + '\n'
 
 
-def _network(model: dict, optimizer: dict):
-    """The shape of an entry of `networks`."""
+def _network(model: dict, optimizer: dict, evaluation_mode: bool = False):
+    """The shape of an entry of `networks`.
+
+    evaluation_mode: train with running batch statistics, which then stay, and without dropout.
+    """
 
 
 def _module(folder: str, name: str, where: str):

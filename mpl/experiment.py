@@ -26,6 +26,7 @@ class Experiment(NamedTuple):
     source: Source
     split: splits.Split
     views: Views
+    definitions: dict[str, network.Definition]  # by the role of the network
     algorithm: Algorithm
     mesh: Mesh
     batch: Any  # of one step, as jax.ShapeDtypeStructs
@@ -60,6 +61,7 @@ def assemble(
             configs.build('models', net.model, num_classes=len(source.classes)),
             configs.build('optimizers', net.optimizer, steps=config.steps),
             mesh.shape['data'],
+            net.evaluation_mode,
         )
         for role, net in config.networks.items()
     }
@@ -80,38 +82,29 @@ def assemble(
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
     )
-    return Experiment(config, source, split, views, learner, mesh, batch, state)
+    return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
 
 
-def initialize(experiment: Experiment, start: network.Variables | None = None) -> Any:
+def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:
     """The state before the first step, on the devices.
 
     Args:
       experiment: the run.
-      start: weights of every network, from `workdir.find_start`; None draws them.
+      starts: by role, the weights of networks that do not start from random ones.
     """
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
-    init = jax.jit(experiment.algorithm.init, out_shardings=places)
+
+    def init(key, batch, starts):  # Arguments, since a program would be as large as its constants.
+        definitions = {
+            role: definition._replace(start=starts.get(role))
+            for role, definition in experiment.definitions.items()
+        }
+        learner = configs.build('algorithms', experiment.config.algorithm, **definitions)
+        return learner.init(key, batch)
+
     root = jax.random.key(experiment.config.seed)
-    state = init(derive(root, 0, 'init'), zeros)
-    if start is None:
-        return state
-    state = jax.tree.map(
-        lambda net: (
-            net.replace(
-                params=start.params,
-                batch_stats=start.batch_stats,
-                ema=None if net.ema is None else start,
-            )
-            if isinstance(net, network.Network)
-            else net
-        ),
-        state,
-        is_leaf=lambda leaf: isinstance(leaf, network.Network),
-    )
-    # A copy, since networks that share buffers can not all be donated to the first step.
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)(state)
+    return jax.jit(init, out_shardings=places)(derive(root, 0, 'init'), zeros, starts)
 
 
 PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')

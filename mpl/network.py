@@ -18,20 +18,22 @@ class Outputs(NamedTuple):
     logits: jax.Array  # [B, K]
 
 
-class Definition(NamedTuple):
-    """What stays fixed about a network: its architecture and how it is trained."""
-
-    model: nn.Module
-    optimizer: optax.GradientTransformation
-    shards: int = 1  # parts a batch is cut into, one per group of devices
-
-
 @flax.struct.dataclass
 class Variables:
     """What a network computes with."""
 
     params: PyTree
     batch_stats: PyTree
+
+
+class Definition(NamedTuple):
+    """What stays fixed about a network: its architecture, how it is trained, where it starts."""
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    shards: int = 1  # parts a batch is cut into, one per group of devices
+    evaluation_mode: bool = False  # of training passes too: see `forward`
+    start: Variables | None = None  # what it starts from; layers that are not there are drawn
 
 
 @flax.struct.dataclass
@@ -55,6 +57,10 @@ def create(definition: Definition, key: jax.Array, image: jax.Array, ema_decay: 
     """Initializes a network for images shaped like `image` [B, H, W, C]."""
     variables = definition.model.init(key, jnp.zeros_like(image[:1]), train=False)
     params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    if definition.start is not None:
+        # A copy, since networks that share buffers can not all be donated to the first step.
+        start = jax.tree.map(jnp.copy, definition.start)
+        params, batch_stats = params | start.params, batch_stats | start.batch_stats
     return Network(
         params,
         batch_stats,
@@ -69,7 +75,9 @@ def forward(
     """One training-mode pass over several views, joined into one batch.
 
     Joined views share their batch-norm statistics, which are those of the global
-    batch, over all devices. `key` drives dropout.
+    batch, over all devices. `key` drives dropout. In evaluation mode the running
+    statistics are used and stay as they are, and nothing is dropped: for a linear
+    probe, or to fine-tune in small batches.
 
     Returns:
       The outputs of each view, and the batch statistics after the pass.
@@ -77,7 +85,7 @@ def forward(
     (features, logits), changed = definition.model.apply(
         {'params': params, 'batch_stats': batch_stats},
         _join(images, definition.shards),
-        train=True,
+        train=not definition.evaluation_mode,
         rngs={'dropout': key},
         mutable=['batch_stats'],
     )
@@ -107,7 +115,8 @@ def update(
     if ema is not None:
         decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
         ema = jax.tree.map(
-            lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype),
+            # In this form the average of what does not move is itself, bit by bit.
+            lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype),
             ema,
             Variables(params, batch_stats),
         )

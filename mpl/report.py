@@ -138,10 +138,7 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict |
         'steps': stage.steps,
         'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
         'networks': {
-            'student': {
-                'model': given['networks'][role]['model'],
-                'optimizer': given['finetune']['optimizer'],
-            }
+            'student': given['networks'][role] | {'optimizer': given['finetune']['optimizer']}
         },
         'algorithm': {'name': 'supervised'},
         'init_from': {'workdir': str(workdir), 'network': stage.network},

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mpl import checkpoint, command, measure, metrics, network, report, sharding, smoke
 from mpl import config as configs
 from mpl import experiment as experiments
+from mpl import start as weights
 from mpl import workdir as folders
 from mpl.data import stream
 from mpl.data.source import Source
@@ -58,13 +59,15 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     experiment = experiments.assemble(config, source=source)
     folders.check_data(experiment, workdir)
     begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
-    start = None if begun else folders.find_start(experiment)
+    starts = {} if begun else weights.find(experiment)
+    for role, found in starts.items():
+        _say(weights.describe(experiment, role, found))
     tuned = report.finetune_config(experiment, workdir)
     if tuned is not None:  # Refused now, not after the training.
         experiments.assemble(tuned, source=experiment.source)
     folders.prepare(experiment, workdir)
     with folders.hold(workdir):
-        state, seconds = fit(experiment, workdir, start)
+        state, seconds = fit(experiment, workdir, starts)
         stages = {}
         if tuned is not None:
             stages['finetuned'] = run(tuned, workdir / 'finetune', experiment.source)
@@ -72,9 +75,9 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
 
 
 def fit(
-    experiment: Experiment, workdir: epath.Path, start: network.Variables | None = None
+    experiment: Experiment, workdir: epath.Path, starts: dict[str, network.Variables] = {}
 ) -> tuple[Any, float]:
-    """The training loop, from the newest checkpoint, `start` or random weights.
+    """The training loop, from the newest checkpoint, `starts` or random weights.
 
     Returns:
       The last state, and the seconds it took over all restarts.
@@ -85,7 +88,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open_folder(workdir / 'checkpoints'))
         signals = stack.enter_context(Signals())
-        step, state, record = _begin(experiment, workdir, manager, start)
+        step, state, record = _begin(experiment, workdir, manager, starts)
         started = time.monotonic() - record['seconds']
         writer = stack.enter_context(contextlib.closing(metrics.Writer(workdir, step)))
         window, due = metrics.Window(record['window']), None
@@ -206,13 +209,13 @@ def is_resident(experiment: Experiment) -> bool:
     return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
 
 
-def _begin(experiment, workdir, manager, start):
+def _begin(experiment, workdir, manager, starts):
     """The step to go on from, the state there, and the record of the run so far."""
     restored = checkpoint.restore(
         manager, experiment.state, lambda step: folders.set_aside(manager, step)
     )
     if restored is None:
-        return 0, experiments.initialize(experiment, start), {'seconds': 0.0, 'window': {}}
+        return 0, experiments.initialize(experiment, starts), {'seconds': 0.0, 'window': {}}
     _say(f'{workdir}: goes on from step {restored[0]}.')
     return restored
 

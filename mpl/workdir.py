@@ -9,18 +9,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 from orbax import checkpoint as ocp
 
-from mpl import checkpoint, metrics, sharding
+from mpl import checkpoint, metrics
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl.data import splits
 from mpl.experiment import Experiment
-from mpl.network import Variables
 
 
 def check(config: ConfigDict, workdir: epath.Path) -> None:
@@ -33,9 +30,12 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         raise ValueError(f'{workdir} is a file; give a folder as --workdir.')
     path = workdir / 'config.json'
     if path.exists():
-        old, new = configs.read(path), json.loads(configs.to_json(config))
-        if old['init_from']['workdir'] and new['init_from']['workdir']:
-            old['init_from']['workdir'] = new['init_from']['workdir']  # Folders may be moved.
+        old, new = (
+            json.loads(configs.to_json(c)) for c in (configs.complete(configs.read(path)), config)
+        )
+        for kind in ('workdir', 'file'):  # Both may be moved.
+            if old['init_from'][kind] and new['init_from'][kind]:
+                old['init_from'][kind] = new['init_from'][kind]
         if lines := configs.differences(old, new):
             raise ValueError(
                 f'{workdir} holds a run of another config ({"; ".join(lines)}); '
@@ -83,32 +83,6 @@ def load(workdir: epath.Path) -> tuple[Experiment, Any, int]:
     if restored is None:
         raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
     return experiment, restored[1], restored[0]
-
-
-def find_start(experiment: Experiment) -> Variables | None:
-    """The weights that init_from names; None where it names none.
-
-    Raises:
-      ValueError: no such run or network, or one of another architecture.
-    """
-    start = experiment.config.init_from
-    if not start.workdir:
-        return None
-    other, state, _ = load(epath.Path(start.workdir))
-    networks = other.algorithm.networks(state)
-    if start.network not in networks:
-        raise ValueError(
-            f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
-            f'{", ".join(networks)}.'
-        )
-    found = networks[start.network].variables
-    for name, net in experiment.algorithm.networks(experiment.state).items():
-        if jax.tree.map(jnp.shape, net.variables) != jax.tree.map(jnp.shape, found):
-            raise ValueError(
-                f'init_from: the network {start.network!r} in {start.workdir} has another '
-                f'architecture than {name!r} here; make them the same.'
-            )
-    return jax.device_put(jax.device_get(found), sharding.replicated(experiment.mesh))
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ import pkgutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mpl import optimizers
-from mpl.optimizers import adamw, rmsprop, sgd
+from mpl.optimizers import adamw, rmsprop, sgd, trunk
 
 # Of each knob: numbers of the base run, and the other value. `peak` stands for both.
 BASE = {'steps': 8, 'learning_rate': 0.125}
@@ -23,6 +24,7 @@ COMMON = {
     'wait_steps': ({}, 1),
     'weight_decay': ({}, 0.1),
     'clip_norm': ({}, 0.5),
+    'trunk_rate': ({}, 0.5),
 }
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
@@ -53,7 +55,7 @@ ALL = [(name, knob) for name in MAKES for knob in inspect.signature(MAKES[name])
 
 def params():
     return {
-        'dense': {'kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': jnp.array([4.0, -5.0])},
+        'head': {'kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': jnp.array([4.0, -5.0])},
         'norm': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([-1.0, 0.5])},
     }
 
@@ -110,14 +112,14 @@ def test_weight_decay_spares_biases_and_norms(name):
     zero = functools.partial(gradient_of, 0.0)
     (last,) = walk(MAKES[name](8, 0.125, 'constant', weight_decay=0.4), 1, zero)
     before = params()
-    kernel = before['dense']['kernel']
+    kernel = before['head']['kernel']
     decayed = {  # What the optimizer makes of the decay, which is all that moves here.
         'sgd': 1.9 * 0.4 * kernel,
         'adamw': 0.4 * kernel,
         'rmsprop': 0.4 * kernel / jnp.sqrt(0.9 + 0.1 * (0.4 * kernel) ** 2 + 1e-3),
     }[name]
-    np.testing.assert_allclose(last['dense']['kernel'], kernel - 0.125 * decayed, 1e-6)
-    np.testing.assert_array_equal(last['dense']['bias'], before['dense']['bias'])
+    np.testing.assert_allclose(last['head']['kernel'], kernel - 0.125 * decayed, 1e-6)
+    np.testing.assert_array_equal(last['head']['bias'], before['head']['bias'])
     jax.tree.map(np.testing.assert_array_equal, last['norm'], before['norm'])
 
 
@@ -139,7 +141,7 @@ def test_sgd_clips_the_global_norm_and_only_what_is_greater(size, wanted):
     )
     step = jax.tree.map(jnp.subtract, params(), last)
     np.testing.assert_allclose(norm(step), wanted, rtol=1e-5)
-    np.testing.assert_allclose(step['norm']['scale'], step['dense']['bias'], rtol=1e-5)
+    np.testing.assert_allclose(step['norm']['scale'], step['head']['bias'], rtol=1e-5)
 
 
 def test_sgd_clips_gradient_and_decay_together():
@@ -237,3 +239,76 @@ def test_step_has_a_finite_derivative_at_a_gradient_of_zero(name, clip):
         (back,) = pull(jax.tree.map(jnp.ones_like, p))
         for leaf in jax.tree.leaves((moved, back)):
             assert np.isfinite(leaf).all()
+
+
+FULL = {'learning_rate': 0.125, 'warmup_steps': 2, 'weight_decay': 0.1}
+
+
+@pytest.mark.parametrize('name', MAKES)
+def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
+    """From the same state, with decay and schedule; the state is that of the full rate."""
+    full, slow = (MAKES[name](8, **FULL, trunk_rate=rate) for rate in (1.0, 0.25))
+    p = params()
+    full_state, slow_state = full.init(p), slow.init(p)
+    for step in range(3):
+        wanted, full_state = full.update(gradient(p, step), full_state, p)
+        got, slow_state = slow.update(gradient(p, step), slow_state, p)
+        slowed = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
+        wanted = wanted | {'norm': slowed}
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, wanted)
+        p = jax.tree.map(jnp.add, p, got)
+
+
+@pytest.mark.parametrize('name', MAKES)
+def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(name):
+    """Also where a weight is -0.0, and where the trunk's gradient is not finite or great."""
+    start = params()
+    start['norm']['scale'] = jnp.array([-0.0, 1e-37])
+
+    def wild(p, step):
+        g = gradient(p, step)
+        return g | {'norm': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm']['bias']}}
+
+    optimizer = MAKES[name](8, **FULL, clip_norm=0.5, trunk_rate=0.0)
+    alone = MAKES[name](8, **FULL, clip_norm=0.5)
+    p, head = start, {'head': start['head']}
+    opt_state, alone_state = optimizer.init(p), alone.init(head)
+    for step in range(3):
+        changes, opt_state = optimizer.update(wild(p, step), opt_state, p)
+        p = jax.jit(optax.apply_updates)(p, changes)
+        changes, alone_state = alone.update(
+            {'head': gradient(head, step)['head']}, alone_state, head
+        )
+        head = optax.apply_updates(head, changes)
+    jax.tree.map(np.testing.assert_array_equal, p['head'], head['head'])
+    assert np.abs(p['head']['kernel'] - start['head']['kernel']).max() > 0.01
+    for a, b in zip(*(jax.tree.leaves(tree['norm']) for tree in (p, start)), strict=True):
+        assert np.array(a).tobytes() == np.array(b).tobytes()
+    assert jax.tree.map(jnp.shape, jax.tree.leaves(opt_state)) == jax.tree.map(
+        jnp.shape, jax.tree.leaves(alone_state)
+    )
+
+
+def test_frozen_trunk_costs_no_backward_pass():
+    """Three matrix products of a step are left of nine: two forward, one for the head's kernel."""
+    p = {name: jnp.eye(64) for name in ('head', 'one', 'two')}
+    image = jnp.ones((64, 64))
+
+    def loss(p):
+        return jnp.sum(jnp.tanh(jnp.tanh(image @ p['one']) @ p['two']) @ p['head'])
+
+    def step(p, opt_state, optimizer):
+        return optimizer.update(jax.grad(loss)(p), opt_state, p)
+
+    def products(rate):
+        optimizer = sgd.make(8, 0.125, trunk_rate=rate)
+        lowered = jax.jit(functools.partial(step, optimizer=optimizer)).lower(p, optimizer.init(p))
+        return lowered.compile().cost_analysis()['flops'] / (2 * 64**3)
+
+    assert products(0.0) < 3.5 and products(0.5) > 7
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.5])
+def test_trunk_rate_without_a_head_is_refused(rate):
+    with pytest.raises(ValueError, match='is for a network .* this one has Dense_0, norm; set'):
+        trunk.slow(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})

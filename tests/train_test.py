@@ -19,6 +19,7 @@ from etils import epath
 from mpl import checkpoint, train
 from mpl import config as configs
 from mpl import experiment as experiments
+from mpl import start as weights
 from mpl import workdir as folders
 
 SMOKE = 'configs/smoke.py'
@@ -111,7 +112,7 @@ def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
     tuned = experiments.assemble(
         configs.complete(json.loads((unbroken / 'finetune' / 'config.json').read_text()))
     )
-    first = experiments.initialize(tuned, folders.find_start(tuned))
+    first = experiments.initialize(tuned, weights.find(tuned))
     chex.assert_trees_all_equal(first.params, before)
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(final(unbroken / 'finetune').params, before)
@@ -323,7 +324,7 @@ def test_nothing_is_traced_again_after_the_first_call(tmp_path):
 def test_init_from_wants_a_network_that_fits(unbroken, tmp_path):
     for override, said in (
         ('network=critic', 'has student, student_ema, teacher'),
-        ('network=teacher', 'another architecture'),
+        ('network=teacher', 'params.* is .* there and .* here; make the models the same'),
     ):
         config = load(
             f'--config.init_from.workdir={unbroken}',

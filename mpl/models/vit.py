@@ -170,6 +170,13 @@ def resize_positions(positions: np.ndarray, grid: tuple) -> np.ndarray:
     return np.concatenate([positions[:, :1], patches], axis=1)
 
 
+def resize(params: dict, image_shape: tuple) -> dict:
+    """Parameters for square images of one size, as those for images [H, W, C] of another."""
+    patch = params['patches']['kernel'].shape[0]
+    grid = (image_shape[0] // patch, image_shape[1] // patch)
+    return params | {'positions': resize_positions(params['positions'], grid)}
+
+
 def grid_side(positions):
     """Patches along one side of the image that [1, 1 + n * n, D] position embeddings are for."""
     count = positions.shape[1] if positions.ndim == 3 else 0

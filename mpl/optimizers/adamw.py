@@ -3,7 +3,7 @@
 import optax
 
 from mpl import schedules
-from mpl.optimizers import clip, decay
+from mpl.optimizers import clip, decay, trunk
 
 
 def make(
@@ -17,6 +17,7 @@ def make(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    trunk_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101, algorithm 2).
 
@@ -31,13 +32,15 @@ def make(
       epsilon: added to the root of the latter.
       weight_decay: times the weights (not norms and biases) and the rate.
       clip_norm: greatest global norm of the gradient; 0 for none.
+      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     # eps_root: MPL differentiates through the step, and the root has no derivative
     # at a gradient of exactly 0.
-    return optax.chain(
+    optimizer = optax.chain(
         clip.by_global_norm(clip_norm),
         optax.scale_by_adam(beta1, beta2, epsilon, eps_root=1e-20),
         optax.add_decayed_weights(weight_decay, mask=decay.weights),
         optax.scale_by_learning_rate(rate),
     )
+    return trunk.slow(optimizer, trunk_rate)

@@ -3,7 +3,7 @@
 import optax
 
 from mpl import schedules
-from mpl.optimizers import clip, decay
+from mpl.optimizers import clip, decay, trunk
 
 
 def make(
@@ -19,6 +19,7 @@ def make(
     epsilon: float = 1e-3,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    trunk_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """RMSProp in TensorFlow's form, that of the released Noisy Student code.
 
@@ -38,14 +39,16 @@ def make(
       epsilon: added to that mean square.
       weight_decay: times the weights (not norms and biases), added to the gradient.
       clip_norm: greatest global norm of gradient and decay together; 0 for none.
+      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
     """
     rate = schedules.learning_rate(
         learning_rate, schedule, steps, warmup_steps, wait_steps, fall, fall_steps
     )
-    return optax.chain(
+    optimizer = optax.chain(
         optax.add_decayed_weights(weight_decay, mask=decay.weights),
         clip.by_global_norm(clip_norm),
         optax.scale_by_rms(square_decay, epsilon, initial_scale=1.0),
         optax.scale_by_learning_rate(rate),
         optax.trace(momentum) if momentum else optax.identity(),
     )
+    return trunk.slow(optimizer, trunk_rate)

@@ -3,7 +3,7 @@
 import optax
 
 from mpl import schedules
-from mpl.optimizers import clip, decay
+from mpl.optimizers import clip, decay, trunk
 
 
 def make(
@@ -16,6 +16,7 @@ def make(
     nesterov: bool = True,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    trunk_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
@@ -29,11 +30,13 @@ def make(
       nesterov: Nesterov's form of momentum.
       weight_decay: times the weights (not norms and biases), added to the gradient.
       clip_norm: greatest global norm of gradient and decay together; 0 for none.
+      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
-    return optax.chain(
+    optimizer = optax.chain(
         optax.add_decayed_weights(weight_decay, mask=decay.weights),
         clip.by_global_norm(clip_norm),
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
+    return trunk.slow(optimizer, trunk_rate)
