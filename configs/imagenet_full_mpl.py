@@ -12,12 +12,8 @@ Published: 83.2 % top-1, 96.5 % top-5 with JFT (table 3). Not yet run here.
 
 from configs import imagenet, paper
 
-FINETUNE = paper.FINETUNE | dict(
-    steps=10_000, optimizer=paper.FINETUNE['optimizer'] | dict(learning_rate=1e-4)
-)
-
 
 def get_config(extra: str = 'my_pictures'):
     """extra: name of the set of unlabeled pictures."""
     data = imagenet.data(extra=extra, held_out=25_000)
-    return paper.mpl(data, 'imagenet', FINETUNE, labeled=4096, unlabeled=32_768)
+    return paper.mpl(data, 'imagenet', paper.LONG_FINETUNE, labeled=4096, unlabeled=32_768)
