@@ -5,7 +5,8 @@
     python -m mpl.train --config=configs/imagenet_full_efficientnet_supervised.py:b6_wide --workdir=runs/imagenet_full_efficientnet_supervised_b6_wide
 
 Numbers: configs/noisy_student.py, at 600, 475 and 512 pixels.
-Published: B7 85.0 % top-1, 97.2 % top-5; L2 85.5 and 97.5 (MPL paper, table 4); B6-Wide nothing. Not yet run here.
+Published: B7 85.0 % top-1, 97.2 % top-5; L2 85.5 and 97.5 (MPL paper, table 4); B6-Wide nothing.
+Not yet run here.
 """
 
 from configs import noisy_student
