@@ -4,7 +4,8 @@
     python -m mpl.train --config=configs/cifar100_2500_supervised.py:strong --workdir=runs/cifar100_2500_supervised_strong
 
 Numbers: those for CIFAR-10, configs/paper.py, untuned for these labels.
-Published, of the narrower WRN-28-2 only: 38.75 % (USB, 3 seeds, the best on test). Not yet run here.
+Published, of the narrower WRN-28-2 only: 38.75 % (USB, 3 seeds, the best on test). Not yet run
+here.
 """
 
 from configs import cifar100_10000_supervised

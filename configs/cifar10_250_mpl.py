@@ -3,7 +3,8 @@
 python -m mpl.train --config=configs/cifar10_250_mpl.py --workdir=runs/cifar10_250_mpl
 
 Numbers: those of 4,000 labels, configs/released.py, untuned for so few.
-Published: nothing; UDA has 94.88 % (USB) and 94.84 % (TorchSSL), 3 seeds, the best on test. Not yet run here.
+Published: nothing; UDA has 94.88 % (USB) and 94.84 % (TorchSSL), 3 seeds, the best on test. Not yet
+run here.
 """
 
 from configs import cifar10, released

@@ -3,11 +3,12 @@
     python -m mpl.train --config=configs/cifar10_4000_mpl.py --workdir=runs/cifar10_4000_mpl
     python -m mpl.train --config=configs/cifar10_4000_mpl.py:paper --workdir=runs/cifar10_4000_mpl_paper
 
-Numbers: configs/released.py; with `:paper` configs/paper.py (recalled), and 41,000 unlabeled images.
+Numbers: configs/released.py; with `:paper` configs/paper.py (recalled), and 41,000 unlabeled
+images.
 What the released code computes has no feedback: `--config.algorithm.feedback=off`.
 Published: 96.11 ± 0.07 % over 10 runs after fine-tuning, 95.60 before (paper); 96.08, and 96.01
-before, by kekmodel/MPL-pytorch with these numbers, the best of its checkpoints on test.
-Not yet run here. Time: about two days on one RTX A6000, by another's run of the released numbers in PyTorch.
+before, by kekmodel/MPL-pytorch with these numbers, the best of its checkpoints on test. Not yet run
+here. Time: about two days on one RTX A6000, by another's run of the released numbers in PyTorch.
 """
 
 from configs import cifar10, paper, released

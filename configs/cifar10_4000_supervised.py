@@ -4,8 +4,8 @@
     python -m mpl.train --config=configs/cifar10_4000_supervised.py:strong --workdir=runs/cifar10_4000_supervised_strong
 
 Numbers: configs/paper.py (recalled, the least certain of its tables). `:strong` has RandAugment.
-Published: 82.14 ± 0.25 %, with RandAugment 85.53 ± 0.25 % (MPL paper, 10 runs); 84.49 % (USB, 3 seeds, the
-best on test). Not yet run here.
+Published: 82.14 ± 0.25 %, with RandAugment 85.53 ± 0.25 % (MPL paper, 10 runs); 84.49 % (USB, 3
+seeds, the best on test). Not yet run here.
 """
 
 from configs import cifar10, paper

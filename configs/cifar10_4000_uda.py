@@ -5,8 +5,8 @@
 
 Numbers: those of the teacher in configs/released.py, for a fair comparison with MPL; with `:paper`
 those of the baseline in configs/paper.py (recalled).
-Published: 94.53 ± 0.18 % (MPL paper, 10 runs); 95.68 ± 0.08 % by UDA's own code and 95.71 ± 0.07 % by
-TorchSSL, which train longer on smaller batches (64 labeled, 448 unlabeled). Not yet run here.
+Published: 94.53 ± 0.18 % (MPL paper, 10 runs); 95.68 ± 0.08 % by UDA's own code and 95.71 ± 0.07 %
+by TorchSSL, which train longer on smaller batches (64 labeled, 448 unlabeled). Not yet run here.
 """
 
 from configs import cifar10, paper, released

@@ -8,7 +8,10 @@ from configs import recipes
 
 
 def data(labels: int) -> dict:
-    """Sections of a config. labels: in all, as many of each class, drawn by the seed; 0 for all 60,000."""
+    """Sections of a config.
+
+    labels: in all, as many of each class, drawn by the seed; 0 for all 60,000.
+    """
     return dict(
         source=dict(name='tfds', dataset='fashion_mnist'),
         split=dict(labels=labels),

@@ -3,7 +3,8 @@
     python -m mpl.train --config=configs/imagenet_10pct_mpl.py --workdir=runs/imagenet_10pct_mpl
     python -m mpl.train --config=configs/imagenet_10pct_mpl.py:paper --workdir=runs/imagenet_10pct_mpl_paper
 
-Numbers: configs/released.py; with `:paper` configs/paper.py (recalled). Fine-tuning: section 3.2, 2,000 steps.
+Numbers: configs/released.py; with `:paper` configs/paper.py (recalled). Fine-tuning: section 3.2,
+2,000 steps.
 What the released code computes has no feedback: `--config.algorithm.feedback=off`.
 Published: 73.89 % top-1, 91.38 % top-5 after fine-tuning (paper, one run). Not yet run here.
 """

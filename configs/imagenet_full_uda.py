@@ -3,7 +3,8 @@
 python -m mpl.train --config=configs/imagenet_full_uda.py:my_pictures --workdir=runs/imagenet_full_uda_my_pictures
 
 The unlabeled pictures: as for configs/imagenet_full_mpl.py.
-Numbers: its batches (section 3.3); all others are those of 10 % of the labels in configs/paper.py (recalled).
+Numbers: its batches (section 3.3); all others are those of 10 % of the labels in configs/paper.py
+(recalled).
 Published: 79.0 % top-1, 94.5 % top-5 with JFT (MPL paper, table 3). Not yet run here.
 """
 

@@ -56,6 +56,10 @@ FINETUNE = dict(
     optimizer=dict(name='sgd', learning_rate=1e-5, schedule='constant', momentum=0.0),
 )
 
+LONG_FINETUNE = FINETUNE | dict(  # Section 3.3, where the unlabeled pictures are other ones.
+    steps=10_000, optimizer=FINETUNE['optimizer'] | dict(learning_rate=1e-4)
+)
+
 
 def mpl(data: dict, column: str, finetune: dict = FINETUNE, **changed):
     """Meta Pseudo Labels as the paper writes it: sampled labels, one cosine as their feedback.

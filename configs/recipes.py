@@ -38,7 +38,7 @@ def config(
     return ml_collections.ConfigDict(
         dict(
             steps=steps,
-            batch=dict(labeled=labeled, unlabeled=unlabeled, evaluate=1000),
+            batch=dict(labeled=labeled, unlabeled=unlabeled, evaluate=1024),
             networks=networks,
             algorithm=algorithm,
             finetune=finetune,

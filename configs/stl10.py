@@ -1,8 +1,8 @@
 """What the STL-10 recipes share: data, views, network; otherwise as configs/cifar10.py.
 
 5,000 labeled and 100,000 unlabeled images of 96 pixels; the unlabeled ones show other things too.
-Network: WRN-37-2 in bfloat16, which others use here. Mean and standard deviation: those of the
-training images, recalled.
+Network: WRN-28-2 in bfloat16; others have WRN-37-2 here, with a fourth group of blocks, so their
+numbers can not be compared. Mean and standard deviation: those of the training images, recalled.
 """
 
 from configs import recipes

@@ -1,0 +1,96 @@
+"""The numbers of Noisy Student (arXiv 1911.04252) for EfficientNet, from its released code.
+
+RMSProp with momentum 0.9, decay 0.9 and epsilon 0.001, a rate of 0.016 for a batch of 256, times 0.97
+every 2.4 of 350 epochs, 5 epochs of warm-up; an average of the weights; RandAugment N = 2, M = 27
+with SolarizeAdd beside the other 15 operations; dropout 0.5 and stochastic depth 0.2. For B7, and
+here for the larger networks too. Batch norm computes over the whole batch.
+"""
+
+from configs import imagenet, paper, recipes
+
+EPOCHS = 350
+STEPS = 109_474  # of 4,096 images: 350 epochs
+OPERATIONS = (
+    'AutoContrast',
+    'Equalize',
+    'Invert',
+    'Rotate',
+    'Posterize',
+    'Solarize',
+    'SolarizeAdd',
+    'Color',
+    'Contrast',
+    'Brightness',
+    'Sharpness',
+    'ShearX',
+    'ShearY',
+    'TranslateX',
+    'TranslateY',
+    'Cutout',
+)
+COMMON = dict(label_smoothing=0.1, ema_decay=0.9999)
+SIZES = dict(b7=600, l2=475, b6_wide=512)  # pixels; MPL has 512 for all
+
+
+def supervised(variant: str):
+    """Labels only, all of ImageNet, strong views."""
+    data = _data(variant, SIZES[variant])
+    data['views'] |= dict(labeled='strong')
+    return recipes.config(
+        data,
+        dict(name='supervised') | COMMON,
+        dict(student=_rmsprop(STEPS, 4096)),
+        STEPS,
+        4096,
+        dropout=dict(student=0.5),
+    )
+
+
+def mpl(variant: str, extra: str):
+    """Section 4 of Meta Pseudo Labels; `extra`: name of the set of unlabeled pictures."""
+    steps, labeled, unlabeled = 1_000_000, 2048, 16_384
+    roles = ('teacher', 'student')
+    return recipes.config(
+        _data(variant, 512, extra, 25_000),
+        dict(
+            name='mpl',
+            feedback='cosine',
+            labels='sampled',
+            uda_weight=16.0,
+            uda_temperature=0.75,
+            uda_threshold=paper.UDA_THRESHOLD,
+        )
+        | COMMON,
+        dict.fromkeys(roles, _rmsprop(steps, labeled)),
+        steps,
+        labeled,
+        unlabeled,
+        dict.fromkeys(roles, 0.5),
+        paper.LONG_FINETUNE | dict(steps=20_000),
+    )
+
+
+def _data(variant, size, extra='', held_out=0):
+    model = dict(
+        name='efficientnet',
+        variant=variant,
+        stochastic_depth=0.2,
+        dtype='bfloat16',
+        remat=True,
+        scan=True,
+    )
+    data = imagenet.data('', extra, held_out, model, size, magnitude=27.0)
+    data['views']['strong'] |= dict(operations=OPERATIONS)
+    return data
+
+
+def _rmsprop(steps, batch):
+    return dict(
+        name='rmsprop',
+        learning_rate=0.016 * batch / 256,
+        schedule='exponential',
+        warmup_steps=round(5 / EPOCHS * steps),
+        fall=0.97,
+        fall_steps=round(2.4 / EPOCHS * steps),
+        weight_decay=1e-5,
+    )

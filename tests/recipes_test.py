@@ -1,0 +1,186 @@
+"""The recipes: their numbers are those of their sources, and made small they run through every stage."""
+
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+from etils import epath
+
+from mpl import config as configs
+from mpl import schedules, smoke, train
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def load(recipe, *overrides):
+    return configs.load(f'{ROOT}/configs/{recipe}', list(overrides))
+
+
+def flat(section, where=''):
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from flat(value, f'{where}{key}.')
+        else:
+            yield f'{where}{key}', value
+
+
+# What the README of the released code gives (reference in configs/released.py), as it acts.
+RELEASED = {
+    'cifar10_4000_mpl.py': {
+        'steps': 300_000,
+        'batch.labeled': 128,
+        'batch.unlabeled': 896,
+        'split.labels': 4000,
+        'split.validation': 0,
+        'split.unlabeled_includes_labeled': True,
+        'networks.student.optimizer.learning_rate': 0.05,
+        'networks.student.optimizer.warmup_steps': 5000,
+        'networks.student.optimizer.wait_steps': 3000,
+        'networks.student.optimizer.schedule': 'cosine',
+        'networks.student.optimizer.momentum': 0.9,
+        'networks.student.optimizer.nesterov': True,
+        'networks.student.optimizer.weight_decay': 5e-4,
+        'networks.student.optimizer.clip_norm': 0.0,
+        'networks.student.model.dropout': 0.2,
+        'networks.student.model.dtype': 'bfloat16',
+        'networks.student.model.depth': 28,
+        'networks.student.model.width': 2,
+        'networks.student.model.norm_decay': 0.99,
+        'networks.student.model.norm_epsilon': 1e-3,
+        'networks.teacher.optimizer.learning_rate': 0.05,
+        'networks.teacher.optimizer.wait_steps': 0,
+        'networks.teacher.model.dropout': 0.2,
+        'algorithm.label_smoothing': 0.15,
+        'algorithm.label_view': 'strong',
+        'algorithm.ema_decay': 0.995,
+        'algorithm.uda_weight': 8.0,
+        'algorithm.uda_ramp_steps': 5000,
+        'algorithm.uda_temperature': 0.7,
+        'algorithm.uda_threshold': 0.6,
+        'algorithm.uda_mask_sharpened': True,
+        'views.strong.name': 'released',
+        'views.strong.layers': 2,
+        'views.strong.magnitude': 16.0,
+        'views.strong.translate': 4.0,
+        'views.strong.patch': 8,
+        'views.strong.cutout': 16,
+        'views.strong_geometry': 'twice',
+        'views.weak.shift': 4,
+        'views.weak.fill': 128.0,
+        'finetune.steps': 1000,
+        'finetune.labeled': 512,
+        'finetune.optimizer.learning_rate': 1e-5,
+    },
+    'imagenet_10pct_mpl.py': {
+        'steps': 700_000,
+        'batch.labeled': 1024,
+        'batch.unlabeled': 15_360,
+        'networks.student.optimizer.learning_rate': 0.4,
+        'networks.student.optimizer.warmup_steps': 5000,
+        'networks.student.optimizer.wait_steps': 20_000,
+        'networks.student.optimizer.weight_decay': 1e-4,
+        'networks.student.optimizer.clip_norm': 5.0,
+        'networks.student.model.dropout': 0.1,
+        'networks.teacher.optimizer.learning_rate': 0.6,
+        'networks.teacher.model.dropout': 0.1,
+        'algorithm.label_smoothing': 0.1,
+        'algorithm.ema_decay': 0.999,
+        'algorithm.uda_weight': 20.0,
+        'algorithm.uda_ramp_steps': 50_000,
+        'algorithm.uda_temperature': 0.5,
+        'algorithm.uda_threshold': 0.6,
+        'views.strong.magnitude': 17.0,
+        'views.strong.translate': 100.0,
+        'views.strong.patch': 80,
+        'views.strong.cutout': 0,
+        'source.central': 0.875,
+        'finetune.steps': 2000,
+    },
+}
+
+
+@pytest.mark.parametrize('recipe', RELEASED)
+def test_numbers_of_the_released_code(recipe):
+    got, wanted = dict(flat(load(recipe).to_dict())), RELEASED[recipe]
+    assert {key: got[key] for key in wanted} == wanted
+
+
+def test_uda_is_the_teacher_of_mpl_alone():
+    """The same numbers, so that what MPL adds to it is the student and the feedback."""
+    for data in ('cifar10_4000', 'svhn_1000', 'imagenet_10pct'):
+        mpl, uda = load(f'{data}_mpl.py').to_dict(), load(f'{data}_uda.py').to_dict()
+        for section in ('steps', 'source', 'split', 'views', 'batch'):
+            assert mpl[section] == uda[section], section
+        assert mpl['networks']['teacher'] == uda['networks']['student']
+        for key in ('weight', 'temperature', 'threshold', 'ramp_steps', 'mask_sharpened'):
+            assert mpl['algorithm'][f'uda_{key}'] == uda['algorithm'][key], key
+        assert mpl['algorithm']['label_smoothing'] == uda['algorithm']['label_smoothing']
+
+
+def test_fewer_labels_change_the_labels_alone():
+    for method in ('mpl', 'uda', 'supervised'):
+        many = load(f'cifar10_4000_{method}.py').to_dict()
+        for labels in (40, 250):
+            few = load(f'cifar10_{labels}_{method}.py').to_dict()
+            assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
+
+
+def test_rate_of_efficientnet_falls_as_in_noisy_student():
+    """0.97 every 2.4 of 350 epochs: 145 times in the run, after 5 epochs of warm-up."""
+    config = load('imagenet_full_efficientnet_supervised.py:b7')
+    numbers = config.networks.student.optimizer.to_dict()
+    assert math.isclose(numbers['learning_rate'], 0.016 * 4096 / 256)
+    assert math.isclose(config.steps * config.batch.labeled / 1_281_167, 350, rel_tol=1e-4)
+    rate = schedules.learning_rate(
+        *(numbers[k] for k in ('learning_rate', 'schedule')),
+        config.steps,
+        *(numbers[k] for k in ('warmup_steps', 'wait_steps', 'fall', 'fall_steps')),
+    )
+    assert math.isclose(numbers['warmup_steps'] / config.steps, 5 / 350, rel_tol=1e-3)
+    np.testing.assert_allclose(rate(config.steps - 1), 0.256 * 0.97**145, rtol=1e-4)
+
+
+@pytest.mark.parametrize('recipe', ['cifar10_4000_mpl.py:papers', 'svhn_1000_uda.py:extra'])
+def test_unknown_numbers_are_refused(recipe):
+    with pytest.raises(ValueError, match='gives no config'):
+        load(recipe)
+
+
+def test_smoke_changes_sizes_and_lengths_alone():
+    full = load('imagenet_10pct_mpl.py')
+    small = smoke.shrink(full)
+    changed = {line.split(':')[0] for line in configs.differences(full.to_dict(), small.to_dict())}
+    assert changed >= {'source.name', 'steps', 'batch.labeled', 'networks.student.model.depth'}
+    assert all(
+        key.split('.')[0] in ('source', 'batch', 'every')
+        or key.endswith(('steps', 'steps_per_call', 'finetune.labeled', 'views.size', 'depth'))
+        for key in changed
+    ), changed
+    student, ramp = small.networks.student.optimizer, small.algorithm.uda_ramp_steps
+    assert (student.wait_steps, student.warmup_steps, ramp) == (1, 1, 1)
+    assert smoke.shrink(load('fashion_mnist_1000_uda.py')).source.channels == 1
+    assert smoke.shrink(load('digits_40_uda.py')).source.name == 'digits'
+
+
+# One for each network, algorithm and kind of views; the flag --smoke runs any other.
+SMOKED = [
+    'cifar10_4000_mpl.py',
+    'imagenet_10pct_uda.py',
+    'imagenet_full_efficientnet_mpl.py:b6_wide',
+]
+
+
+@pytest.mark.parametrize('recipe', SMOKED)
+def test_made_small_it_runs_through_every_stage(recipe, tmp_path, haste):
+    full, workdir = load(recipe), epath.Path(tmp_path) / 'run'
+    report = train.run(smoke.shrink(full), workdir)
+    names = {'student', 'student_ema'}
+    if full.algorithm.name == 'mpl':
+        names |= {'teacher', 'finetuned'}
+    assert set(report['networks']) == names
+    for network in report['networks'].values():
+        assert 0 <= network['test']['accuracy'] <= 1
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    assert any('loss/student' in line or 'loss/labeled' in line for line in lines)
