@@ -38,7 +38,7 @@ def find(experiment: Experiment) -> dict[str, Variables]:
             )
     if start.workdir:
         found = _read_run(start)
-        return {role: _fit(experiment, role, _resize(experiment, role, found)) for role in roles}
+        return {role: _fit(experiment, role, found) for role in roles}
     if start.file:
         tensors = _read_file(start.file)
         return {role: _fit(experiment, role, _load(experiment, role, tensors)) for role in roles}
@@ -62,18 +62,6 @@ def _read_run(start: ConfigDict) -> Variables:
             f'{", ".join(networks)}.'
         )
     return jax.device_get(networks[start.network].variables)
-
-
-def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
-    """The weights for the images of this run, where the model has some for one size alone."""
-    module = _module(experiment, role)
-    if not hasattr(module, 'resize'):
-        return found
-    image = experiment.batch['labeled']['image']
-    try:
-        return found.replace(params=module.resize(found.params, image.shape[1:]))
-    except (KeyError, ValueError) as error:
-        raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
 
 
 def _read_file(file: str) -> dict[str, np.ndarray]:
@@ -100,9 +88,8 @@ def _load(experiment: Experiment, role: str, tensors: dict[str, np.ndarray]) -> 
             f'networks.{role} can not start from a file: {module.__name__} has no from_timm. '
             'Leave it out of init_from.networks, or choose another model.'
         )
-    model, image = experiment.definitions[role].model, experiment.batch['labeled']['image']
     try:
-        found = module.from_timm(model, tensors, image.shape[1:])
+        found = module.from_timm(experiment.definitions[role].model, tensors)
     except ValueError as error:
         raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
     return Variables(found['params'], found.get('batch_stats', {}))
@@ -110,7 +97,7 @@ def _load(experiment: Experiment, role: str, tensors: dict[str, np.ndarray]) -> 
 
 def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
     """What was found, less the head where a new one is wanted; refused where it does not fit."""
-    new = experiment.config.init_from.head == 'new'
+    found, new = _resize(experiment, role, found), experiment.config.init_from.head == 'new'
     if new:
         found = found.replace(params={k: v for k, v in found.params.items() if k != 'head'})
     made = jax.eval_shape(
@@ -128,6 +115,18 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
                 + ("set init_from.head to 'new'." if is_head else 'make the models the same.')
             )
     return found
+
+
+def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
+    """The weights for the images of this run, where the model has some for one size alone."""
+    module = _module(experiment, role)
+    if not hasattr(module, 'resize'):
+        return found
+    image = experiment.batch['labeled']['image']
+    try:
+        return found.replace(params=module.resize(found.params, image.shape[1:]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
 
 
 def _refusal(experiment, role):

@@ -21,6 +21,7 @@ from mpl.models import cnn, torch, vit
 
 pytestmark = pytest.mark.usefixtures('haste')
 
+IMAGE = jnp.zeros((1, 8, 8, 1))
 MODELS = pathlib.Path(cnn.__file__).parent
 
 
@@ -29,16 +30,15 @@ def timm_name(path):
     return '.'.join([*path[:-1], torch.LEAVES[path[-1]]])
 
 
-def from_timm(model, tensors, image_shape):
-    image = jnp.zeros((1, *image_shape))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
+def from_timm(model, tensors):
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGE, False))
     return torch.read(shapes, tensors, timm_name)
 
 
-def make_tensors(classes, **model):
+def make_tensors(classes):
     """What a file with the weights of such a network has, drawn at random."""
-    made = cnn.make(classes, channels=(4, 6), strides=(2, 2), norm='batch', pool='mean', **model)
-    shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), False))
+    made = cnn.make(classes, channels=(4, 6), strides=(2, 2), norm='batch', pool='mean')
+    shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), IMAGE, False))
     tensors, draw = {}, np.random.default_rng(0)
     for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
         shape = [leaf.shape[leaf.ndim - 1 - i] for i in range(leaf.ndim)]
@@ -248,8 +248,7 @@ def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypat
     assert asked == [(8, 8, 1)]
 
 
-def test_position_embeddings_are_those_of_the_run_s_image_size(tmp_path):
-    """ViT-Ti, of which only the first leaf of the file is needed here."""
+def test_position_embeddings_of_another_image_size():
     params = {
         'patches': {'kernel': np.zeros((4, 4, 3, 2))},
         'positions': np.random.default_rng(0).normal(size=(1, 1 + 9, 2)).astype(np.float32),
