@@ -94,7 +94,8 @@ def fit(config: ml_collections.ConfigDict, learner: Algorithm, seed: jax.Array, 
         key = experiment.derive(root, step, 'update')
         return learner.update(state, batch(step), step, key)[0], None
 
-    state = learner.init(experiment.derive(root, 0, 'init'), batch(0))
+    sizes = algorithms.Sizes(len(moons.label), len(moons.label), 2)
+    state = learner.init(experiment.derive(root, 0, 'init'), batch(0), sizes)
     return jax.lax.scan(update, state, jnp.arange(config.steps))[0]
 
 

@@ -12,6 +12,14 @@ Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
 
 
+class Sizes(NamedTuple):
+    """Of the data, for rules that remember something of each example or class."""
+
+    examples: int  # in the training pool: their numbers are 0, ..., examples - 1
+    unlabeled: int  # of them that may be drawn as unlabeled
+    classes: int
+
+
 class Algorithm(NamedTuple):
     """A learning rule as three pure functions.
 
@@ -21,7 +29,7 @@ class Algorithm(NamedTuple):
     'unlabeled' is absent where the config draws no unlabeled images.
     """
 
-    init: Callable[[jax.Array, Batch], Any]  # (key, batch) -> state
+    init: Callable[[jax.Array, Batch, 'Sizes'], Any]  # (key, batch, sizes) -> state
     update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
     # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
     networks: Callable[[Any], dict[str, Frozen]]  # those worth measuring, by name
@@ -34,6 +42,13 @@ def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Out
     }
 
 
+class Remembering(NamedTuple):
+    """The state of a rule that keeps something beside its network."""
+
+    net: Network
+    memory: Any
+
+
 def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorithm:
     """The learning rule that descends one loss of one network.
 
@@ -44,7 +59,7 @@ def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorith
       ema_decay: of the average of its weights; 0 keeps none.
     """
 
-    def init(key, batch):
+    def init(key, batch, sizes):
         return network.create(student, key, batch['labeled']['image'], ema_decay)
 
     def update(net: Network, batch, step, key):
@@ -56,5 +71,34 @@ def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorith
 
     def networks(net):
         return network.freeze('student', student, net)
+
+    return Algorithm(init, update, networks)
+
+
+def remembering(
+    loss: Callable, student: Definition, ema_decay: float, memory: Callable[[Sizes], Any]
+) -> Algorithm:
+    """`from_loss` for a rule that keeps something from step to step: thresholds, predictions.
+
+    Args:
+      loss: (params, net, memory, batch, step, key) -> (scalar, (batch_stats, metrics,
+        memory)), where net and memory are those before the step.
+      student, ema_decay: as in `from_loss`.
+      memory: what is remembered before the first step, of arrays.
+    """
+
+    def init(key, batch, sizes):
+        net = network.create(student, key, batch['labeled']['image'], ema_decay)
+        return Remembering(net, memory(sizes))
+
+    def update(state: Remembering, batch, step, key):
+        gradient, (batch_stats, metrics, kept) = jax.grad(loss, has_aux=True)(
+            state.net.params, state.net, state.memory, batch, step, key
+        )
+        net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
+        return Remembering(net, jax.lax.stop_gradient(kept)), metrics
+
+    def networks(state):
+        return network.freeze('student', student, state.net)
 
     return Algorithm(init, update, networks)

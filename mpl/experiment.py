@@ -67,7 +67,8 @@ def assemble(
     }
     learner = configs.build('algorithms', config.algorithm, **definitions)
     batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
-    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    init = partial(learner.init, sizes=_sizes(source, split))
+    shapes = jax.eval_shape(init, jax.random.key(0), batch)
     try:
         jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
@@ -94,6 +95,7 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
     """
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
+    sizes = _sizes(experiment.source, experiment.split)
 
     def init(key, batch, starts):  # Arguments, since a program would be as large as its constants.
         definitions = {
@@ -101,7 +103,7 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
             for role, definition in experiment.definitions.items()
         }
         learner = configs.build('algorithms', experiment.config.algorithm, **definitions)
-        return learner.init(key, batch)
+        return learner.init(key, batch, sizes)
 
     root = jax.random.key(experiment.config.seed)
     return jax.jit(init, out_shardings=places)(derive(root, 0, 'init'), zeros, starts)
@@ -121,6 +123,10 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
         pool = experiment.source.validation
         return pool, np.arange(len(pool.label))
     return experiment.source.train, experiment.split.validation
+
+
+def _sizes(source, split):
+    return algorithms.Sizes(len(source.train.label), len(split.unlabeled), len(source.classes))
 
 
 def _split(config, source):

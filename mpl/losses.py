@@ -20,6 +20,19 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -
     return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
 
 
+def annealed(
+    logits: jax.Array, label: jax.Array, smoothing: float, greatest: jax.Array
+) -> jax.Array:
+    """`cross_entropy`, the mean over labels whose probability is at most `greatest`; 0 if none is."""
+    true = jax.nn.softmax(jax.lax.stop_gradient(logits)) * smooth(
+        label, logits.shape[-1], 0, logits.dtype
+    )
+    kept = (jnp.sum(true, -1) <= greatest).astype(logits.dtype)
+    target = smooth(label, logits.shape[-1], smoothing, logits.dtype)
+    per_image = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+    return jnp.sum(kept * per_image) / jnp.maximum(jnp.sum(kept), 1)
+
+
 def uda(
     weak: jax.Array, strong: jax.Array, temperature: float, threshold: float, mask_sharpened: bool
 ) -> tuple[jax.Array, jax.Array]:
@@ -54,3 +67,26 @@ def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
     if label.ndim == 1:
         return jnp.mean((guess == label).astype(jnp.float32))
     return jnp.mean(jnp.take_along_axis(label, guess[:, None], axis=-1))
+
+
+def hard(target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
+    """Mean over all images of weight [B] times the cross-entropy against the classes target, int [B]."""
+    own = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], axis=-1)[:, 0]
+    return -jnp.mean(weight * own)
+
+
+def squared_distance(target: jax.Array, logits: jax.Array) -> jax.Array:
+    """Squared distance of probabilities [B], the mean over classes; target: probabilities [B, K]."""
+    return jnp.mean((target - jax.nn.softmax(logits)) ** 2, axis=-1)
+
+
+def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
+    """Kullback-Leibler divergence [B] of what logits [B, K] say from what target says, logits too."""
+    fixed = jax.nn.log_softmax(target)
+    return jnp.sum(jnp.exp(fixed) * (fixed - jax.nn.log_softmax(logits)), axis=-1)
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """Of the predictions [B]."""
+    log_probability = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)

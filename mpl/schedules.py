@@ -5,11 +5,43 @@ import jax.numpy as jnp
 import optax
 
 
-def ramp(step: jax.Array, steps: int) -> jax.Array:
-    """min(1, step / steps), float32; 1 from the start where steps is 0."""
+def ramp(step: jax.Array, steps: int, wait_steps: int = 0) -> jax.Array:
+    """0 for wait_steps, then linear up to 1 over `steps`, float32; where that is 0, 1 at once."""
+    since = jnp.asarray(step) - wait_steps
     if steps == 0:
-        return jnp.ones((), jnp.float32)
-    return jnp.minimum(1.0, step / steps).astype(jnp.float32)
+        return (since >= 0).astype(jnp.float32)
+    return jnp.clip(since / steps, 0.0, 1.0).astype(jnp.float32)
+
+
+def gaussian_ramp(step: jax.Array, steps: int) -> jax.Array:
+    """exp(-5 (1 - t)^2) for t = min(1, step / steps), float32 (arXiv 1610.02242, section 3.1).
+
+    From 0.0067 to 1; 1 from the start where steps is 0.
+    """
+    return jnp.exp(-5.0 * (1.0 - ramp(step, steps)) ** 2)
+
+
+def signal_annealing(step: jax.Array, steps: int, shape: str, classes: int) -> jax.Array:
+    """The probability of the true class above which labels are left out (arXiv 1904.12848, 3.3).
+
+    From 1 / classes to 1 over `steps`, as shape says: 'linear' in t, 'log', 1 - exp(-5 t), for
+    many labels, or 'exp', exp(5 (t - 1)), for few. Above 1 for 'none': none is left out.
+
+    Raises:
+      ValueError: unknown shape.
+    """
+    if shape not in ('none', 'linear', 'log', 'exp'):
+        raise ValueError(
+            f"annealing {shape!r} is unknown; choose 'none', 'linear', 'log' or 'exp'."
+        )
+    t = ramp(step, steps)
+    share = {
+        'none': jnp.full_like(t, jnp.inf),
+        'linear': t,
+        'log': 1 - jnp.exp(-5 * t),
+        'exp': jnp.exp(5 * (t - 1)),
+    }[shape]
+    return share * (1 - 1 / classes) + 1 / classes
 
 
 def learning_rate(

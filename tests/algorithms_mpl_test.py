@@ -11,11 +11,13 @@ import optax
 import pytest
 from flax import linen as nn
 
+from mpl.algorithm import Sizes
 from mpl.algorithms import mpl, uda
 from mpl.models import mlp
 from mpl.network import Definition, Network
 from mpl.optimizers import adamw, sgd
 
+SIZES = Sizes(0, 0, 0)  # of no matter to rules that remember nothing
 CLASSES = 3
 SAMPLED = ('per_example', 'dot', 'cosine', 'difference')
 
@@ -536,7 +538,7 @@ def test_off_is_uda_bit_for_bit(compiled):
     )
     two = uda.make(definition, label_smoothing=0.1, **numbers)
     batch = jax.tree.map(lambda x: x.astype(jnp.float32) if x.ndim > 1 else x, make_batch())
-    state, net = one.init(jax.random.key(1), batch), None
+    state, net = one.init(jax.random.key(1), batch, SIZES), None
     net = state.teacher
     wrap = jax.jit if compiled else lambda f: f
     update_one, update_two = wrap(one.update), wrap(two.update)
@@ -640,7 +642,7 @@ def flops(name, labeled=64, unlabeled=192):
         },
         'unlabeled': {'weak': image[unlabeled], 'strong': image[unlabeled]},
     }
-    state = jax.eval_shape(algorithm.init, jax.random.key(0), batch)
+    state = jax.eval_shape(functools.partial(algorithm.init, sizes=SIZES), jax.random.key(0), batch)
     compiled = jax.jit(algorithm.update).lower(state, batch, 0, jax.random.key(0)).compile()
 
     sizes = (inputs, *widths, 128)

@@ -102,7 +102,7 @@ def make(
             f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."
         )
 
-    def init(key, batch):
+    def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)
         image = batch['labeled']['image']
         return State(

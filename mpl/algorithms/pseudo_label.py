@@ -12,6 +12,7 @@ def make(
     student: Definition,
     weight: float = 1.0,
     threshold: float = 0.95,
+    wait_steps: int = 0,
     ramp_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
@@ -20,13 +21,16 @@ def make(
 
     The thresholded form that the FixMatch paper (arXiv 2001.07685) compares with:
     weak views only, the mean over all unlabeled images with those under the
-    threshold counted as zero. Confident errors feed themselves.
+    threshold counted as zero. With threshold 0 it is Lee's first form (ICML 2013
+    workshop), whose weight is 0 for 100 epochs, and then rises to 3 within 500.
+    Confident errors feed themselves.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
       threshold: least probability for an image to count.
-      ramp_steps: over which the weight rises linearly from 0.
+      wait_steps: in which the weight is 0.
+      ramp_steps: after these, over which the weight rises linearly from 0.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
     """
@@ -39,10 +43,8 @@ def make(
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
         mask = (jnp.max(guess, -1) >= threshold).astype(guess.dtype)
-        log_probability = jax.nn.log_softmax(weak.logits)
-        own = jnp.take_along_axis(log_probability, jnp.argmax(guess, -1)[:, None], -1)
-        unlabeled = -jnp.mean(mask * own[:, 0])
-        total = supervised + weight * schedules.ramp(step, ramp_steps) * unlabeled
+        unlabeled = losses.hard(jnp.argmax(guess, -1), weak.logits, mask)
+        total = supervised + weight * schedules.ramp(step, ramp_steps, wait_steps) * unlabeled
         return total, (
             batch_stats,
             {

@@ -12,6 +12,8 @@ def make(
     threshold: float = 0.8,
     mask_sharpened: bool = False,
     ramp_steps: int = 0,
+    annealing: str = 'none',
+    annealing_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
@@ -27,6 +29,9 @@ def make(
       threshold: least probability for an image to count.
       mask_sharpened: compare the sharpened probability with the threshold.
       ramp_steps: over which the weight rises linearly from 0.
+      annealing: of the training signal: how the probability rises above which a label is
+        left out: 'none', 'linear', 'log' or 'exp', see schedules.signal_annealing.
+      annealing_steps: over which it rises to 1.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
     """
@@ -42,7 +47,10 @@ def make(
             batch['unlabeled']['weak'],
             batch['unlabeled']['strong'],
         )
-        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        greatest = schedules.signal_annealing(
+            step, annealing_steps, annealing, labeled.logits.shape[-1]
+        )
+        supervised = losses.annealed(labeled.logits, label, label_smoothing, greatest)
         unlabeled, mask_rate = losses.uda(
             weak.logits, strong.logits, temperature, threshold, mask_sharpened
         )

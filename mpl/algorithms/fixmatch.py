@@ -1,0 +1,56 @@
+"""FixMatch (Sohn et al., arXiv 2001.07685)."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses, network
+from mpl.algorithm import Algorithm, from_loss
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 1.0,
+    threshold: float = 0.95,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and the weak view's confident class as label of the strong view.
+
+    Images under the threshold count as zero in the mean over all. Where few pass, it is labels
+    only; where confident ones are wrong, as with unknown classes, it learns the errors.
+
+    Args:
+      student: the network.
+      weight: of the unlabeled loss.
+      threshold: least probability for an image to count.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        (labeled, weak, strong), batch_stats = network.forward(
+            student,
+            params,
+            net.batch_stats,
+            key,
+            image,
+            batch['unlabeled']['weak'],
+            batch['unlabeled']['strong'],
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        mask = (jnp.max(guess, -1) >= threshold).astype(guess.dtype)
+        unlabeled = losses.hard(jnp.argmax(guess, -1), strong.logits, mask)
+        return supervised + weight * unlabeled, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'mask_rate': jnp.mean(mask),
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+        )
+
+    return from_loss(loss, student, ema_decay)

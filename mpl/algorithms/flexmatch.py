@@ -1,0 +1,86 @@
+"""FlexMatch (Zhang et al., arXiv 2110.08263)."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses, network
+from mpl.algorithm import Algorithm, remembering
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 1.0,
+    threshold: float = 0.95,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """FixMatch with a lower threshold for classes that are learned worse.
+
+    How well a class is learned is the number of unlabeled images last seen as it with confidence,
+    beside that of the best class, or beside the images not seen as any yet, where they are more
+    (the paper's warm-up). The form between is its convex one, b / (2 - b): at first all pass.
+    Balanced unlabeled images are taken for granted.
+
+    Args:
+      student: the network.
+      weight: of the unlabeled loss.
+      threshold: that of the best class; confidence for the counting, for all classes.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, memory, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        (labeled, weak, strong), batch_stats = network.forward(
+            student,
+            params,
+            net.batch_stats,
+            key,
+            image,
+            batch['unlabeled']['weak'],
+            batch['unlabeled']['strong'],
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        confidence, own = jnp.max(guess, -1), jnp.argmax(guess, -1)
+        learned = learning_status(memory, guess.shape[-1])
+        mask = confidence >= threshold * (learned / (2 - learned))[own]
+        mask = mask.astype(guess.dtype)
+        unlabeled = losses.hard(own, strong.logits, mask)
+        return supervised + weight * unlabeled, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'mask_rate': jnp.mean(mask),
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+            memory
+            | {
+                'label': note(
+                    memory['label'], batch['unlabeled']['index'], own, confidence >= threshold
+                )
+            },
+        )
+
+    def memory(sizes):
+        return {
+            'label': jnp.full(sizes.examples, -1, jnp.int32),  # last seen as, with confidence
+            'unlabeled': jnp.array(sizes.unlabeled, jnp.int32),
+        }
+
+    return remembering(loss, student, ema_decay, memory)
+
+
+def learning_status(memory, classes):
+    """How well each class is learned, [K] from 0 to 1 (equations 5, 6 and 11)."""
+    count = jnp.zeros(classes + 1, jnp.int32).at[memory['label']].add(1)[:classes]
+    unseen = memory['unlabeled'] - jnp.sum(count)
+    return count / jnp.maximum(jnp.maximum(jnp.max(count), unseen), 1)
+
+
+def note(label, index, own, confident):
+    """The labels with those of confident examples; one that is in the batch twice gets the greater."""
+    place = jnp.where(confident, index, len(label))  # Beyond the end: dropped.
+    return label.at[place].set(-1, mode='drop').at[place].max(own.astype(label.dtype), mode='drop')

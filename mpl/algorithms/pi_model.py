@@ -1,0 +1,57 @@
+"""Pi-model (Laine and Aila, arXiv 1610.02242, section 2.1)."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses, network, schedules
+from mpl.algorithm import Algorithm, from_loss
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 10.0,
+    ramp_steps: int = 0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and equal predictions for two noisy passes of an image.
+
+    The passes see the two views and drop different units; the second is drawn to the first,
+    which is held fixed, as in the released FixMatch code (the weight is its, too). Where strong
+    views are weak ones drawn again (`strong=dict(name='identity')`), this is the paper's rule.
+    The pull ends once predictions are alike, right or wrong: with few labels it adds little.
+
+    Args:
+      student: the network.
+      weight: of the distance, in which classes are averaged.
+      ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        (labeled, one, other), batch_stats = network.forward(
+            student,
+            params,
+            net.batch_stats,
+            key,
+            image,
+            batch['unlabeled']['weak'],
+            batch['unlabeled']['strong'],
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        target = jax.lax.stop_gradient(jax.nn.softmax(one.logits))
+        unlabeled = jnp.mean(losses.squared_distance(target, other.logits))
+        total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
+        return total, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+        )
+
+    return from_loss(loss, student, ema_decay)

@@ -1,0 +1,63 @@
+"""Temporal ensembling (Laine and Aila, arXiv 1610.02242, section 2.2)."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses, network, schedules
+from mpl.algorithm import Algorithm, remembering
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    weight: float = 10.0,
+    memory_decay: float = 0.6,
+    ramp_steps: int = 0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and agreement with the average of earlier predictions.
+
+    Each example has an average of all that was predicted for it, which stays as it is between
+    its visits. An example that was never seen has no target and no loss. The average is slow:
+    where an example returns seldom, as in large sets, its target is that of a younger network.
+
+    Args:
+      student: the network.
+      weight: of the squared distance of probabilities, in which classes are averaged.
+      memory_decay: of the averages of predictions, at each visit.
+      ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
+      label_smoothing: part of each true label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+    """
+
+    def loss(params, net, memory, batch, step, key):
+        image, label = batch['labeled']['image'], batch['labeled']['label']
+        index = batch['unlabeled']['index']
+        (labeled, view), batch_stats = network.forward(
+            student, params, net.batch_stats, key, image, batch['unlabeled']['weak']
+        )
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        # After n visits an average sums to 1 - memory_decay^n, the paper's correction for the start.
+        average = memory[index]
+        mass = jnp.sum(average, -1, keepdims=True)
+        target = average / jnp.maximum(mass, jnp.finfo(mass.dtype).tiny)
+        seen = (mass[:, 0] > 0).astype(average.dtype)
+        unlabeled = jnp.mean(seen * losses.squared_distance(target, view.logits))
+        change = (1 - memory_decay) * (jax.nn.softmax(view.logits) - average)
+        total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
+        return total, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'mask_rate': jnp.mean(seen),
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+            memory.at[index].add(change.astype(memory.dtype)),
+        )
+
+    def memory(sizes):
+        return jnp.zeros((sizes.examples, sizes.classes), jnp.float32)
+
+    return remembering(loss, student, ema_decay, memory)
