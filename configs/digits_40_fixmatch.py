@@ -1,0 +1,13 @@
+"""FixMatch on the digits with 40 labels.
+
+    python -m mpl.train --config=configs/digits_40_fixmatch.py --workdir=runs/digits_40_fixmatch
+
+Numbers: those of the paper (arXiv 2001.07685); untuned here.
+Result: @@fixmatch@@
+"""
+
+from configs import digits
+
+
+def get_config(labels: int = 40):
+    return digits.config(labels, dict(name='fixmatch', threshold=0.95, ema_decay=0.99))

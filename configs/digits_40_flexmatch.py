@@ -1,0 +1,13 @@
+"""FlexMatch on the digits with 40 labels.
+
+    python -m mpl.train --config=configs/digits_40_flexmatch.py --workdir=runs/digits_40_flexmatch
+
+Numbers: those of the paper (arXiv 2110.08263); untuned here.
+Result: @@flexmatch@@
+"""
+
+from configs import digits
+
+
+def get_config(labels: int = 40):
+    return digits.config(labels, dict(name='flexmatch', threshold=0.95, ema_decay=0.99))

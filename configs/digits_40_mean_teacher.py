@@ -1,0 +1,15 @@
+"""Mean teacher on the digits with 40 labels.
+
+    python -m mpl.train --config=configs/digits_40_mean_teacher.py --workdir=runs/digits_40_mean_teacher
+
+Numbers: weight and ramp (over 40 % of the run) of the released FixMatch code; untuned here.
+Result: @@mean_teacher@@
+"""
+
+from configs import digits
+
+
+def get_config(labels: int = 40):
+    return digits.config(
+        labels, dict(name='mean_teacher', weight=50.0, ramp_steps=400, ema_decay=0.99)
+    )

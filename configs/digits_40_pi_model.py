@@ -1,0 +1,13 @@
+"""The Pi-model on the digits with 40 labels.
+
+    python -m mpl.train --config=configs/digits_40_pi_model.py --workdir=runs/digits_40_pi_model
+
+Numbers: weight and ramp (over 40 % of the run) of the released FixMatch code; untuned here.
+Result: @@pi_model@@
+"""
+
+from configs import digits
+
+
+def get_config(labels: int = 40):
+    return digits.config(labels, dict(name='pi_model', weight=10.0, ramp_steps=400, ema_decay=0.99))
