@@ -1,30 +1,16 @@
 """A step of Meta Pseudo Labels in plain PyTorch, the other side of torch_mpl.py. Knows no jax."""
 
-from typing import NamedTuple
+import contextlib
+import os
+from types import SimpleNamespace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-MOMENTUM = 0.9
-
-
-class Rule(NamedTuple):
-    """What both sides compute; the names are those of mpl.algorithms.mpl.make."""
-
-    feedback: str  # exact, difference, off; port: difference as the popular port takes it
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
-    uda_weight: float
-    uda_temperature: float
-    uda_threshold: float
-    feedback_weight: float
-    baseline_decay: float
-    ema_decay: float
+MOMENTUM, NORM_MOMENTUM = 0.9, 0.01
 
 
 class Activate(nn.Module):
@@ -32,7 +18,7 @@ class Activate(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=NORM_MOMENTUM)
 
     def forward(self, x):
         return F.leaky_relu(self.norm(x), 0.2, inplace=True)
@@ -86,15 +72,19 @@ class WideResNet(nn.Module):
 
 
 class Learner:
-    """Both networks and what training keeps of them; `step` changes it in place."""
+    """Both networks and what training keeps of them; `step` changes it in place.
+
+    rule: as torch_mpl.RULE has it, with its feedback; every name is one of mpl.algorithms.mpl.make
+    or of an optimizer. compile: a mode of torch.compile, or '' for none.
+    """
 
     def __init__(self, rule, depth, width, device='cpu', dtype='float32', compile=''):
-        self.rule = rule
+        self.rule = SimpleNamespace(**rule)
         self.teacher, self.student, self.ema = (
             WideResNet(depth, width).to(device, memory_format=torch.channels_last) for _ in range(3)
         )
         self.ema.load_state_dict(self.student.state_dict())
-        self.optimizers = [make_optimizer(rule, net) for net in (self.teacher, self.student)]
+        self.optimizers = [make_optimizer(self.rule, net) for net in (self.teacher, self.student)]
         self.baseline, self.steps = torch.zeros((), device=device), 0
         self.autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == 'bfloat16')
         if compile:
@@ -111,20 +101,10 @@ class Learner:
         target = self.choose_labels(logits[2].detach(), noise)
         smoothed = (1 - rule.label_smoothing) * target + rule.label_smoothing / target.shape[-1]
 
-        before = None
         with self.autocast:
-            if rule.feedback == 'port':
-                said, said_labeled = (
-                    self.student(torch.cat([strong, image]))
-                    .float()
-                    .split([len(strong), len(image)])
-                )
-                before = F.cross_entropy(said_labeled.detach(), label)
-            else:
-                said = self.student(strong).float()
-            if rule.feedback == 'difference':
-                with torch.no_grad():
-                    before = F.cross_entropy(self.student(image).float(), label)
+            said = self.student(strong).float()
+        if rule.feedback == 'difference':
+            before = self.labeled_loss(image, label)
         student_loss = -(smoothed * F.log_softmax(said, -1)).sum(-1).mean()
         old = {k: p.detach().clone() for k, p in self.student.named_parameters()}
         student_loss.backward()
@@ -132,20 +112,17 @@ class Learner:
         self.optimizers[1].zero_grad(set_to_none=True)
         self.average()
 
-        with self.autocast, torch.set_grad_enabled(rule.feedback == 'exact'):
-            after = F.cross_entropy(self.student(image).float(), label)
         teacher_loss, metrics = self.teacher_loss(logits, label)
         guess = F.log_softmax(logits[2], -1)
         if rule.feedback == 'exact':
-            gain = self.gain(after, old, strong)
+            after, gain = self.gain(old, strong, image, label)
             h = (target * gain).sum(-1).mean()
             teacher_loss -= rule.feedback_weight * (guess.exp() * gain).sum(-1).mean()
-        elif rule.feedback != 'off':
+        else:
+            after = self.labeled_loss(image, label)
             h = before - after
             credit = h - self.baseline
             teacher_loss -= rule.feedback_weight * credit * (target * guess).sum(-1).mean()
-        else:
-            h = torch.zeros_like(self.baseline)
         self.baseline.lerp_(h, 1 - rule.baseline_decay)
         teacher_loss.backward()
         self.optimizers[0].step()
@@ -153,12 +130,12 @@ class Learner:
         self.steps += 1
         return metrics | {
             'loss/student': student_loss.detach(),
-            'loss/student_labeled': after.detach(),
+            'loss/student_labeled': after,
             'feedback/h': h,
         }
 
     def choose_labels(self, logits, noise):
-        if self.rule.feedback in ('exact', 'off'):
+        if self.rule.feedback == 'exact':
             return logits.softmax(-1)
         if noise is None:
             noise = -torch.empty_like(logits).exponential_().log()
@@ -175,27 +152,48 @@ class Learner:
             'loss/teacher_unlabeled': unlabeled.detach(),
         }
 
-    def gain(self, after, old, strong):
-        """What each label of each image would gain, by one pass in forward mode at old weights.
+    @torch.no_grad()
+    def labeled_loss(self, image, label):
+        with self.autocast, fixed_statistics(self.student):
+            return F.cross_entropy(self.student(image).float(), label)
 
-        Unlike jax.linearize, forward mode computes the plain pass again.
+    def gain(self, old, strong, image, label):
+        """The labeled loss after the step, and what each label of each image would gain.
+
+        One pass in forward mode at the old weights. Torch has no jax.linearize, which would keep
+        what the plain pass has computed: it is computed once more.
         """
         params = dict(self.student.named_parameters())
-        slope = torch.autograd.grad(after, list(params.values()))
-        scale = -self.rule.learning_rate * (1 + MOMENTUM)  # of a first gradient, with Nesterov
-        with torch.no_grad(), self.autocast, forward_ad.dual_level():
-            dual = {
-                name: forward_ad.make_dual(old[name], scale * s) for name, s in zip(params, slope)
-            }
-            said = functional_call(self.student, dual, strong).float()
-            tangent = forward_ad.unpack_dual(F.log_softmax(said, -1)).tangent
-        return (1 - self.rule.label_smoothing) * tangent
+        with fixed_statistics(self.student):
+            with self.autocast:
+                loss = F.cross_entropy(self.student(image).float(), label)
+            slope = torch.autograd.grad(loss, list(params.values()))
+            scale = -self.rule.learning_rate * (1 + MOMENTUM)  # of a gradient, with Nesterov
+            with torch.no_grad(), self.autocast, forward_ad.dual_level():
+                dual = {
+                    name: forward_ad.make_dual(old[name], scale * s)
+                    for name, s in zip(params, slope)
+                }
+                said = functional_call(self.student, dual, strong).float()
+                tangent = forward_ad.unpack_dual(F.log_softmax(said, -1)).tangent
+        return loss.detach(), (1 - self.rule.label_smoothing) * tangent
 
     def average(self):
         decay = min(self.rule.ema_decay, (1 + self.steps) / (10 + self.steps))
         new, old = self.student.state_dict(), self.ema.state_dict()
         names = [name for name, value in new.items() if value.is_floating_point()]
         torch._foreach_lerp_([old[n] for n in names], [new[n] for n in names], 1 - decay)
+
+
+@contextlib.contextmanager
+def fixed_statistics(net):
+    """Passes in training mode that leave the running statistics as they are."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm in norms:
+        norm.momentum = NORM_MOMENTUM
 
 
 def make_optimizer(rule, net):
@@ -220,28 +218,32 @@ def place(batch, device):
     ]
 
 
-def check(rule, depth, width, weights, batch, noises):
-    """As many steps as there are noises, in float32 on the CPU, from the weights given.
+def check(rule, depth, width, batch, before, noises):
+    """As many steps as there are noises, in float32 on the CPU, from the weights `before`.
 
     Returns:
-      The metrics of each step, and the parameters after the last, by network and name.
+      The metrics of each step, and the arrays of each network after the last, by name.
     """
     learner = Learner(rule, depth, width)
     nets = {'teacher': learner.teacher, 'student': learner.student, 'student_ema': learner.ema}
-    with torch.no_grad():
-        for role, net in nets.items():
-            for name, parameter in net.named_parameters():
-                parameter.copy_(torch.from_numpy(weights[role][name]))
-    metrics = [learner.step(place(batch, 'cpu'), torch.from_numpy(noise)) for noise in noises]
-    return [{name: float(value) for name, value in line.items()} for line in metrics], {
-        role: {name: p.detach().numpy() for name, p in net.named_parameters()}
-        for role, net in nets.items()
+    for role, net in nets.items():
+        state = {name: torch.tensor(array) for name, array in before[role].items()}
+        missing, unexpected = net.load_state_dict(state, strict=False)
+        if unexpected or not all(name.endswith('num_batches_tracked') for name in missing):
+            raise ValueError(f'The networks differ in {missing + unexpected}.')
+    metrics = [learner.step(place(batch, 'cpu'), torch.tensor(noise)) for noise in noises]
+    return {
+        'metrics': [{name: float(value) for name, value in line.items()} for line in metrics],
+        'after': {
+            role: {name: array.numpy() for name, array in net.state_dict().items()}
+            for role, net in nets.items()
+        },
     }
 
 
-def make_run(rule, depth, width, batch, dtype, compile, threads):
+def make_run(rule, depth, width, batch, dtype, compile):
     """For timing: a function of a number of steps, all done when it returns; and the device."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as XLA does
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -258,5 +260,5 @@ def make_run(rule, depth, width, batch, dtype, compile, threads):
 
 
 def peak_memory():
-    """Bytes on the GPU, or None without one."""
+    """Bytes on the GPU since its process began, or None without one."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
