@@ -224,6 +224,7 @@ def check(rule, depth, width, batch, before, noises):
     Returns:
       The metrics of each step, and the arrays of each network after the last, by name.
     """
+    torch.set_num_threads(1)  # More would wait for each other longer than they work.
     learner = Learner(rule, depth, width)
     nets = {'teacher': learner.teacher, 'student': learner.student, 'student_ema': learner.ema}
     for role, net in nets.items():
