@@ -101,7 +101,8 @@ def work(config: dict, seconds: float, window: int) -> dict:
     config = endless(config, window)
     row = step_time.measure(config, seconds)
     device, count = jax.devices()[0], jax.device_count()
-    peak = find_peak(device.device_kind, config.networks.student.model.dtype)
+    model = config.networks.student.model
+    peak = find_peak(device.device_kind, model.dtype if 'dtype' in model else None)
     rate = row['flops_by_layers'] and 1000 * row['flops_by_layers'] / row['compiled_ms']['median']
     return row | {
         'devices': f'{count} x {device.device_kind}',
