@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from mpl.augment import randaugment
 
@@ -30,7 +30,7 @@ def _transform(image, numbers, resample=Image.Resampling.NEAREST):
 
 def _cutout(image, side):
     result, (x, y) = image.copy(), (image.width // 2 - side // 2, image.height // 2 - side // 2)
-    ImageDraw.Draw(result).rectangle((x, y, x + side - 1, y + side - 1), FILL)
+    result.paste(FILL, (x, y, x + side, y + side))
     return result
 
 
