@@ -26,8 +26,13 @@ def pictures(channels, side=20):
 
 def alone(name, image, value, place):
     """Operation `name` on one image [1, H, W, C], spelled out without `randaugment`."""
-    warped = lambda map: warp.nearest(image, jnp.broadcast_to(map, (1, 6)), ops.FILL)
-    table = lambda table: ops.look_up(image, table)
+
+    def warped(map):
+        return warp.nearest(image, jnp.broadcast_to(map, (1, 6)), ops.FILL)
+
+    def table(table):
+        return ops.look_up(image, table)
+
     return {
         'AutoContrast': lambda: table(ops.autocontrast_table(image)),
         'Equalize': lambda: table(ops.equalize_table(image)),
