@@ -139,6 +139,8 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
 
     The sum for a kernel's gradient goes over all pixels of all images, and XLA's CPU kernel first copies all that it
     multiplies into one matrix, larger than any cache: with 144 images of 32x32x32 that took ten times as long as this.
+    Both loops are loops of the program too: with a product written out for each of 3x3 positions it took 2.5 times as
+    long to compile, and with 8x8x128 1.5 times as long to run.
     """
     lhs_spec, rhs_spec, out_spec = dimension_numbers
     dims = lhs.ndim
@@ -157,7 +159,6 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
     images = chunk(rhs.shape[0], math.prod(window))
     out_type = params['preferred_element_type'] or lhs.dtype
     total_type = jnp.promote_types(out_type, jnp.float32)
-
     firsts = np.array(list(itertools.product(*map(range, counts)))) * window_strides
 
     def products(start):
