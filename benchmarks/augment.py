@@ -184,47 +184,51 @@ def measure_ways(count: int, size: int, seconds: float, names: list[str]) -> lis
     return rows
 
 
-def measure_share(config: ConfigDict, full: int, seconds: float) -> list[dict]:
-    """Rows: the views beside the whole step, at the batch of the config and at `full` labeled images."""
+def measure_share(
+    config: ConfigDict, views: dict[str, ConfigDict], full: int, seconds: float
+) -> list[dict]:
+    """Rows: views beside the rest of a step, at the batch of the config and at `full` labeled images.
+
+    Args:
+      config: of the step.
+      views: by name, sections `views` to measure, as `configs.complete` leaves them.
+      full: a multiple of the labeled images of the config.
+      seconds: to measure for, per number.
+    """
     experiment = experiments.assemble(config, jax.devices()[:1])
-    root = jax.random.key(0)
+    scale, root = full // config.batch.labeled, jax.random.key(0)
+    pool, rest, rows = experiment.source.train, None, []
 
     def draw(scale):
         """Images as they come from the source, `scale` times the batch of the config."""
-        pool, result = experiment.source.train, {}
+        result = {}
         for part in experiment.batch:
             number = np.arange(scale * config.batch[part]) % len(pool.label)
             result[part] = {'image': pool.read(number), 'index': number.astype(np.int32)}
         result['labeled']['label'] = pool.label[result['labeled']['index']].astype(np.int32)
         return jax.device_put(result)
 
-    def time_views(batch):
-        # In arguments, since a program would compute with constants once and for all.
-        program = jax.jit(lambda batch, root: experiments.view(experiment.views, batch, root, 0))
-        return measure(partial(program, batch, root), seconds), program(batch, root)
-
-    views, batch = time_views(draw(1))
-    state = experiments.initialize(experiment)
-    update = jax.jit(lambda state, batch: experiment.algorithm.update(state, batch, 0, root))
-    rest = measure(partial(update, state, batch), seconds)
-    scale = full // config.batch.labeled
-    cases = [('measured', 1, views)]
+    cases = {'measured': (1, draw(1))}
     if scale > 1:
-        cases.append(
-            (f'{scale} x that of {config.batch.labeled}', scale, time_views(draw(scale))[0])
-        )
-    return [
-        {
-            'policy': config.views.strong.name,
-            'batch': '+'.join(str(scale * config.batch[part]) for part in experiment.batch),
-            'views': views,
-            'update': {clock: scale * value for clock, value in rest.items()},
-            'share': {clock: views[clock] / (views[clock] + scale * rest[clock]) for clock in rest},
-            'step': how,
-            'load': os.getloadavg()[0],
-        }
-        for how, scale, views in cases
-    ]
+        cases[f'{scale} x that of {config.batch.labeled}'] = scale, draw(scale)
+    update = jax.jit(lambda state, batch: experiment.algorithm.update(state, batch, 0, root))
+    for name, chosen in views.items():
+        see = jax.jit(partial(_see, configs.build('augment', chosen)))
+        for step, (times, batch) in cases.items():
+            spent = measure(partial(see, batch, root), seconds)
+            if rest is None:
+                state = experiments.initialize(experiment)
+                rest = measure(partial(update, state, see(batch, root)), seconds)
+            whole = {clock: times * value for clock, value in rest.items()}
+            row = {'views': name, 'step': step, 'views_seconds': spent, 'update_seconds': whole}
+            row['batch'] = '+'.join(str(times * config.batch[part]) for part in batch)
+            row['share'] = {c: spent[c] / (spent[c] + whole[c]) for c in whole}
+            rows.append(row | {'load': os.getloadavg()[0]})
+    return rows
+
+
+def _see(views, batch, root):
+    return experiments.view(views, batch, root, 0)
 
 
 def step_config(labeled: int, policy: str, pictures: str) -> ConfigDict:
@@ -256,12 +260,12 @@ def show(result: dict) -> str:
     headers = ['one layer', 'pixels', 'batch', 'wall ms', 'processor ms', 'images/s', 'difference']
     texts.append(tabulate(lines, headers, floatfmt=',.4g'))
     lines = [
-        [row['policy'], row['batch'], *(1000 * row['views'][c] for c in ('wall', 'processor')),
-         *(1000 * row['update'][c] for c in ('wall', 'processor')),
+        [row['views'], row['batch'], *(1000 * row['views_seconds'][c] for c in ('wall', 'processor')),
+         *(1000 * row['update_seconds'][c] for c in ('wall', 'processor')),
          *(f'{100 * row["share"][c]:.1f}' for c in ('wall', 'processor')), row['step'], row['load']]
         for row in result['share']
     ]  # fmt: skip
-    headers = ['policy', 'batch', 'views ms', 'of processor', 'update ms', 'of processor',
+    headers = ['views', 'batch', 'ms', 'of processor', 'update ms', 'of processor',
                'share (%)', 'of processor', 'step', 'load']  # fmt: skip
     texts.append(tabulate(lines, headers, floatfmt=',.4g'))
     return '\n\n'.join(
@@ -273,7 +277,8 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument('--json', type=Path, default=Path('benchmarks/out/augment.json'))
     parser.add_argument('--only', nargs='+', choices=('images', 'ways', 'share'))
-    parser.add_argument('--what', nargs='+', default=[], help='operations and policies; all')
+    names = list(make_operations((1, 8, 8, 3)) | POLICIES)
+    parser.add_argument('--what', nargs='+', default=[], choices=names, metavar='NAME')
     parser.add_argument('--sizes', nargs='+', type=int, default=(32, 224), help='in pixels')
     parser.add_argument('--seconds', type=float, default=1.0, help='of measuring, per number')
     parser.add_argument('--labeled', type=int, default=16, help='batch of the WRN-28-2 step')
@@ -292,9 +297,12 @@ def main() -> None:
     if 'share' in parts:
         with tempfile.TemporaryDirectory() as folder:
             step_time.draw_pictures(Path(folder))
-            for policy in ('randaugment', 'released'):
-                config = step_config(given.labeled, policy, folder)
-                result['share'] += measure_share(config, FULL, given.seconds)
+            config = step_config(given.labeled, 'released', folder)
+            views = {
+                name: step_config(given.labeled, name, folder).views
+                for name in ('randaugment', 'released')
+            }
+            result['share'] = measure_share(config, views, FULL, given.seconds)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))

@@ -44,12 +44,15 @@ def test_rows_of_images_and_ways(haste):
 
 
 def test_share_says_what_was_scaled(haste):
-    rows = augment.measure_share(configs.load('configs/smoke.py', []), 64, 0.0)
+    config = configs.load('configs/smoke.py', [])
+    rows = augment.measure_share(config, {'own': config.views}, 64, 0.0)
     assert [row['batch'] for row in rows] == ['16+32', '64+128']
     assert [row['step'] for row in rows] == ['measured', '4 x that of 16']
     for clock in ('wall', 'processor'):
-        assert rows[1]['update'][clock] == pytest.approx(4 * rows[0]['update'][clock])
+        assert rows[1]['update_seconds'][clock] == pytest.approx(
+            4 * rows[0]['update_seconds'][clock]
+        )
         for row in rows:
-            part, rest = row['views'][clock], row['update'][clock]
+            part, rest = row['views_seconds'][clock], row['update_seconds'][clock]
             assert row['share'][clock] == pytest.approx(part / (part + rest))
     assert '4 x that of 16' in augment.show({'images': [], 'ways': [], 'share': rows})
