@@ -1,6 +1,8 @@
-"""cifar10 with 1000 labels at the size of a CPU; see configs/small_images.py.
+"""CIFAR-10 with 1,000 labels at the size of a CPU; see configs/small_images.py.
 
-python -m mpl.train --config=configs/small_cifar10_1000.py:exact --workdir=runs/small_cifar10
+    python -m mpl.train --config=configs/small_cifar10_1000.py:exact --workdir=runs/small_cifar10_1000
+
+@@RESULT@@
 """
 
 from configs import small_images

@@ -1,6 +1,8 @@
-"""fashion_mnist with 200 labels at the size of a CPU; see configs/small_images.py.
+"""Fashion-MNIST with 200 labels at the size of a CPU; see configs/small_images.py.
 
-python -m mpl.train --config=configs/small_fashion_mnist_200.py:exact --workdir=runs/small_fashion_mnist
+    python -m mpl.train --config=configs/small_fashion_mnist_200.py:exact --workdir=runs/small_fashion_mnist_200
+
+@@RESULT@@
 """
 
 from configs import small_images

@@ -78,7 +78,7 @@ def prepare(source, devices=1, **more):
     )
     views = configs.build('augment', config.views)
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    return Experiment(config, source, split, views, None, mesh, None, None)
+    return Experiment(config, source, split, views, {}, None, mesh, None, None)
 
 
 def seen(experiment, step):
