@@ -1,5 +1,7 @@
 """The benchmark of the released recipe's step, at the size of a test."""
 
+import jax
+
 from benchmarks import gpu, step_time
 
 
@@ -49,6 +51,7 @@ def test_row_has_the_share_of_all_devices(monkeypatch):
         'compile_seconds': 1.0,
     }
     monkeypatch.setattr(step_time, 'measure', lambda config, seconds: measured)
+    monkeypatch.setattr(jax, 'device_count', lambda: 8)
     monkeypatch.setattr(gpu, 'find_peak', lambda kind, dtype: {'bfloat16': 1e12}[dtype])
     row = gpu.work(gpu.made_up('/nowhere', 128, 28, 2), 1.0, 50)
     assert row['flops_per_second'] == 1e12 and row['share_of_peak'] == 1 / 8
