@@ -126,6 +126,11 @@ def _pool(photos, threads):
     return folder.make(photos, SIZE, keep_bytes=0, threads=threads).train
 
 
+def _read_in_processes(executor, photos, count, workers):
+    share = [count // workers] * workers
+    list(executor.map(read_parts, [photos] * workers, share, [1] * workers))
+
+
 def measure_workers(
     photos: str, workers: list[int], rounds: int = 5, count: int = 256
 ) -> list[dict]:
@@ -134,14 +139,9 @@ def measure_workers(
     for number in workers:
         times = {'threads': [], 'processes': []}
         with futures.ProcessPoolExecutor(number, multiprocessing.get_context('spawn')) as executor:
-            share = [count // number] * number
-
-            def processes():
-                list(executor.map(read_parts, [photos] * number, share, [1] * number))
-
             ways = {
-                'threads': lambda: read_parts(photos, count, number),
-                'processes': processes,
+                'threads': functools.partial(read_parts, photos, count, number),
+                'processes': functools.partial(_read_in_processes, executor, photos, count, number),
             }
             for turn in range(rounds + 1):
                 for name, way in ways.items():

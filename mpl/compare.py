@@ -5,18 +5,27 @@ Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<see
 prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
 lies in compare.md and compare.csv, the plot in compare.png. The differences are to the
 first network of the first config, seed by seed: put the labels-only config first.
+curves.png has the accuracies over steps, of runs under way too. With --minutes=25 all that
+is at work is saved after so long, and the exit code is 143; so long trainings go in pieces:
+
+    until python -m mpl.compare --minutes=25 ...; do [ $? = 143 ] || break; done
 """
 
+import contextlib
 import json
+import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import command, table, train, workers
+from mpl import command, curves, table, train, workers
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import workdir as folders
@@ -92,6 +101,25 @@ def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
     return failures
 
 
+@contextlib.contextmanager
+def limit(minutes: float | None) -> Iterator[None]:
+    """Sends this process SIGTERM if what is within takes longer."""
+    timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
+    if minutes:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> None:
+    """Writes curves.png, where any run has measured something."""
+    figure = curves.draw({name: [workdir / name / str(s) for s in range(seeds)] for name in named})
+    if figure is not None:
+        figure.savefig(workdir / 'curves.png', dpi=120)
+
+
 def _numbers(report):
     measured = [part for net in report['networks'].values() for part in net]
     part = 'test' if 'test' in measured else 'validation'
@@ -112,9 +140,11 @@ def main():
     parser.add_argument(
         '--jobs', type=int, help='runs at a time; one per core, or one on a GPU or TPU'
     )
+    parser.add_argument('--minutes', type=float, help='to stop after, as SIGTERM would')
     given, overrides = command.parse(parser)
-    for name, number in (('seeds', given.seeds), ('jobs', given.jobs)):
-        if number is not None and number < 1:
+    for name in ('seeds', 'jobs', 'minutes'):
+        number = getattr(given, name)
+        if number is not None and number <= 0:
             raise ValueError(f'--{name} is {number}; give a number above 0.')
     if any(override.startswith('--config.seed=') for override in overrides):
         raise ValueError('--config.seed has no use here; --seeds=5 trains with the seeds 0 to 4.')
@@ -123,7 +153,8 @@ def main():
     named, workdir = load(given.configs, overrides), Path(given.workdir)
     jobs, reports = plan(named, given.seeds, workdir)
     try:
-        failures = run(jobs, processes, reports)
+        with limit(given.minutes):
+            failures = run(jobs, processes, reports)
     except train.Stopped as stopped:
         finished = sum(len(of) for of in reports.values())
         print(
@@ -131,12 +162,14 @@ def main():
             f'work are saved in {workdir}. The same command goes on from there.',
             file=sys.stderr,
         )
+        draw_curves(named, given.seeds, workdir)
         sys.exit(128 + stopped.signal)
+    draw_curves(named, given.seeds, workdir)
     rows = table.gather(reports)
     if rows:
         table.write(rows, reports, failures, workdir)
         print(f'{table.protocol(reports)}\n\n{table.show(rows, "simple")}\n')
-        files = ('compare.md', 'compare.csv', 'compare.png')
+        files = ('compare.md', 'compare.csv', 'compare.png', 'curves.png')
         print('Written:', ', '.join(str(workdir / file) for file in files))
     for failure in failures:
         print(failure, file=sys.stderr)

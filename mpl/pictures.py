@@ -33,43 +33,43 @@ def curves(lines: list[dict]) -> Figure:
     """Training losses, and accuracy on validation, over steps."""
     figure = Figure((9, 3.5), layout='constrained')
     losses, accuracy = figure.subplots(1, 2)
-    for name in _names(lines, 'loss/'):
-        losses.plot(*_series(lines, name), label=name.removeprefix('loss/'))
+    for name in metric_names(lines, 'loss/'):
+        losses.plot(*series(lines, name), label=name.removeprefix('loss/'))
     losses.set(xlabel='step', ylabel='loss (nats)', title='training loss', ylim=(0, None))
-    for name in _names(lines, 'validation/', '/accuracy'):
-        accuracy.plot(*_series(lines, name), marker='.', label=name.split('/')[1])
+    for name in metric_names(lines, 'validation/', '/accuracy'):
+        accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
     accuracy.set(xlabel='step', ylabel='accuracy', title='validation')
-    return _legends(figure)
+    return add_legends(figure)
 
 
 def feedback(lines: list[dict]) -> Figure:
     """MPL's feedback h and its moving average over steps."""
     figure = Figure((6, 3.5), layout='constrained')
     axes = figure.subplots()
-    axes.plot(*_series(lines, 'feedback/h'), label='h, mean over the batch and the log window')
-    axes.plot(*_series(lines, 'feedback/baseline'), label='moving average')
+    axes.plot(*series(lines, 'feedback/h'), label='h, mean over the batch and the log window')
+    axes.plot(*series(lines, 'feedback/baseline'), label='moving average')
     axes.axhline(0, color='black', linewidth=0.5)
     axes.set(
         xlabel='step', ylabel='h (nats of labeled loss gained)', title="the teacher's feedback"
     )
-    return _legends(figure)
+    return add_legends(figure)
 
 
 def pseudo_labels(lines: list[dict], classes: tuple[str, ...]) -> Figure:
     """How right and how even the networks' labels on unlabeled images are, over steps."""
     figure = Figure((12, 3.5), layout='constrained')
     accuracy, mask, histogram = figure.subplots(1, 3)
-    for name in _names(lines, 'unlabeled/', '/accuracy'):
-        accuracy.plot(*_series(lines, name), marker='.', label=name.split('/')[1])
+    for name in metric_names(lines, 'unlabeled/', '/accuracy'):
+        accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
     accuracy.set(xlabel='step', ylabel='accuracy', title='labels on unlabeled images')
-    for name in _names(lines, 'mask_rate'):
-        mask.plot(*_series(lines, name))
+    for name in metric_names(lines, 'mask_rate'):
+        mask.plot(*series(lines, name))
     mask.set(
         xlabel='step', ylabel='share', title='unlabeled images above the threshold', ylim=(0, 1.02)
     )
-    names = _names(lines, 'unlabeled/', '/histogram')
+    names = metric_names(lines, 'unlabeled/', '/histogram')
     chosen = [n for n in names if '/teacher/' in n] or names[:1]
-    steps, counts = _series(lines, chosen[0])
+    steps, counts = series(lines, chosen[0])
     shares = np.array(counts) / np.sum(counts, -1, keepdims=True)
     image = histogram.pcolormesh(
         steps, range(len(classes)), shares.T, shading='nearest', vmin=0, cmap='viridis'
@@ -82,7 +82,7 @@ def pseudo_labels(lines: list[dict], classes: tuple[str, ...]) -> Figure:
         histogram.set_yticks(range(len(classes)), classes)
     histogram.grid(False)
     figure.colorbar(image)
-    return _legends(figure)
+    return add_legends(figure)
 
 
 def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
@@ -139,18 +139,21 @@ def view_sheet(experiment: Experiment) -> Figure:
     return figure
 
 
-def _names(lines, prefix, suffix=''):
+def metric_names(lines: list[dict], prefix: str, suffix: str = '') -> list[str]:
+    """The metrics so named that any line has."""
     return sorted(
         {n for line in lines for n in line if n.startswith(prefix) and n.endswith(suffix)}
     )
 
 
-def _series(lines, name):
+def series(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
+    """The steps at which a metric was logged, and its values."""
     pairs = [(line['step'], line[name]) for line in lines if name in line]
     return [step for step, _ in pairs], [value for _, value in pairs]
 
 
-def _legends(figure):
+def add_legends(figure: Figure) -> Figure:
+    """The figure, with a legend where something has a label."""
     for axes in figure.axes:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False)

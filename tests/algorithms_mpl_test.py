@@ -116,6 +116,10 @@ def flat(tree):
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
+def multiply(tree, factor):
+    return jax.tree.map(lambda x: x * factor, tree)
+
+
 def error(got, wanted):
     got, wanted = np.array(flat(got)), np.array(flat(wanted))
     return np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
@@ -158,7 +162,7 @@ def hand_sgd(rate, momentum=0.0, nesterov=False, decay=0.0, clip=math.inf):
     def step(params, gradient, opt_state):
         g = jax.tree.map(lambda g, p: g + decay * p * (p.ndim > 1), gradient, params)
         if clip < math.inf:
-            g = jax.tree.map(lambda x, norm=jnp.linalg.norm(flat(g)): x * clip / norm, g)
+            g = multiply(g, clip / jnp.linalg.norm(flat(g)))
         if momentum:
             old = slots(opt_state, optax.TraceState).trace
             trace = jax.tree.map(lambda m, x: momentum * m + x, old, g)

@@ -89,8 +89,8 @@ def test_blur_beside_pillow():
         inside = np.abs(np.asarray(ours) - theirs)[:, 12:-12, 12:-12]
         difference[sigma] = inside.max(), inside.mean()
     print('blur, largest and mean difference to Pillow by sigma:', difference)
-    assert max(largest for largest, _ in difference.values()) < 16
-    assert max(mean for _, mean in difference.values()) < 1
+    assert max(largest for largest, _ in difference.values()) <= 4
+    assert max(mean for _, mean in difference.values()) < 0.5
 
 
 def test_jitter_is_pillows_in_one_of_the_orders():

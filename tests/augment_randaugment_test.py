@@ -7,6 +7,7 @@ import pytest
 
 from mpl.augment import layer, ops, randaugment, warp
 
+pytestmark = pytest.mark.usefixtures('haste')
 SIZE = 36
 
 
@@ -26,8 +27,13 @@ def pictures(channels, side=20):
 
 def alone(name, image, value, place):
     """Operation `name` on one image [1, H, W, C], spelled out without `randaugment`."""
-    warped = lambda map: warp.nearest(image, jnp.broadcast_to(map, (1, 6)), ops.FILL)
-    table = lambda table: ops.look_up(image, table)
+
+    def warped(map):
+        return warp.nearest(image, jnp.broadcast_to(map, (1, 6)), ops.FILL)
+
+    def table(table):
+        return ops.look_up(image, table)
+
     return {
         'AutoContrast': lambda: table(ops.autocontrast_table(image)),
         'Equalize': lambda: table(ops.equalize_table(image)),
@@ -93,9 +99,11 @@ def test_draws_are_even_and_independent():
 
 def test_layers_draw_anew_and_probability_is_per_image():
     image = pictures(3)
-    plain = randaugment.policy(layers=0)(jax.random.key(0), image)
+    plain = randaugment.policy(layers=0, operations=('Invert',))(jax.random.key(0), image)
     np.testing.assert_array_equal(plain, image)
-    none = randaugment.policy(layers=2, probability=(0.0, 0.0))(jax.random.key(0), image)
+    none = randaugment.policy(layers=2, operations=('Invert',), probability=(0.0, 0.0))(
+        jax.random.key(0), image
+    )
     np.testing.assert_array_equal(none, image)
     one, two = (
         randaugment.policy(layers=layers, operations=('Invert',))(jax.random.key(0), image)
@@ -178,7 +186,9 @@ def test_rising_gets_stronger(name):
 
 def test_cutout_at_the_end_is_one_box():
     image = jnp.zeros((SIZE, 20, 20, 3))
-    result = np.asarray(randaugment.policy(layers=0, cutout=6)(jax.random.key(0), image))[..., 0]
+    result = np.asarray(
+        randaugment.policy(layers=0, operations=('Invert',), cutout=6)(jax.random.key(0), image)
+    )[..., 0]
     assert set(np.unique(result)) == {0, 128}
     area = (result > 0).sum((1, 2))
     assert area.max() == 36 and area.min() >= 9  # whole inside, a quarter in a corner

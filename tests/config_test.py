@@ -110,9 +110,9 @@ REFUSED = {
     '--config.views.mean=(1.0,2.0)': r'mean has 2',
     '--config.views.strong.rotat=3': r"views.strong has no key 'rotat'; did you mean 'rotate'",
     '--config.views.strong.rotate=far': r"views.strong.rotate is 'far', a str; give a float",
-    '--config.views.strong.name=color': r"views.strong has no key 'rotate'",
+    '--config.views.strong.name=color': r"views.strong has no key '\w+'; .*Allowed: brightness",
     '--config.views.strong.name=warp': r"policy 'warp' is unknown; choose one of affine, color",
-    '--config.views.strong=affine': r'config.views.strong is a section; set one of name, rotate',
+    '--config.views.strong=affine': r'config.views.strong is a section; set one of .*name, .*rotate',
     '--config.views.mix.mixup=-1': r'mixup=-1',
     '--config.views.weak.mirror=2': r'views.weak.mirror is 2, a int; give a bool',
 }

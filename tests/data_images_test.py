@@ -93,7 +93,7 @@ def test_a_file_cut_in_half_raises(form):
     noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
     whole = encoded(noise, form)
     assert images.decode(whole, 16, 3, True).shape == (16, 16, 3)
-    with pytest.raises(Exception):
+    with pytest.raises(images.Damaged):
         images.decode(whole[: len(whole) // 2], 16, 3, True)
 
 

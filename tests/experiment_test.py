@@ -8,6 +8,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -78,7 +79,7 @@ def prepare(source, devices=1, **more):
     )
     views = configs.build('augment', config.views)
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    return Experiment(config, source, split, views, None, mesh, None, None)
+    return Experiment(config, source, split, views, {}, None, mesh, None, None)
 
 
 def seen(experiment, step):
@@ -242,7 +243,8 @@ def test_each_process_reads_the_rows_of_its_own_devices():
         )
         for number in range(2)
     ]  # fmt: skip
-    outputs = [process.communicate(timeout=300) for process in running]
+    with futures.ThreadPoolExecutor(2) as threads:  # Neither ends before the other is read.
+        outputs = list(threads.map(lambda process: process.communicate(timeout=300), running))
     assert all(process.returncode == 0 for process in running), outputs
     told = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
     whole = train.make_fetch(prepare(files(), 4), 2)(4)

@@ -79,7 +79,7 @@ RECIPES = [
 
 def stand_in(config):
     """A set of the form of the config's where that is none that comes with the project."""
-    if config.source.name != 'tfds':
+    if 'dataset' not in config.source and 'path' not in config.source:
         return None
     form = synthetic.resemble(config.source)
     asked = config.split.labels + config.split.validation

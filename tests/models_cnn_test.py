@@ -37,7 +37,7 @@ def forward(model, image, variables):
 
 
 def run(model, image, dtype='float32'):
-    return jax.jit(lambda v: forward(model, image, v))(drawn(model, image, dtype))
+    return jax.jit(lambda v, model=model: forward(model, image, v))(drawn(model, image, dtype))
 
 
 def gradient(model, image):
@@ -112,7 +112,7 @@ def test_remat_recomputes_and_changes_no_number():
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(remat), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     texts = [
-        str(jax.make_jaxpr(lambda v: forward(model, image, v))(drawn(model, image)))
+        str(jax.make_jaxpr(lambda v, model=model: forward(model, image, v))(drawn(model, image)))
         for model in models
     ]
     assert ['remat' in text or 'checkpoint' in text for text in texts] == [False, True]
@@ -123,7 +123,7 @@ def test_stays_in_double_precision(norm):
     with jax.enable_x64(True):
         model, image = cnn.make(10, norm=norm, dropout=0.2), jnp.asarray(digits()[0][:8], 'float64')
         variables = drawn(model, image, 'float64')
-        outcome = jax.eval_shape(lambda v: forward(model, image, v), variables)
+        outcome = jax.eval_shape(lambda v, model=model: forward(model, image, v), variables)
         assert {str(x.dtype) for x in jax.tree.leaves(outcome)} == {'float64'}
         text = str(jax.make_jaxpr(lambda v: model.apply(v, image, False))(variables))
         assert 'f64[' in text and 'f32[' not in text

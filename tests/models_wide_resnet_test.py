@@ -153,12 +153,17 @@ def test_remat_recomputes_and_changes_no_number():
     models = [wide_resnet.make(10, depth=10, width=1, remat=remat) for remat in (False, True)]
     variables = drawn(models[0])
     grads = [
-        jax.jit(jax.grad(lambda v: jnp.tanh(forward(model, IMAGE, v)[0][1]).sum()))(variables)
+        jax.jit(jax.grad(lambda v, model=model: jnp.tanh(forward(model, IMAGE, v)[0][1]).sum()))(
+            variables
+        )
         for model in models
     ]
     for a, b in zip(*map(jax.tree.leaves, grads), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    texts = [str(jax.make_jaxpr(lambda v: forward(model, IMAGE, v))(variables)) for model in models]
+    texts = [
+        str(jax.make_jaxpr(lambda v, model=model: forward(model, IMAGE, v))(variables))
+        for model in models
+    ]
     assert ['remat' in text or 'checkpoint' in text for text in texts] == [False, True]
 
 

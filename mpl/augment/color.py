@@ -38,7 +38,7 @@ def policy(
         hue: turned by up to this part of a circle either way, at most 0.5; 0 leaves it out.
         jitter, grayscale, blurred: chances of each of the three.
         sigma: (lowest, highest) deviation of the Gaussian blur, in pixels.
-        kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height.
+        kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height, at least 3.
 
     The defaults are those for ImageNet (strength 1); without blur and with half the jitter they are
     those for CIFAR-10. Raises ValueError for a number that is not allowed.
@@ -80,7 +80,7 @@ def policy(
         if grayscale:
             image = sometimes(gray_key, image, grayscale, jnp.zeros(len(image)), GRAY)
         if blurred:
-            size = kernel or image.shape[1] // 10 // 2 * 2 + 1
+            size = kernel or max(3, image.shape[1] // 10 // 2 * 2 + 1)
             value = jax.random.uniform(sigma_key, (len(image),), minval=sigma[0], maxval=sigma[1])
             gauss = Operation('image', lambda image, sigma: blur.gaussian(image, sigma, size))
             image = sometimes(blur_key, image, blurred, value, {'blur': gauss})

@@ -25,7 +25,7 @@ def find(name: str) -> Callable:
     names = [
         module.name
         for module in pkgutil.iter_modules(augment.__path__)
-        if 'def policy(' in Path(augment.__path__[0], module.name + '.py').read_text()
+        if '\ndef policy(' in Path(augment.__path__[0], module.name + '.py').read_text()
     ]
     raise ValueError(
         f'The policy {name!r} is unknown; choose one of {", ".join(names)}, or add '

@@ -1,11 +1,12 @@
 """Resampling of image batches: a crop of its own from every image, all brought to one size.
 
-Pillow is the meaning (`PIL.Image.resize(size, resample, box=box)`): a triangle or a cubic, as wide as the box is
-reduced, so that nothing aliases; first along rows, then along columns, rounded to whole pixel values after each.
-On the CPU only
-the pixels under the filter are gathered, two to four times as fast for photos as the product with weight matrices that
-accelerators are made for. Weights are float32 where Pillow has float64 and then 22 bits. Largest difference to Pillow 12, over CIFAR-10, digits
-and photos: 1 pixel value; bilinear in up to 1 pixel in 100, where a sum falls on a half, bicubic in 1 in 5,000.
+Pillow is the meaning (`PIL.Image.resize(size, resample, box=box)`): a triangle or a cubic, as wide
+as the box is reduced, so that nothing aliases; first along rows, then along columns, rounded to whole
+pixel values after each. On the CPU only the pixels under the filter are gathered, two to four times as
+fast for photos as the product with weight matrices that accelerators are made for. Weights are float32
+where Pillow has float64 and then 22 bits. Largest difference to Pillow 12, over CIFAR-10, digits and
+photos: 1 pixel value; bilinear in up to 1 pixel in 100, where a sum falls on a half, bicubic in 1 in
+5,000.
 """
 
 import math

@@ -1,0 +1,62 @@
+"""The picture of how several runs learn: every run that measured something, whatever became of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mpl import curves
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two configs, of which one has a run with teacher, a run under way, and one not begun."""
+
+    def run(name, *lines):
+        (tmp_path / name).mkdir()
+        text = '\n'.join(json.dumps(line) for line in lines)
+        (tmp_path / name / 'metrics.jsonl').write_text(text + '\n{"step": 9')  # Cut by a kill.
+        return tmp_path / name
+
+    def line(step, *values):
+        names = [f'{part}/{n}/accuracy' for part in PARTS for n in ('student', 'teacher')]
+        return {'step': step, 'loss/student': 1.0} | dict(zip(names, values))
+
+    PARTS = ('validation', 'unlabeled')
+    both = [
+        run('0', line(2, 0.1, 0.2, 0.8, 0.9), line(1), line(4, 0.3, 0.4, 0.8, 0.9)),
+        run('1', line(2, 0.5, 0.6, 0.8, 0.9)),
+        tmp_path / 'never',
+    ]
+    return {'mpl': both, 'uda': [run('2', line(2, 0.7))], 'other': [run('3', {'step': 1})]}
+
+
+def drawn(axes):
+    return [(line.get_color(), *np.transpose(line.get_xydata()).tolist()) for line in axes.lines]
+
+
+def test_every_run_has_a_line_in_its_networks_picture(folders):
+    student, teacher = curves.draw(folders).axes
+    assert student.get_title() == 'student, validation images'
+    assert drawn(student) == [
+        ('C0', [2, 4], [0.1, 0.3]),
+        ('C0', [2], [0.5]),
+        ('C1', [2], [0.7]),
+    ]
+    assert drawn(teacher) == [('C0', [2, 4], [0.2, 0.4]), ('C0', [2], [0.6])]
+    assert [text.get_text() for text in student.get_legend().get_texts()] == ['mpl', 'uda']
+
+
+def test_without_validation_it_shows_the_unlabeled_images(folders):
+    for of in folders.values():
+        for folder in of:
+            if folder.exists():
+                file = folder / 'metrics.jsonl'
+                file.write_text(file.read_text().replace('validation', 'test'))
+    student, teacher = curves.draw(folders).axes
+    assert teacher.get_title() == 'teacher, unlabeled images'
+    assert drawn(teacher) == [('C0', [2, 4], [0.9, 0.9]), ('C0', [2], [0.9])]
+
+
+def test_nothing_measured_is_no_picture(folders):
+    assert curves.draw({'other': folders['other']}) is None
