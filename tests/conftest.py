@@ -14,6 +14,8 @@ from etils import epath
 from mpl import config as configs
 from mpl import train
 
+jax.devices()  # Now, before a test changes XLA_FLAGS.
+
 
 @pytest.fixture
 def x64():
