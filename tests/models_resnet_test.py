@@ -231,7 +231,8 @@ def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, haste
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(a).max() + 1e-7)
     parameters = sum(x.size for x in jax.tree.leaves(variables['params']))
     assert kept[1] - parameters < 0.3 * (kept[0] - parameters)
-    assert 1.25 * flops[0] < flops[1] < 1.4 * flops[0]
+    # One pass more to three, or to two, as far as the kernels' gradients are loops, counted once.
+    assert 1.25 * flops[0] < flops[1] < 1.55 * flops[0]
 
 
 def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(short, haste):
