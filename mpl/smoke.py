@@ -14,7 +14,7 @@ SIZE = 16  # pixels
 MODELS = {
     'wide_resnet': dict(depth=10, width=1),
     'resnet': dict(depth=18),
-    'efficientnet': dict(variant='b0'),
+    'efficientnet': dict(variant='b0', width=0.25, depth=0.1),
     'vit': dict(size='Ti', patch=4),
 }
 

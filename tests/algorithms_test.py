@@ -66,7 +66,7 @@ KNOBS = {
     },
     'distill': COMMON | {'weight': ({}, 0.9), 'temperature': ({}, 1.0)},
     'fixmatch': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.99)},
-    'flexmatch': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.4)},
+    'flexmatch': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.5)},
     'freematch': COMMON
     | {'weight': ({}, 2.0), 'fairness_weight': ({}, 1.0), 'memory_decay': ({}, 0.1)},
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
@@ -81,8 +81,8 @@ KNOBS = {
     'softmatch': COMMON
     | {
         'weight': ({}, 2.0),
-        'deviations': ({}, 20.0),
-        'align': ({'deviations': 20.0}, False),
+        'deviations': ({'memory_decay': 0.1}, 20.0),
+        'align': ({'memory_decay': 0.1, 'deviations': 20.0}, False),
         'memory_decay': ({}, 0.1),
     },
     'supervised': COMMON,

@@ -168,7 +168,7 @@ def test_smoke_changes_sizes_and_lengths_alone():
 SMOKED = [
     'cifar10_4000_mpl.py',
     'imagenet_10pct_uda.py',
-    'imagenet_full_efficientnet_mpl.py:b6_wide',
+    'imagenet_full_efficientnet_supervised.py:b7',
 ]
 
 
