@@ -129,7 +129,7 @@ def test_temporal_ensembling_corrects_for_the_start():
         w = matrix(before)
         target = average[index] / (1 - a**visits) if visits else 0
         wanted = jax.grad(
-            lambda w: (
+            lambda w, visits=visits, target=target: (
                 cross_entropy(w)
                 + (visits > 0) * 5 * jnp.mean((softmax_of(w, 'weak') - target) ** 2)
             )
@@ -177,7 +177,7 @@ def test_worst_direction_is_that_of_the_paper():
     many = vat.worst_direction(said, jnp.asarray(image), key, 300)
     for i in range(len(image)):
         hessian = jax.hessian(
-            lambda r: losses.divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
+            lambda r, i=i: losses.divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
         )(np.zeros((1, 2, 2, 1)))
         greatest = np.linalg.eigh(hessian.reshape(4, 4))[1][:, -1]
         assert abs(abs(greatest @ many[i].ravel()) - 1) < 1e-6
