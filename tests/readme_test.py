@@ -32,7 +32,8 @@ def small(line, runs):
     ]
     words = [re.sub('^--workdir=runs', f'--workdir={runs}', word) for word in words]
     words = [re.sub('^--seeds=.*', '--seeds=1', word) for word in words]
-    more = SMALL if words[2] in ('mpl.train', 'mpl.compare') else []
+    trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
+    more = SMALL if trains else []
     return [sys.executable, *words[1:], *more]
 
 
