@@ -4,7 +4,7 @@
     python -m mpl.train --config=configs/digits_40_distill.py --workdir=runs/digits_40_distill --config.init_from.workdir=runs/digits
 
 Numbers: temperature between the 2 and 8 of the literature; untuned here.
-Result: @@distill@@
+Result: not yet run here.
 """
 
 from configs import digits

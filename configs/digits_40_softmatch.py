@@ -3,7 +3,7 @@
     python -m mpl.train --config=configs/digits_40_softmatch.py --workdir=runs/digits_40_softmatch
 
 Numbers: those of its code (arXiv 2301.10921), averages a tenth as long, for so few steps; untuned here.
-Result: @@softmatch@@
+Result: 94.7 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
 from configs import digits

@@ -4,7 +4,7 @@
 
 Numbers: weights and ramp (over 40 % of the run) of the released FixMatch code; its radius per
 pixel, for these few pixels; untuned here.
-Result: @@vat@@
+Result: 94.3 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
 from configs import digits
