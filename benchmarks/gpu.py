@@ -79,10 +79,10 @@ def endless(config: dict, window: int) -> ConfigDict:
 
 def vary(base: dict, policies: list[str], dtypes: list[str], calls: list[int]) -> dict[str, dict]:
     """The base, and the configs in which one thing differs from it, by what differs."""
-    rows = {'as given': base}
+    rows, given = {'as given': base}, base['views'].get('strong') or {'name': 'none'}
     for policy in policies:
         strong = None if policy == 'none' else {'name': policy}
-        if strong != base['views'].get('strong'):
+        if policy != given['name']:
             rows[f'policy {policy}'] = base | {'views': base['views'] | {'strong': strong}}
     for dtype in dtypes:
         networks = {
