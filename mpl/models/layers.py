@@ -44,11 +44,11 @@ class Head(nn.Module):
     """Linear classifier, never narrower than float32; kernel from U(+-1/sqrt(num_classes)) if not told."""
 
     num_classes: int
-    init: Callable | None = None
+    kernel_init: Callable | None = None
 
     @nn.compact
     def __call__(self, features):
-        init = self.init or uniform_init(self.num_classes**-0.5)
+        init = self.kernel_init or uniform_init(self.num_classes**-0.5)
         return nn.Dense(self.num_classes, kernel_init=init, name='dense')(widen(features))
 
 
