@@ -29,7 +29,7 @@ class Algorithm(NamedTuple):
     'unlabeled' is absent where the config draws no unlabeled images.
     """
 
-    init: Callable[[jax.Array, Batch, 'Sizes'], Any]  # (key, batch, sizes) -> state
+    init: Callable[[jax.Array, Batch, Sizes], Any]  # (key, batch, sizes) -> state
     update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
     # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
     networks: Callable[[Any], dict[str, Frozen]]  # those worth measuring, by name
@@ -40,6 +40,19 @@ def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Out
     return {
         name: network.predict(frozen, image) for name, frozen in algorithm.networks(state).items()
     }
+
+
+def forward(
+    student: Definition, params: Any, net: Network, batch: Batch, key: jax.Array, *views: str
+) -> tuple[tuple[Outputs, ...], Any]:
+    """`network.forward` over the labeled images and these views of the unlabeled ones, joined.
+
+    Returns:
+      The outputs for the labeled images and then for each view, and the batch statistics
+      after the pass.
+    """
+    images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
+    return network.forward(student, params, net.batch_stats, key, *images)
 
 
 class Remembering(NamedTuple):

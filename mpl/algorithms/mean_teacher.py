@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, from_loss
+from mpl.algorithm import Algorithm, forward, from_loss
 from mpl.network import Definition
 
 
@@ -37,11 +37,9 @@ def make(
         raise ValueError('ema_decay is 0; give the decay of the teacher, such as 0.999.')
 
     def loss(params, net, batch, step, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
+        label = batch['labeled']['label']
         teacher_key, key = jax.random.split(key)
-        (labeled, own), batch_stats = network.forward(
-            student, params, net.batch_stats, key, image, batch['unlabeled']['strong']
-        )
+        (labeled, own), batch_stats = forward(student, params, net, batch, key, 'strong')
         (teacher,), _ = network.forward(
             student,
             net.ema.params,

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, from_loss
+from mpl import losses, schedules
+from mpl.algorithm import Algorithm, forward, from_loss
 from mpl.network import Definition
 
 
@@ -31,15 +31,9 @@ def make(
     """
 
     def loss(params, net, batch, step, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
-        (labeled, one, other), batch_stats = network.forward(
-            student,
-            params,
-            net.batch_stats,
-            key,
-            image,
-            batch['unlabeled']['weak'],
-            batch['unlabeled']['strong'],
+        label = batch['labeled']['label']
+        (labeled, one, other), batch_stats = forward(
+            student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         target = jax.lax.stop_gradient(jax.nn.softmax(one.logits))

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import losses, network
-from mpl.algorithm import Algorithm, remembering
+from mpl import losses
+from mpl.algorithm import Algorithm, forward, remembering
 from mpl.network import Definition
 
 
@@ -33,15 +33,9 @@ def make(
     """
 
     def loss(params, net, memory, batch, step, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = network.forward(
-            student,
-            params,
-            net.batch_stats,
-            key,
-            image,
-            batch['unlabeled']['weak'],
-            batch['unlabeled']['strong'],
+        label = batch['labeled']['label']
+        (labeled, weak, strong), batch_stats = forward(
+            student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))

@@ -1,7 +1,7 @@
 """Labels only: the baseline beside which every other number stands."""
 
-from mpl import losses, network
-from mpl.algorithm import Algorithm, from_loss
+from mpl import losses
+from mpl.algorithm import Algorithm, forward, from_loss
 from mpl.network import Definition
 
 
@@ -16,8 +16,8 @@ def make(student: Definition, label_smoothing: float = 0.0, ema_decay: float = 0
 
     def loss(params, net, batch, step, key):
         del step
-        image, label = batch['labeled']['image'], batch['labeled']['label']
-        (labeled,), batch_stats = network.forward(student, params, net.batch_stats, key, image)
+        label = batch['labeled']['label']
+        (labeled,), batch_stats = forward(student, params, net, batch, key)
         total = losses.cross_entropy(labeled.logits, label, label_smoothing)
         return total, (
             batch_stats,

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, remembering
+from mpl import losses, schedules
+from mpl.algorithm import Algorithm, forward, remembering
 from mpl.network import Definition
 
 
@@ -32,11 +32,9 @@ def make(
     """
 
     def loss(params, net, memory, batch, step, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
+        label = batch['labeled']['label']
         index = batch['unlabeled']['index']
-        (labeled, view), batch_stats = network.forward(
-            student, params, net.batch_stats, key, image, batch['unlabeled']['weak']
-        )
+        (labeled, view), batch_stats = forward(student, params, net, batch, key, 'weak')
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         # After n visits an average sums to 1 - memory_decay^n, the paper's correction for the start.
         average = memory[index]

@@ -1,7 +1,7 @@
 """Unsupervised Data Augmentation (Xie et al., arXiv 1904.12848)."""
 
-from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, from_loss
+from mpl import losses, schedules
+from mpl.algorithm import Algorithm, forward, from_loss
 from mpl.network import Definition
 
 
@@ -37,15 +37,9 @@ def make(
     """
 
     def loss(params, net, batch, step, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = network.forward(
-            student,
-            params,
-            net.batch_stats,
-            key,
-            image,
-            batch['unlabeled']['weak'],
-            batch['unlabeled']['strong'],
+        label = batch['labeled']['label']
+        (labeled, weak, strong), batch_stats = forward(
+            student, params, net, batch, key, 'weak', 'strong'
         )
         greatest = schedules.signal_annealing(
             step, annealing_steps, annealing, labeled.logits.shape[-1]
