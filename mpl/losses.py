@@ -16,8 +16,7 @@ def smooth(label: jax.Array, classes: int, smoothing: float, dtype) -> jax.Array
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Mean cross-entropy of logits [B, K] against int [B] or distributions [B, K]."""
-    target = smooth(label, logits.shape[-1], smoothing, logits.dtype)
-    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
+    return jnp.mean(_per_image(smooth(label, logits.shape[-1], smoothing, logits.dtype), logits))
 
 
 def annealed(
@@ -28,8 +27,7 @@ def annealed(
         label, logits.shape[-1], 0, logits.dtype
     )
     kept = (jnp.sum(true, -1) <= greatest).astype(logits.dtype)
-    target = smooth(label, logits.shape[-1], smoothing, logits.dtype)
-    per_image = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+    per_image = _per_image(smooth(label, logits.shape[-1], smoothing, logits.dtype), logits)
     return jnp.sum(kept * per_image) / jnp.maximum(jnp.sum(kept), 1)
 
 
@@ -57,8 +55,7 @@ def uda(
     target = jax.nn.softmax(weak / temperature)
     confidence = target if mask_sharpened else jax.nn.softmax(weak)
     mask = (jnp.max(confidence, axis=-1) >= threshold).astype(strong.dtype)
-    per_image = -jnp.sum(target * jax.nn.log_softmax(strong), axis=-1)
-    return jnp.mean(mask * per_image), jnp.mean(mask)
+    return jnp.mean(mask * _per_image(target, strong)), jnp.mean(mask)
 
 
 def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
@@ -88,5 +85,9 @@ def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
 
 def entropy(logits: jax.Array) -> jax.Array:
     """Of the predictions [B]."""
-    log_probability = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)
+    return _per_image(jax.nn.softmax(logits), logits)
+
+
+def _per_image(target, logits):
+    """Cross-entropy [B] of logits against distributions, both [B, K]."""
+    return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
