@@ -25,18 +25,17 @@ def signal_annealing(step: jax.Array, steps: int, shape: str, classes: int) -> j
     """The probability of the true class above which labels are left out (arXiv 1904.12848, 3.3).
 
     From 1 / classes to 1 over `steps`, as shape says: 'linear' in t, 'log', 1 - exp(-5 t), for
-    many labels, or 'exp', exp(5 (t - 1)), for few. Above 1 for 'none': none is left out.
+    many labels, or 'exp', exp(5 (t - 1)), for few.
 
     Raises:
       ValueError: unknown shape.
     """
-    if shape not in ('none', 'linear', 'log', 'exp'):
+    if shape not in ('linear', 'log', 'exp'):
         raise ValueError(
             f"annealing {shape!r} is unknown; choose 'none', 'linear', 'log' or 'exp'."
         )
     t = ramp(step, steps)
     share = {
-        'none': jnp.full_like(t, jnp.inf),
         'linear': t,
         'log': 1 - jnp.exp(-5 * t),
         'exp': jnp.exp(5 * (t - 1)),

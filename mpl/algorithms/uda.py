@@ -41,10 +41,12 @@ def make(
         (labeled, weak, strong), batch_stats = forward(
             student, params, net, batch, key, 'weak', 'strong'
         )
-        greatest = schedules.signal_annealing(
-            step, annealing_steps, annealing, labeled.logits.shape[-1]
-        )
-        supervised = losses.annealed(labeled.logits, label, label_smoothing, greatest)
+        if annealing == 'none':
+            supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        else:
+            classes = labeled.logits.shape[-1]
+            greatest = schedules.signal_annealing(step, annealing_steps, annealing, classes)
+            supervised = losses.annealed(labeled.logits, label, label_smoothing, greatest)
         unlabeled, mask_rate = losses.uda(
             weak.logits, strong.logits, temperature, threshold, mask_sharpened
         )
