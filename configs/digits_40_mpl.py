@@ -25,6 +25,6 @@ TUNED = {
 
 
 def get_config(feedback: str = 'exact', labels: int = 40):
-    """feedback: an estimator of mpl.algorithms.mpl, or another key of TUNED."""
+    """feedback: an estimator of mpl/feedback.py, or another key of TUNED."""
     algorithm = dict(name='mpl', feedback=feedback, ema_decay=0.99) | TUNED[feedback]
     return digits.config(labels, algorithm, roles=('teacher', 'student'))

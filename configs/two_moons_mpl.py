@@ -14,7 +14,7 @@ from configs import two_moons
 
 
 def get_config(feedback='exact'):
-    """feedback: as in mpl/algorithms/mpl.py, or 'flipped' for `exact` with the opposite sign."""
+    """feedback: as in mpl/feedback.py, or 'flipped' for `exact` with the opposite sign."""
     if feedback == 'exact':
         kind = dict(feedback='exact', feedback_weight=0.26)
         consistency, rates = dict(uda_weight=8.93, uda_temperature=0.39), (0.07, 0.58)

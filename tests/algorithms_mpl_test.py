@@ -11,6 +11,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from mpl import feedback as feedbacks
 from mpl.algorithm import Sizes
 from mpl.algorithms import mpl, uda
 from mpl.models import mlp
@@ -590,7 +591,7 @@ def test_unknown_names_are_refused():
         mpl.make(definition, definition, feedback='exact', labels='sampled')
 
 
-@pytest.mark.parametrize('name', mpl.LABELS)
+@pytest.mark.parametrize('name', feedbacks.LABELS)
 def test_feedback_weight_scales_the_feedback_alone_and_minus_one_turns_it_round(name, x64):
     teacher, student = Definition(Tiny(True), record()), Definition(Tiny(True), plain(0.25))
     batch = make_batch()
@@ -598,7 +599,7 @@ def test_feedback_weight_scales_the_feedback_alone_and_minus_one_turns_it_round(
 
     @jax.jit
     def update(weight):
-        knobs = {'feedback': name, 'labels': mpl.LABELS[name][-1], 'feedback_weight': weight}
+        knobs = {'feedback': name, 'labels': feedbacks.LABELS[name][-1], 'feedback_weight': weight}
         new, _ = mpl.make(teacher, student, **knobs).update(state, batch, 5, jax.random.key(0))
         return flat(new.teacher.opt_state), (new.student, new.baseline)
 
@@ -637,7 +638,7 @@ def flops(name, labeled=64, unlabeled=192):
     """Of the compiled update of multi-layer perceptrons: (measured, sum by hand)."""
     inputs, widths = 256, (384, 320)
     definition = Definition(mlp.make(128, widths), plain(0.1))
-    algorithm = mpl.make(definition, definition, feedback=name, labels=mpl.LABELS[name][0])
+    algorithm = mpl.make(definition, definition, feedback=name, labels=feedbacks.LABELS[name][0])
     image = {n: jax.ShapeDtypeStruct((n, 16, 16, 1), jnp.float32) for n in (labeled, unlabeled)}
     batch = {
         'labeled': {

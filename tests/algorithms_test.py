@@ -34,6 +34,7 @@ VARIANTS = {
     'mean_teacher': [{}],
     'pi_model': [{}],
     'pseudo_label': [{'threshold': 0.0}],
+    'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
     'softmatch': [{}],
     'supervised': [{}],
     'temporal_ensembling': [{}],
@@ -78,6 +79,14 @@ KNOBS = {
         'wait_steps': ({}, 2),
         'ramp_steps': ({}, 10),
     },
+    'reduced_mpl': COMMON
+    | {
+        'feedback': ({}, 'off'),
+        'feedback_weight': ({}, -1.0),
+        'labels': ({'feedback': 'off'}, 'sampled'),
+        'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
+        'teacher_labeled_weight': ({}, 2.0),
+    },
     'softmatch': COMMON
     | {
         'weight': ({}, 2.0),
@@ -110,7 +119,7 @@ BASE = dict.fromkeys(VARIANTS, {}) | {
     'uda': {'threshold': 0.0},
 }
 # Which put two views of an example, or a view and its number, together.
-PAIRED = set(VARIANTS) - {'distill', 'pseudo_label', 'supervised', 'vat'}
+PAIRED = set(VARIANTS) - {'distill', 'reduced_mpl', 'pseudo_label', 'supervised', 'vat'}
 AVERAGED = ('mean_teacher',)  # whose teacher is the average
 
 
@@ -166,13 +175,21 @@ def make_batch(step=0):
     """Unlabeled examples carry no label, by the contract."""
     draw = np.random.default_rng(step)
     image, weak, strong = (draw.normal(size=(n, 2, 2, 1)).astype(np.float32) for n in (4, 6, 6))
+    label = draw.integers(0, CLASSES, 4).astype(np.int32)
+    logits = [draw.normal(size=(n, CLASSES)).astype(np.float32) for n in (4, 6)]
     return {
         'labeled': {
             'image': image,
-            'label': draw.integers(0, CLASSES, 4).astype(np.int32),
+            'label': label,
             'index': np.arange(4, dtype=np.int32),
+            'logits': logits[0],
         },
-        'unlabeled': {'weak': weak, 'strong': weak + strong, 'index': np.arange(6, dtype=np.int32)},
+        'unlabeled': {
+            'weak': weak,
+            'strong': weak + strong,
+            'index': np.arange(6, dtype=np.int32),
+            'logits': logits[1],
+        },
     }
 
 

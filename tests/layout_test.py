@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')
 # What a file or folder of mpl/ may import of mpl/, besides itself.
 ALLOWED = {name: {'schedules'} if name == 'optimizers' else set() for name in LEAVES} | {
-    'algorithms': {'algorithm', 'network', 'losses', 'schedules'},
+    'algorithms': {'algorithm', 'feedback', 'network', 'losses', 'schedules'},
+    'feedback': {'algorithm', 'network', 'losses'},
     'network': set(),
     'algorithm': {'network'},
 }

@@ -1,0 +1,95 @@
+"""Reduced Meta Pseudo Labels (Pham et al., arXiv 2003.10580, appendix E)."""
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from mpl import feedback as feedbacks
+from mpl import losses, network
+from mpl.algorithm import Algorithm
+from mpl.network import Definition, Network
+
+
+@flax.struct.dataclass
+class State:
+    teacher: Network
+    student: Network
+    baseline: jax.Array  # float32: moving average of the feedback h
+
+
+def make(
+    teacher: Definition,
+    student: Definition,
+    feedback: str = 'exact',
+    feedback_weight: float = 1.0,
+    labels: str = 'soft',
+    baseline_decay: float = 0.99,
+    teacher_labeled_weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Meta Pseudo Labels with one large network in memory.
+
+    What a large teacher, trained before, says of every example is read from a file; a small
+    network corrects it and is all that is left of the teacher to train: by the same feedback,
+    and by the labels. It sees the stored log-probabilities [B, 1, 1, K] in place of images, an
+    `mlp` for one, and what it says is added to them. The appendix was not at hand: size, start
+    and loss of the small network are our choice. It can not tell apart two images of which the
+    large one said the same, so it mends calibration, not errors that it can not see; where the
+    large teacher is bad, so are the labels.
+
+    Args:
+      teacher: the small network.
+      student: network that is wanted; it sees the strong view and the corrected labels alone.
+      feedback, feedback_weight, labels, baseline_decay: as in mpl.
+      teacher_labeled_weight: of the cross-entropy of the corrected labels of labeled images.
+      label_smoothing: of true labels and of the student's targets.
+      ema_decay: of the average of the student's weights; 0 keeps none.
+
+    Raises:
+      ValueError: unknown name, or labels that the estimator can not credit.
+    """
+    instruct = feedbacks.make(student, feedback, labels, baseline_decay, label_smoothing, ema_decay)
+
+    def init(key, batch, sizes):
+        teacher_key, student_key = jax.random.split(key)
+        return State(
+            network.create(teacher, teacher_key, stored(batch['labeled']), 0.0),
+            network.create(student, student_key, batch['labeled']['image'], ema_decay),
+            jnp.zeros((), jnp.float32),
+        )
+
+    def stored(part):
+        return jax.nn.log_softmax(part['logits'])[:, None, None, :]
+
+    def update(state, batch, step, key):
+        teacher_key, *keys = jax.random.split(key, 4)
+        said = [stored(batch[name]) for name in ('labeled', 'unlabeled')]
+
+        def teach(params):
+            outputs, batch_stats = network.forward(
+                teacher, params, state.teacher.batch_stats, teacher_key, *said
+            )
+            return [o.logits + log_p[:, 0, 0] for o, log_p in zip(outputs, said)], batch_stats
+
+        logits, pull, batch_stats = jax.vjp(teach, state.teacher.params, has_aux=True)
+        lesson = instruct(state.student, state.baseline, batch, logits[1], step, keys)
+        cotangent, metrics = jax.grad(teacher_loss, has_aux=True)(
+            logits, batch['labeled']['label'], lesson
+        )
+        (gradient,) = pull(cotangent)
+        net = network.update(teacher, state.teacher, gradient, batch_stats, step, 0.0)
+        return State(net, lesson.student, lesson.baseline), metrics | lesson.metrics
+
+    def teacher_loss(logits, label, lesson):
+        supervised = losses.cross_entropy(logits[0], label, label_smoothing)
+        total = teacher_labeled_weight * supervised - feedback_weight * lesson.worth(logits[1])
+        return total, {
+            'loss/teacher_labeled': supervised,
+            'accuracy/batch': losses.accuracy(logits[0], label),
+        }
+
+    def networks(state):
+        return network.freeze('student', student, state.student)
+
+    return Algorithm(init, update, networks)
