@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpl import command
+from mpl.algorithm import Sizes
 from mpl.algorithms import mpl
 from mpl.models import wide_resnet
 from mpl.network import Definition, Variables
 from mpl.optimizers import sgd
 
+SIZES = Sizes(0, 0, 10)  # The rule remembers nothing of the examples.
 NORM = {'bias': 'bias', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
 
 
@@ -38,7 +40,7 @@ def make_run(rule: dict, depth: int, width: int, batch: list, dtype: str, compil
     """For timing: a function of a number of steps, all done when it returns; and the device."""
     learner = make_learner(rule, depth, width, dtype)
     placed, key = jax.device_put(named(batch)), jax.random.key(0)
-    state = jax.jit(learner.init)(key, placed)
+    state = jax.jit(lambda key: learner.init(key, placed, SIZES))(key)
     program = jax.jit(learner.update, donate_argnums=0).lower(state, placed, 0, key).compile()
 
     def run(steps):
@@ -64,7 +66,9 @@ def check(rule: dict, depth: int, width: int, batch: list[np.ndarray], steps: in
     """
     command.cache()
     learner = make_learner(rule, depth, width, 'float32')
-    state = jax.jit(lambda key: begin(learner.init(key, named(batch)), key))(jax.random.key(0))
+    state = jax.jit(lambda key: begin(learner.init(key, named(batch), SIZES), key))(
+        jax.random.key(0)
+    )
     before, metrics, noises, update = in_torch(state), [], [], jax.jit(learner.update)
     for step in range(steps):
         key = jax.random.key(step)

@@ -96,30 +96,30 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
 
     def products(start):
         few = lax.dynamic_slice_in_dim(lhs, start, images)
-        other = lax.dynamic_slice_in_dim(rhs, start, images).reshape(-1, rhs.shape[-1])
+        other = lax.dynamic_slice_in_dim(rhs, start, images).reshape(-1, rhs.shape[-1]).T
 
         def product(first):
             seen = lax.dynamic_slice(few, (0, *first, 0), (images, *reach, lhs.shape[-1]))
             seen = lax.slice(seen, (0,) * dims, seen.shape, (1, *rhs_dilation, 1))
             return lax.dot_general(
-                seen.reshape(-1, lhs.shape[-1]),
                 other,
-                (((0,), (0,)), ((), ())),
+                seen.reshape(-1, lhs.shape[-1]),
+                (((1,), (0,)), ((), ())),
                 precision=params['precision'],
                 preferred_element_type=total_type,
             )
 
         return lax.map(product, firsts)
 
-    shape = (len(firsts), lhs.shape[-1], rhs.shape[-1])
+    shape = (len(firsts), rhs.shape[-1], lhs.shape[-1])
     out = lax.fori_loop(
         0,
         rhs.shape[0] // images,
         lambda i, total: total + products(i * images),
         lax.full(shape, 0, total_type),
     )
-    out = out.reshape(*counts, *out.shape[1:])  # [*spatial, kept of lhs, kept of rhs]
-    return move(out, (dims - 2, dims - 1, *range(dims - 2)), out_spec).astype(out_type)
+    out = out.reshape(*counts, *out.shape[1:])  # [*spatial, kept of rhs, kept of lhs]
+    return move(out, (dims - 1, dims - 2, *range(dims - 2)), out_spec).astype(out_type)
 
 
 def chunk(images, pixels):
