@@ -114,6 +114,19 @@ def test_equals_the_ordinary_depthwise_convolution(
         assert_equal(got, want, dtype, tolerance)
 
 
+@pytest.mark.parametrize('images', [4, 32])  # in one part, and in several
+def test_kernel_gradient_in_bfloat16_is_summed_in_float32(images):
+    image, kernel = draw('bfloat16', (images, 16, 16, 4), (3, 3, 4, 8))
+
+    def gradient(conv, image, kernel):
+        return jax.grad(lambda kernel: (conv(image, kernel) * image[..., :1]).sum())(kernel)
+
+    got = jax.jit(lambda *args: gradient(convolve, *args))(image, kernel)
+    want = gradient(ordinary, image.astype('float32'), kernel.astype('float32'))
+    assert got.dtype == 'bfloat16'
+    np.testing.assert_allclose(got.astype('float32'), want, rtol=2**-7, atol=2**-7)
+
+
 def test_depthwise_sums_in_bfloat16_are_rounded_once():
     image, kernel = draw('bfloat16', (2, 6, 6, 8), (5, 5, 1, 8))
     got = jax.jit(depthwise(convolve))(image, kernel)

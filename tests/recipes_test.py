@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from etils import epath
 
 from mpl import config as configs
-from mpl import schedules, smoke, train
+from mpl import schedules, smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -164,19 +166,23 @@ def test_smoke_changes_sizes_and_lengths_alone():
     assert smoke.shrink(load('digits_40_uda.py')).source.name == 'digits'
 
 
-# The longest chain of stages, and the views of pictures of any size; the flag --smoke runs any other.
-SMOKED = ['cifar10_4000_mpl.py', 'imagenet_10pct_supervised.py']
+def test_made_small_it_runs_through_every_stage(tmp_path):
+    """With views of pictures of any size; one of the README's commands is the longest chain of stages.
 
-
-@pytest.mark.parametrize('recipe', SMOKED)
-def test_made_small_it_runs_through_every_stage(recipe, tmp_path, haste):
-    full, workdir = load(recipe), epath.Path(tmp_path) / 'run'
-    report = train.run(smoke.shrink(full), workdir)
-    names = {'student', 'student_ema'}
-    if full.algorithm.name == 'mpl':
-        names |= {'teacher', 'finetuned'}
-    assert set(report['networks']) == names
+    In a process of one device, which compiles faster than eight.
+    """
+    command = '-m mpl.train --smoke --config=configs/imagenet_10pct_supervised.py --workdir'.split()
+    done = subprocess.run(
+        [sys.executable, *command, str(tmp_path / 'run')],
+        cwd=ROOT,
+        env=os.environ | {'XLA_FLAGS': ''},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((tmp_path / 'run' / 'report.json').read_text())
+    assert set(report['networks']) == {'student', 'student_ema'}
     for network in report['networks'].values():
         assert 0 <= network['test']['accuracy'] <= 1
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    assert any('loss/student' in line or 'loss/labeled' in line for line in lines)
+    lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+    assert any('loss/labeled' in json.loads(line) for line in lines)

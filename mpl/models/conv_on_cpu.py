@@ -95,8 +95,11 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
     firsts = np.array(list(itertools.product(*map(range, counts)))) * window_strides
 
     def products(start):
-        few = lax.dynamic_slice_in_dim(lhs, start, images)
-        other = lax.dynamic_slice_in_dim(rhs, start, images).reshape(-1, rhs.shape[-1]).T
+        # In float32 at least: the product of bfloat16 matrices is not there in every form.
+        few, other = (
+            lax.dynamic_slice_in_dim(x, start, images).astype(total_type) for x in (lhs, rhs)
+        )
+        other = other.reshape(-1, rhs.shape[-1]).T
 
         def product(first):
             seen = lax.dynamic_slice(few, (0, *first, 0), (images, *reach, lhs.shape[-1]))
@@ -106,7 +109,6 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
                 seen.reshape(-1, lhs.shape[-1]),
                 (((1,), (0,)), ((), ())),
                 precision=params['precision'],
-                preferred_element_type=total_type,
             )
 
         return lax.map(product, firsts)
