@@ -32,6 +32,29 @@ COMMON = dict(label_smoothing=0.1, ema_decay=0.9999)
 SIZES = dict(b7=600, l2=475, b6_wide=512)  # pixels; MPL has 512 for all
 
 
+def rounds(teacher, student, count: int, per_class: int):
+    """The student after `count` rounds, each of which learns from the one before.
+
+    As in the released code: soft labels of the averaged network, asked without noise; those under a
+    probability of 0.3 are dropped, the best of each class kept and smaller classes filled up.
+
+    Args:
+      teacher: config of the network that labels for the first.
+      student: config of the others.
+      count: from 1 up.
+      per_class: unlabeled examples of each class.
+    """
+    if count < 1:
+        raise ValueError(f'There are {count} rounds; give 1 or more.')
+    for _ in range(count):
+        config = student.copy_and_resolve_references()
+        config.teacher = dict(
+            config=teacher.to_dict(), confidence=0.3, per_class=per_class, balance=True
+        )
+        teacher = config
+    return teacher
+
+
 def supervised(variant: str):
     """Labels only, all of ImageNet, strong views."""
     data = _data(variant, SIZES[variant])
