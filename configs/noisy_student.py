@@ -1,4 +1,4 @@
-"""The numbers of Noisy Student (arXiv 1911.04252) for EfficientNet, from its released code.
+"""The numbers of Noisy Student (arXiv 1911.04252), from its released code: its rounds, and EfficientNet.
 
 RMSProp with momentum 0.9, decay 0.9 and epsilon 0.001, a rate of 0.016 for a batch of 256, times 0.97
 every 2.4 of 350 epochs, 5 epochs of warm-up; an average of the weights; RandAugment N = 2, M = 27
@@ -53,6 +53,30 @@ def rounds(teacher, student, count: int, per_class: int):
         )
         teacher = config
     return teacher
+
+
+def small(data: dict, column: str, per_class: int, ratio: int, count: int = 3):
+    """Rounds on small pictures; network, optimizer and steps are those of configs/paper.py (recalled).
+
+    Noise are strong views of all images, and dropout. The student is as large as its teacher.
+
+    Args:
+      data: as in recipes.config.
+      column: of the tables of configs/paper.py.
+      per_class: as in `rounds`.
+      ratio: of unlabeled to labeled images in a step, which is the weight of their loss too.
+      count: of rounds, three as in the paper.
+    """
+    student, teacher = paper.pseudo_label(data, column), paper.supervised(data, column)
+    student.batch.unlabeled = ratio * student.batch.labeled
+    student.algorithm = dict(
+        name='noisy_student',
+        weight=float(ratio),
+        label_smoothing=0.1,
+        ema_decay=student.algorithm.ema_decay,
+    )
+    teacher.views.labeled = student.views.labeled = 'strong'
+    return rounds(teacher, student, count, per_class)
 
 
 def supervised(variant: str):

@@ -16,6 +16,7 @@ done again), and at the end --merge part*.npz --output=selected.json.
 import argparse
 import json
 import os
+import zipfile
 
 import numpy as np
 from etils import epath
@@ -38,8 +39,8 @@ def duplicates(pool: str, test: str, similarity: float, split: splits.Split, exa
     Raises:
       ValueError: an unlabeled example is not in the file, or they are not of one network.
     """
-    features, number = _features(pool)
-    others, _ = _features(test)
+    names, what = ('features', 'numbers'), 'a file of features'
+    (features, number), (others, _) = (_arrays(path, names, what) for path in (pool, test))
     if features.shape[1] != others.shape[1]:
         raise ValueError(
             f'{pool} has {features.shape[1]} features of each example and {test} {others.shape[1]}; '
@@ -70,12 +71,8 @@ def read_part(path: str) -> tuple[Part, dict]:
     Raises:
       ValueError: the file is none.
     """
-    try:
-        with np.load(path) as kept:
-            part = Part(*(kept[name] for name in Part._fields))
-            return part, json.loads(str(kept['settings']))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f'{path} is no part of a selection ({error}); see --shard.') from error
+    *part, settings = _arrays(path, (*Part._fields, 'settings'), 'a share of a selection')
+    return Part(*part), json.loads(str(settings))
 
 
 def find(given: argparse.Namespace, settings: dict, split: splits.Split, examples: int) -> Part:
@@ -131,13 +128,13 @@ def show(counts: dict) -> str:
     )
 
 
-def _features(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(path: str, names: tuple[str, ...], what: str) -> list[np.ndarray]:
     try:
         with np.load(path) as kept:
-            return kept['features'], kept['numbers']
-    except (OSError, ValueError, KeyError) as error:
+            return [kept[name] for name in names]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f'{path} has no features ({error}); give what mpl.predict --features writes.'
+            f'{path} is not {what}, an npz file with {", ".join(names)} ({error}); see --help.'
         ) from error
 
 
