@@ -3,6 +3,10 @@
 python -m mpl.train --config=configs/digits_40_noisy_student.py --workdir=runs/digits_40_noisy_student
 python -m mpl.train --config=configs/digits_40_noisy_student.py:1 --workdir=runs/digits_40_noisy_student_1
 
+Numbers: threshold, soft labels and balance of the released code (configs/noisy_student.py); 100 images
+per class, about the average of the pool; dropout and views of this repository's; untuned here.
+Result: 93.8 % on test, the average of the weights, seed 0 alone; the rounds before it 93.5 and
+92.3 %, their first teacher, labels only, 83.0 %. 90 s for all on a busy CPU core.
 """
 
 from configs import digits, digits_40_supervised, noisy_student
