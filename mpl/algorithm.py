@@ -16,7 +16,7 @@ class Sizes(NamedTuple):
     """Of the data, for rules that remember something of each example or class."""
 
     examples: int  # in the training pool: their numbers are 0, ..., examples - 1
-    unlabeled: int  # of them that may be drawn as unlabeled
+    unlabeled: int  # of them that may be drawn as unlabeled; no shape may depend on it
     classes: int
 
 
@@ -27,6 +27,10 @@ class Algorithm(NamedTuple):
     index}}: images and views float32 [B, H, W, C], label int32 [B], index int32
     [B], the examples' numbers in their source. Unlabeled examples carry no label.
     'unlabeled' is absent where the config draws no unlabeled images.
+
+    Where the config has a teacher, both have `logits` too, float32 [B, K]: what the teacher
+    said of the plain images before the run, whatever views of them are in the batch. Without
+    one, and in labeled images that are mixed, the key is absent.
     """
 
     init: Callable[[jax.Array, Batch, Sizes], Any]  # (key, batch, sizes) -> state

@@ -73,6 +73,24 @@ class InitFrom(NamedTuple):
     networks: tuple = ()
 
 
+class Teacher(NamedTuple):
+    """The stage before: a trained network labels all training examples, once, for this run.
+
+    config: of the run that trains it, whole, with this run's seed; it may have a teacher of
+    its own. workdir: a finished run of the same data and split, instead. network: whose labels,
+    under its name in that run's report. per_class: unlabeled examples to keep of each class, the
+    most confident; 0 keeps all. confidence: least probability of those. balance: repeats those
+    of smaller classes until there are `per_class`.
+    """
+
+    config: dict = {}
+    workdir: str = ''
+    network: str = 'student_ema'
+    confidence: float = 0.0
+    per_class: int = 0
+    balance: bool = False
+
+
 class Run(NamedTuple):
     """Every section of a config.
 
@@ -91,6 +109,7 @@ class Run(NamedTuple):
     every: dict = {}
     finetune: dict = {}
     init_from: dict = {}
+    teacher: dict = {}
     seed: int = 0
     steps_per_call: int = 10
     resident_bytes: int = 2**30
@@ -104,6 +123,7 @@ PLAIN = {
     'every': Every,
     'finetune': Finetune,
     'init_from': InitFrom,
+    'teacher': Teacher,
 }
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
 
@@ -166,6 +186,12 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     run['finetune']['optimizer'] = _complete_named(
         'optimizers', run['finetune']['optimizer'], 'finetune.optimizer', ('steps',)
     )
+    if run['teacher']['config']:
+        try:
+            teacher = complete(run['teacher']['config'] | {'seed': run['seed']})
+        except ValueError as error:
+            raise ValueError(f'teacher.config: {error}') from error
+        run['teacher']['config'] = teacher.to_dict()
     return ml_collections.ConfigDict(run).lock()
 
 
@@ -265,7 +291,11 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
     its own with the arguments of f; or, where f takes a name alone, of f(name).
     """
     arguments = inspect.signature(function, eval_str=True).parameters
-    allowed = [name for name in arguments if name not in runtime]
+    allowed = [
+        name
+        for name, argument in arguments.items()
+        if name not in runtime and not (where == 'algorithm' and _is_optional_network(argument))
+    ]
     if unused := [name for name in runtime if name not in arguments]:
         raise ValueError(f'{where} has no use for networks.{unused[0]}; remove it.')
     filled = {}
@@ -292,6 +322,12 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
         if section and filled[name] is not None:
             filled[name] = _fill_section(section[0], filled[name], f'{where}.{name}')
     return filled
+
+
+def _is_optional_network(argument):
+    """Whether an algorithm can do without the network of this role."""
+    kinds = typing.get_args(argument.annotation)
+    return argument.default is None and any(kind not in (*TYPES, type(None)) for kind in kinds)
 
 
 def _cast(value, annotation, where):

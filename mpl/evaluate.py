@@ -10,7 +10,7 @@ from tabulate import tabulate
 from mpl import command, measure
 from mpl import experiment as experiments
 from mpl import workdir as folders
-from mpl.data.source import Pool
+from mpl.data.source import Pool, Source
 from mpl.experiment import Experiment
 
 SPLITS = ('test', 'validation', 'train', 'labeled', 'unlabeled')
@@ -25,8 +25,12 @@ class Stage(NamedTuple):
     names: dict[str, str]  # of its networks: the algorithm's -> the report's
 
 
-def load(workdir: epath.Path) -> list[Stage]:
+def load(workdir: epath.Path, source: Source | None = None) -> list[Stage]:
     """The stages of a finished run, the run itself first.
+
+    Args:
+      workdir: of the run.
+      source: that of the run, where it is at hand already.
 
     Raises:
       ValueError: there is no run in the folder, or it is not finished.
@@ -39,7 +43,7 @@ def load(workdir: epath.Path) -> list[Stage]:
     stages = []
     for folder in (workdir, workdir / 'finetune'):
         if folder == workdir or folder.exists():
-            experiment, state, step = folders.load(folder)
+            experiment, state, step = folders.load(folder, source)
             if step != experiment.config.steps:
                 raise ValueError(
                     f'The last checkpoint in {folder} is damaged, that of step {step} is intact; '
@@ -57,6 +61,12 @@ def check_network(name: str, stages: list[Stage]) -> None:
         raise ValueError(f'The run has no network {name!r}; give one of {", ".join(there)}.')
 
 
+def find(name: str, stages: list[Stage]) -> tuple[Stage, str]:
+    """The stage that has the network of that name, and its name there; ValueError for none."""
+    check_network(name, stages)
+    return next((s, inner) for s in stages for inner, n in s.names.items() if n == name)
+
+
 def check_output(path: str) -> None:
     """Raises ValueError where a file can not be written for want of its folder."""
     folder = epath.Path(path).parent
@@ -67,7 +77,7 @@ def check_output(path: str) -> None:
 
 
 def part(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
-    """The pool that holds a split's examples, and their numbers in it, ascending.
+    """The pool that holds a split's examples, and their numbers in it, ascending, each once.
 
     Args:
       experiment: the run whose split it is.
@@ -86,7 +96,7 @@ def part(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
     elif split == 'train':
         pool, numbers = source.train, np.union1d(drawn.labeled, drawn.unlabeled)
     else:
-        pool, numbers = source.train, getattr(drawn, split)
+        pool, numbers = source.train, np.unique(getattr(drawn, split))
     if not len(numbers):
         raise ValueError(f'The run has no {split} examples; give another of {", ".join(SPLITS)}.')
     return pool, numbers

@@ -31,6 +31,7 @@ class Experiment(NamedTuple):
     mesh: Mesh
     batch: Any  # of one step, as jax.ShapeDtypeStructs
     state: Any  # as jax.ShapeDtypeStructs with shardings
+    logits: np.ndarray | None = None  # [N, K] of the training pool, what a teacher said of it
 
 
 def assemble(
@@ -72,6 +73,11 @@ def assemble(
     try:
         jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
+        if error.args == ('logits',):
+            raise ValueError(
+                f"algorithm {config.algorithm.name} learns from a teacher's logits, but the batch has "
+                'none; give teacher.config or teacher.workdir (and with labeled images no views.mix).'
+            ) from error
         if error.args != ('unlabeled',):
             raise
         raise ValueError(
@@ -126,7 +132,13 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
 
 
 def _sizes(source, split):
-    return algorithms.Sizes(len(source.train.label), len(split.unlabeled), len(source.classes))
+    distinct = len(np.unique(split.unlabeled))
+    return algorithms.Sizes(len(source.train.label), distinct, len(source.classes))
+
+
+def is_taught(config: ConfigDict) -> bool:
+    """Whether a teacher labels the training examples before the run."""
+    return bool(config.teacher.config or config.teacher.workdir)
 
 
 def _split(config, source):
@@ -238,6 +250,8 @@ def _zero_batch(config, source, views):
         if size:
             number = jnp.zeros(size, jnp.int32)
             batch[name] = {'image': jnp.zeros((size, *shape), dtype), 'index': number}
+            if is_taught(config):
+                batch[name]['logits'] = jnp.zeros((size, len(source.classes)))
     batch['labeled']['label'] = jnp.zeros(config.batch.labeled, jnp.int32)
     return view(views, batch, root, 0)
 
@@ -253,11 +267,11 @@ def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> d
     if views.mix is not None and 'label' in labeled:
         mixed = views.mix(derive(root, step, 'mix'), seen['labeled']['image'], labeled['label'])
         seen['labeled'] |= dict(zip(('image', 'label'), mixed))
+        seen['labeled'].pop('logits', None)  # Nobody was asked about a mixed image.
     if 'unlabeled' in batch:
-        image, index = batch['unlabeled']['image'], batch['unlabeled']['index']
-        seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | {
-            'index': index
-        }
+        others = dict(batch['unlabeled'])
+        image = others.pop('image')
+        seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | others
     return seen
 
 

@@ -4,8 +4,13 @@
 The CSV file has one line per example: name, class, confidence and a column of
 probabilities for each class. --features=out.npz keeps features [N, D], logits [N, K],
 names [N] and numbers [N]: the places in the split's pool, or in the sorted folder.
+
+--logits=out.npy, of a split, has a row of logits for every example of the pool, by number, NaN
+where it is none of the split. It is written as the examples are asked, whatever their number,
+and the same command goes on where it stopped; --output may then be left out. mpl.select reads it.
 """
 
+import argparse
 import contextlib
 import csv
 import functools
@@ -21,7 +26,7 @@ from absl import logging
 from etils import epath
 from tqdm import tqdm
 
-from mpl import command, evaluate, measure
+from mpl import command, evaluate, logits, measure
 from mpl.data import files, images, source, stream
 from mpl.data.source import Pool
 from mpl.evaluate import Stage
@@ -55,12 +60,10 @@ def predict(
         yield [pool.name[n] for n in numbers], public, said[network]
 
 
-def from_split(experiment: Experiment, split: str) -> tuple[int, Iterator[Chunk]]:
-    """The number of examples of a split, and the examples, in the order of their numbers."""
-    pool, numbers = evaluate.part(experiment, split)
-    size = experiment.config.batch.evaluate
+def from_pool(pool: Pool, numbers: np.ndarray, size: int) -> Iterator[Chunk]:
+    """The examples of these numbers [n], so many at a time."""
     cuts = (numbers[start : start + size] for start in range(0, len(numbers), size))
-    return len(numbers), (Chunk(pool, cut, cut) for cut in cuts)
+    return (Chunk(pool, cut, cut) for cut in cuts)
 
 
 def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chunk]]:
@@ -168,37 +171,62 @@ def _whole(path: str, mode: str, **how):
         raise
 
 
+def check_outputs(given: argparse.Namespace) -> None:
+    """Raises ValueError where the command says nothing to write, or what can not be written."""
+    if not (given.output or given.logits):
+        raise ValueError('There is nothing to write: give --output=out.csv or --logits=out.npy.')
+    if given.features and not given.output:
+        raise ValueError('--features is written beside --output; give that too.')
+    if given.logits and not given.split:
+        raise ValueError('--logits goes by the numbers of a split; give --split, not --images.')
+    for path in filter(None, (given.output, given.features, given.logits)):
+        evaluate.check_output(path)
+
+
 def main():
     parser = command.parser(__doc__)
     parser.add_argument('--workdir', required=True, help='folder of a finished run')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--images', help=f'folder of {", ".join(files.EXTENSIONS)} of any size')
     what.add_argument('--split', help=f'one of {", ".join(evaluate.SPLITS)}')
-    parser.add_argument('--output', required=True, help='CSV file to write')
-    parser.add_argument('--features', help='npz file to write')
+    parser.add_argument('--output', help='CSV file to write')
+    parser.add_argument('--features', help='npz file to write beside it')
+    parser.add_argument('--logits', help='npy file to write, or to go on with; of a --split')
     parser.add_argument('--network', help='student_ema, or student, where left out')
     given, overrides = command.parse(parser)
     if overrides:
         raise ValueError(f'{overrides[0]} has no use here: the config is that of the run.')
-    for path in filter(None, (given.output, given.features)):
-        evaluate.check_output(path)
+    check_outputs(given)
     stages = evaluate.load(epath.Path(given.workdir))
-    names = {name: (stage, inner) for stage in stages for inner, name in stage.names.items()}
-    network = given.network or ('student_ema' if 'student_ema' in names else 'student')
-    evaluate.check_network(network, stages)
-    stage, inner = names[network]
+    there = [name for stage in stages for name in stage.names.values()]
+    network = given.network or ('student_ema' if 'student_ema' in there else 'student')
+    stage, inner = evaluate.find(network, stages)
+    classes, size = stage.experiment.source.classes, stage.experiment.config.batch.evaluate
+    rows = None
     if given.split:
-        total, chunks = from_split(stages[0].experiment, given.split)
+        pool, numbers = evaluate.part(stages[0].experiment, given.split)
+        if given.logits:
+            rows = logits.open_rows(given.logits, len(pool.label), len(classes))
+            left = numbers if given.output else logits.missing(rows, numbers)
+            if len(left) < len(numbers):
+                print(f'{given.logits} has {len(numbers) - len(left):,} of them already.')
+            numbers = left
+        total, chunks = len(numbers), from_pool(pool, numbers, size)
     else:
         total, chunks = from_folder(stages[0].experiment, Path(given.images))
-    classes = stage.experiment.source.classes
-    with tqdm(
-        chunks, unit='batch', total=-(-total // stage.experiment.config.batch.evaluate)
-    ) as bar:
-        count = write(predict(stage, inner, iter(bar)), classes, given.output, given.features)
-    print(f'{network} of {given.workdir} labeled {count:,} examples: {given.output}')
+    with tqdm(chunks, unit='batch', total=-(-total // size)) as bar:
+        said = predict(stage, inner, iter(bar))
+        said = said if rows is None else logits.keep(rows, said)
+        if given.output:
+            count = write(said, classes, given.output, given.features)
+        else:
+            count = sum(len(names) for names, _, _ in said)
+    written = given.output or given.logits
+    print(f'{network} of {given.workdir} labeled {count:,} examples: {written}')
     if given.features:
         print(f'Features, logits, names and numbers: {given.features}')
+    if given.logits and given.output:
+        print(f'Logits by number: {given.logits}')
     if count < total:
         print(f'{total - count:,} of {total:,} pictures could not be read and were left out.')
 

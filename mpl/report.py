@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from mpl import config as configs
 from mpl import experiment as experiments
-from mpl import measure, metrics, network, pictures
+from mpl import measure, metrics, network, pictures, teaching
 from mpl.experiment import Experiment
 
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -35,7 +35,7 @@ def write(
       experiment: the run.
       state: after its last step.
       seconds: of training, over all restarts.
-      stages: reports of the stages that came after, by the name their student gets here.
+      stages: reports of the stages 'teacher', that came before, and 'finetune', after.
       workdir: of the run.
     """
     config, split = experiment.config, experiment.split
@@ -58,8 +58,11 @@ def write(
                 networks[name][part] = measure.summarize(output.logits, label)
                 known = label >= 0
                 confusions[name] = measure.confusion(output.logits[known], label[known])
-    for name, stage in stages.items():
-        networks[name] = stage['networks']['student']
+    if 'finetune' in stages:
+        networks['finetuned'] = stages['finetune']['networks']['student']
+    if 'teacher' in stages:
+        others = stages['teacher']['networks']
+        networks |= {f'teacher/{name}': net for name, net in others.items()}
     report = {
         'source': config.source.to_dict(),
         'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
@@ -67,10 +70,11 @@ def write(
         'split': {
             'hash': split.hash,
             'labeled': len(split.labeled),
-            'unlabeled': len(split.unlabeled),
+            'unlabeled': len(np.unique(split.unlabeled)),
             'validation': len(parts['validation'][1]),
             'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
         },
+        **teaching.selected(experiment, workdir),
         'seed': config.seed,
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
@@ -143,6 +147,7 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict |
         'algorithm': {'name': 'supervised'},
         'init_from': {'workdir': str(workdir), 'network': stage.network},
         'finetune': {},
+        'teacher': {},
     }
     return configs.complete(given)
 

@@ -23,8 +23,9 @@ def shrink(config: ConfigDict) -> ConfigDict:
     """The config with few steps, small batches, networks and images, which are made up if they are files.
 
     All numbers of steps keep their share of the run, and are at least 1 if they were; all
-    else stays: algorithm, optimizer, views, precision, fine-tuning. A folder or a prepared
-    set becomes a synthetic one of two classes with as many channels.
+    else stays: algorithm, optimizer, views, precision, fine-tuning. The config of a teacher is
+    made small too. A folder or a prepared set becomes a synthetic one of two classes with as
+    many channels.
     """
     small = config.to_dict()
     if 'path' in small['source'] or 'dataset' in small['source']:
@@ -42,6 +43,9 @@ def shrink(config: ConfigDict) -> ConfigDict:
         network['model'] |= MODELS.get(network['model']['name'], {})
         network['optimizer'] = _shorten(network['optimizer'], config.steps)
     small['algorithm'] = _shorten(small['algorithm'], config.steps)
+    if config.teacher.config:
+        small['teacher']['config'] = shrink(config.teacher.config).to_dict()
+        small['teacher']['per_class'] = min(config.teacher.per_class, BATCH)
     tuned = small['finetune']
     if tuned['steps']:
         tuned['optimizer'] = _shorten(tuned['optimizer'], tuned['steps'])

@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import checkpoint, command, measure, metrics, network, report, sharding, smoke
+from mpl import checkpoint, command, measure, metrics, network, report, sharding, smoke, teaching
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import start as weights
@@ -56,22 +56,41 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     if (workdir / 'report.json').exists():
         _say(f'{workdir} holds a finished run; nothing is left to do.')
         return json.loads((workdir / 'report.json').read_text())
-    experiment = experiments.assemble(config, source=source)
+    experiment, tuned = assemble(config, workdir, source)
     folders.check_data(experiment, workdir)
     begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
     starts = {} if begun else weights.find(experiment)
     for role, found in starts.items():
         _say(weights.describe(experiment, role, found))
-    tuned = report.finetune_config(experiment, workdir)
-    if tuned is not None:  # Refused now, not after the training.
-        experiments.assemble(tuned, source=experiment.source)
     folders.prepare(experiment, workdir)
     with folders.hold(workdir):
+        stages, teacher = {}, teaching.stage_config(config)
+        if teacher is not None:
+            stages['teacher'] = run(teacher, workdir / 'teacher', experiment.source)
+        experiment = teaching.label(experiment, workdir)
         state, seconds = fit(experiment, workdir, starts)
-        stages = {}
         if tuned is not None:
-            stages['finetuned'] = run(tuned, workdir / 'finetune', experiment.source)
+            stages['finetune'] = run(tuned, workdir / 'finetune', experiment.source)
         return report.write(experiment, state, seconds, stages, workdir)
+
+
+def assemble(
+    config: ConfigDict, workdir: epath.Path, source: Source | None
+) -> tuple[Experiment, ConfigDict | None]:
+    """The run, and the config of its last stage or None.
+
+    All its stages are checked, those of its teacher too: refused now, not after a training.
+    """
+    experiment = experiments.assemble(config, source=source)
+    tuned = report.finetune_config(experiment, workdir)
+    if tuned is not None:
+        experiments.assemble(tuned, source=experiment.source)
+    before = teaching.stage_config(config)
+    if before is not None:
+        teacher, _ = assemble(before, workdir / 'teacher', experiment.source)
+        teaching.check(experiment, teacher)
+    teaching.check_run(experiment, workdir)
+    return experiment, tuned
 
 
 def fit(
@@ -165,6 +184,7 @@ def make_steps(experiment: Experiment, size: int):
 def make_fetch(experiment: Experiment, size: int):
     """The batches of `size` steps from a step on: numbers, labels and what `experiment.plain` gives.
 
+    And where there is a teacher, what it said, read from its file by number.
     Every process reads the rows of its own devices alone.
     """
     config, pool, split = experiment.config, experiment.source.train, experiment.split
@@ -193,6 +213,8 @@ def make_fetch(experiment: Experiment, size: int):
             part['index'] = index.astype(np.int32)
             if name == 'labeled':
                 part['label'] = pool.label[index]
+            if experiment.logits is not None:
+                part['logits'] = np.asarray(experiment.logits[index])
             batch[name], places[name] = part, rows
             shapes[name] = {key: (size, count, *value.shape[2:]) for key, value in part.items()}
         return jax.make_array_from_process_local_data(places, batch, shapes)

@@ -17,7 +17,10 @@ from mpl import checkpoint, metrics
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl.data import splits
+from mpl.data.source import Source
 from mpl.experiment import Experiment
+
+SELECTED = 'selected.json'  # the split that is trained on, where a teacher selects; see teaching.py
 
 
 def check(config: ConfigDict, workdir: epath.Path) -> None:
@@ -33,9 +36,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         old, new = (
             json.loads(configs.to_json(c)) for c in (configs.complete(configs.read(path)), config)
         )
-        for kind in ('workdir', 'file'):  # Both may be moved.
-            if old['init_from'][kind] and new['init_from'][kind]:
-                old['init_from'][kind] = new['init_from'][kind]
+        _move(old, new)
         if lines := configs.differences(old, new):
             raise ValueError(
                 f'{workdir} holds a run of another config ({"; ".join(lines)}); '
@@ -52,7 +53,7 @@ def check_data(experiment: Experiment, workdir: epath.Path) -> None:
       ValueError: the split, the number or the names of the examples have changed.
     """
     path = workdir / 'data.json'
-    if path.exists() and json.loads(path.read_text()) != _data(experiment):
+    if path.exists() and json.loads(path.read_text()) != data(experiment):
         raise ValueError(
             f'The data of the run in {workdir} have changed since it began; '
             'bring them back, or give another --workdir.'
@@ -63,18 +64,31 @@ def prepare(experiment: Experiment, workdir: epath.Path) -> None:
     """Makes the folder and writes the config, the split (for split.file) and what the data are."""
     workdir.mkdir(parents=True, exist_ok=True)
     metrics.write_whole(workdir / 'config.json', configs.to_json(experiment.config))
-    metrics.write_whole(workdir / 'data.json', json.dumps(_data(experiment)) + '\n')
+    metrics.write_whole(workdir / 'data.json', json.dumps(data(experiment)) + '\n')
     examples = len(experiment.source.train.label)
     splits.save(str(workdir / 'split.json'), experiment.split, examples)
 
 
-def load(workdir: epath.Path) -> tuple[Experiment, Any, int]:
+def select(experiment: Experiment, workdir: epath.Path) -> Experiment:
+    """The run with the unlabeled examples that its teacher has selected, where it selects any."""
+    if not experiment.config.teacher.per_class:
+        return experiment
+    label = experiment.source.train.label
+    return experiment._replace(split=splits.load(str(workdir / SELECTED), label))
+
+
+def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment, Any, int]:
     """A run that has been trained, its newest intact state, and the step of that.
+
+    Args:
+      workdir: its folder.
+      source: that of the run, where it is at hand already.
 
     Raises:
       ValueError: the folder holds no run, or no checkpoint of it, or its data have changed.
     """
-    experiment = experiments.assemble(configs.complete(configs.read(workdir / 'config.json')))
+    config = configs.complete(configs.read(workdir / 'config.json'))
+    experiment = experiments.assemble(config, source=source)
     check_data(experiment, workdir)
     if not (workdir / 'checkpoints').exists():
         raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
@@ -82,7 +96,7 @@ def load(workdir: epath.Path) -> tuple[Experiment, Any, int]:
         restored = checkpoint.restore(manager, experiment.state)
     if restored is None:
         raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
-    return experiment, restored[1], restored[0]
+    return select(experiment, workdir), restored[1], restored[0]
 
 
 @contextlib.contextmanager
@@ -115,7 +129,17 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
     manager.reload()
 
 
-def _data(experiment):
+def _move(old, new):
+    """Lets `old` name the places that `new` names: other runs and files may be moved."""
+    for section, kind in (('init_from', 'workdir'), ('init_from', 'file'), ('teacher', 'workdir')):
+        if old[section][kind] and new[section][kind]:
+            old[section][kind] = new[section][kind]
+    if old['teacher']['config'] and new['teacher']['config']:
+        _move(old['teacher']['config'], new['teacher']['config'])
+
+
+def data(experiment: Experiment) -> dict:
+    """What the example numbers of a run go by, JSON-able; two runs of the same have one."""
     pool = experiment.source.train
     names = hashlib.sha256('\n'.join(pool.name).encode()).hexdigest()[:12]
     return {'examples': len(pool.label), 'names': names, 'split': experiment.split.hash}

@@ -15,6 +15,7 @@ from mpl.algorithms import (
     flexmatch,
     freematch,
     mean_teacher,
+    noisy_student,
     pi_model,
     pseudo_label,
     softmatch,
@@ -49,6 +50,15 @@ def draw(seed=0):
     return {
         'labeled': {'image': image, 'label': random.integers(0, CLASSES, 4)},
         'unlabeled': {'weak': weak, 'strong': strong, 'index': np.array([7, 1, 4, 0, 2, 5])},
+    }
+
+
+def taught():
+    """The batch, with what a teacher said of its images."""
+    random = np.random.default_rng(1)
+    return {
+        name: part | {'logits': 2 * random.normal(size=(size, CLASSES))}
+        for (name, part), size in zip(BATCH.items(), (4, 6))
     }
 
 
@@ -141,14 +151,13 @@ def test_temporal_ensembling_corrects_for_the_start():
         assert said[visits]['mask_rate'] == (visits > 0)
 
 
-def test_an_example_twice_in_a_batch_is_averaged():
+def test_an_example_several_times_in_a_batch_is_averaged():
     batch = draw()
-    batch['unlabeled']['index'] = np.array([2, 2, 4, 0, 1, 5])
+    batch['unlabeled']['index'] = np.array([2, 2, 4, 2, 1, 5])
     learner = temporal_ensembling.make(DEFINITION, memory_decay=0.6)
     (before, after), _ = steps(learner, 1, [batch])
-    both = softmax_of(matrix(before), 'weak')[:2].mean(0)
-    row = after.memory[2]
-    np.testing.assert_allclose(row / row.sum(), both, atol=1e-6)
+    all_three = softmax_of(matrix(before), 'weak')[np.array([0, 1, 3])].mean(0)
+    np.testing.assert_allclose(after.memory[2], 0.4 * all_three, atol=1e-6)  # One visit.
 
 
 def test_worst_direction_is_that_of_the_paper():
@@ -342,6 +351,58 @@ def test_distillation():
         return jnp.mean(jnp.sum((gap - gap.mean(-1, keepdims=True)) ** 2, -1)) / (2 * CLASSES)
 
     np.testing.assert_allclose(jax.grad(soft)(w, 1e4), jax.grad(distance)(w), atol=1e-3)
+
+
+def test_cached_answers_are_distilled_in_place_of_a_teacher():
+    learner, batch = distill.make(DEFINITION, None, weight=0.3, temperature=3.0), taught()
+    before = learner.init(jax.random.key(0), batch, SIZES)
+    after, _ = learner.update(before, batch, 0, jax.random.key(0))
+    w = matrix(before)
+    images = jnp.concatenate([batch['labeled']['image'], batch['unlabeled']['strong']])
+    there = np.concatenate([batch[name]['logits'] for name in ('labeled', 'unlabeled')])
+
+    def total(w):
+        said, here = (jax.nn.log_softmax(x / 3.0) for x in (there, logits(w, images)))
+        soft = 9 * jnp.mean(jnp.sum(jnp.exp(said) * (said - here), -1))
+        return 0.7 * cross_entropy(w) + 0.3 * soft
+
+    np.testing.assert_allclose((w - matrix(after)) / RATE, jax.grad(total)(w), atol=1e-9)
+    assert set(learner.networks(after)) == {'student'}
+    alone = {'labeled': batch['labeled']}
+    learner.update(learner.init(jax.random.key(0), alone, SIZES), alone, 0, jax.random.key(0))
+
+
+@pytest.mark.parametrize('labels', ['soft', 'hard'])
+def test_noisy_student(labels):
+    """The gradient of a linear network is X^T (p - q) / B, for targets q of either part."""
+    learner = noisy_student.make(
+        DEFINITION, labels, temperature=2.0, weight=5.0, label_smoothing=0.1
+    )
+    batch = taught()
+    before = learner.init(jax.random.key(0), batch, SIZES)
+    after, said = learner.update(before, batch, 0, jax.random.key(0))
+    w, eye = matrix(before), np.eye(CLASSES)
+    given = batch['unlabeled']['logits']
+    if labels == 'soft':
+        target = np.exp(given / 2) / np.exp(given / 2).sum(-1, keepdims=True)
+    else:
+        target = 0.9 * eye[given.argmax(-1)] + 0.1 / CLASSES
+    wanted, losses_ = 0, []
+    for weight, image, q in (
+        (1, batch['labeled']['image'], 0.9 * eye[batch['labeled']['label']] + 0.1 / CLASSES),
+        (5, batch['unlabeled']['strong'], target),
+    ):
+        x = np.asarray(image).reshape(len(image), -1)
+        p = np.exp(x @ w) / np.exp(x @ w).sum(-1, keepdims=True)
+        wanted += weight * x.T @ (p - q) / len(x)
+        losses_.append(-np.mean(np.sum(q * np.log(p), -1)))
+    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-9)
+    np.testing.assert_allclose([said['loss/labeled'], said['loss/unlabeled']], losses_, rtol=1e-9)
+
+
+def test_noisy_student_refuses_other_labels():
+    with pytest.raises(ValueError, match="labels is 'firm'; give 'soft' or 'hard'"):
+        noisy_student.make(DEFINITION, 'firm')
 
 
 def test_distillation_needs_no_unlabeled_images():

@@ -27,11 +27,12 @@ VARIANTS = {
         {'feedback': 'difference', 'labels': 'sampled'},
         {'feedback': 'off', 'labels': 'soft'},
     ],
-    'distill': [{}],
+    'distill': [{}, {'teacher': None}],
     'fixmatch': [{'threshold': 0.0}],
     'flexmatch': [{}],
     'freematch': [{}],
     'mean_teacher': [{}],
+    'noisy_student': [{}, {'labels': 'hard'}],
     'pi_model': [{}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
@@ -71,6 +72,8 @@ KNOBS = {
     'freematch': COMMON
     | {'weight': ({}, 2.0), 'fairness_weight': ({}, 1.0), 'memory_decay': ({}, 0.1)},
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
+    'noisy_student': COMMON
+    | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
     'pi_model': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
     'pseudo_label': COMMON
     | {
@@ -119,7 +122,8 @@ BASE = dict.fromkeys(VARIANTS, {}) | {
     'uda': {'threshold': 0.0},
 }
 # Which put two views of an example, or a view and its number, together.
-PAIRED = set(VARIANTS) - {'distill', 'reduced_mpl', 'pseudo_label', 'supervised', 'vat'}
+UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
+PAIRED = set(VARIANTS) - UNPAIRED
 AVERAGED = ('mean_teacher',)  # whose teacher is the average
 
 
@@ -154,17 +158,20 @@ ALL = [(name, numbers) for name in MAKES for numbers in VARIANTS[name]]
 ONE_EACH = [(name, VARIANTS[name][0]) for name in MAKES]
 
 
+def roles(name):
+    """Parameters of `make` that are networks, with those it can do without."""
+    parameters = inspect.signature(MAKES[name]).parameters.values()
+    return [p.name for p in parameters if p.annotation in (Definition, Definition | None)]
+
+
 def knobs(name):
     """Parameters of `make` that are no networks."""
-    parameters = inspect.signature(MAKES[name]).parameters.values()
-    return [p.name for p in parameters if p.default is not p.empty]
+    return [p for p in inspect.signature(MAKES[name]).parameters if p not in roles(name)]
 
 
 def build(name, numbers, shards=1, **model):
-    parameters = inspect.signature(MAKES[name]).parameters
     definition = Definition(Tiny(**model), sgd.make(2000, 0.25), shards)
-    roles = {role: definition for role in parameters if role not in knobs(name)}
-    return MAKES[name](**roles, **numbers)
+    return MAKES[name](**(dict.fromkeys(roles(name), definition) | numbers))
 
 
 def starting(learner):
@@ -176,19 +183,19 @@ def make_batch(step=0):
     draw = np.random.default_rng(step)
     image, weak, strong = (draw.normal(size=(n, 2, 2, 1)).astype(np.float32) for n in (4, 6, 6))
     label = draw.integers(0, CLASSES, 4).astype(np.int32)
-    logits = [draw.normal(size=(n, CLASSES)).astype(np.float32) for n in (4, 6)]
+    said = [draw.normal(size=(n, CLASSES)).astype(np.float32) for n in (4, 6)]
     return {
         'labeled': {
             'image': image,
             'label': label,
             'index': np.arange(4, dtype=np.int32),
-            'logits': logits[0],
+            'logits': said[0],
         },
         'unlabeled': {
             'weak': weak,
             'strong': weak + strong,
             'index': np.arange(6, dtype=np.int32),
-            'logits': logits[1],
+            'logits': said[1],
         },
     }
 
@@ -214,12 +221,17 @@ def train(learner, first=0):
     return run
 
 
-@functools.cache
-def start(name, ema_decay=0.0, **model):
+def start(name, ema_decay=0.0, numbers={}, **model):
     """A state as new; of the numbers of `make`, it may depend on this one alone."""
+    absent = tuple(role for role in numbers if role in roles(name))
+    return _start(name, ema_decay, absent, **model)
+
+
+@functools.cache
+def _start(name, ema_decay, absent, **model):
     if name in AVERAGED:
         ema_decay = ema_decay or 0.5
-    learner = build(name, {'ema_decay': ema_decay}, **model)
+    learner = build(name, {'ema_decay': ema_decay} | dict.fromkeys(absent), **model)
     state = jax.jit(starting(learner))(jax.random.key(0), make_batch())
     return jax.tree.map(np.array, state)
 
@@ -249,7 +261,7 @@ def test_tables_are_complete():
 def test_labels_may_be_distributions(name, numbers):
     """One-hot labels teach what their numbers teach; mixed ones teach something else."""
     update = jax.jit(build(name, numbers).update)
-    batch, before = make_batch(), start(name)
+    batch, before = make_batch(), start(name, numbers=numbers)
     label = np.eye(CLASSES, dtype=np.float32)[batch['labeled']['label']]
     states = [
         update(before, batch | {'labeled': batch['labeled'] | {'label': given}}, 0, KEY)
@@ -263,7 +275,7 @@ def test_labels_may_be_distributions(name, numbers):
 def test_contract(name, numbers):
     learner = build(name, numbers | {'ema_decay': 0.9}, norm=True, dropout=0.3)
     run = train(learner)  # lax.scan refuses a state whose structure, shapes or dtypes change
-    before = start(name, 0.9, norm=True, dropout=0.3)
+    before = start(name, 0.9, numbers, norm=True, dropout=0.3)
     after, metrics = run(before)
 
     assert metrics and all(isinstance(key, str) for key in metrics)

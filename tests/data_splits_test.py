@@ -129,7 +129,12 @@ def changed(record, **changes):
             lambda r: changed(r, labeled=[-1]),
             "has example -1 in 'labeled', but the numbers go from 0",
         ),
-        (lambda r: changed(r, unlabeled=[3, 3]), "has an example twice in 'unlabeled'"),
+        (lambda r: changed(r, labeled=r['labeled'] * 2), "has an example twice in 'labeled'"),
+        (
+            lambda r: changed(r, validation=r['validation'] * 2),
+            "has an example twice in 'validation'",
+        ),
+        (lambda r: changed(r, examples='many'), 'is of many training examples'),
         (lambda r: changed(r, labeled=[0.5]), "list of whole numbers as 'labeled'"),
         (lambda r: changed(r, labeled=[True]), "list of whole numbers as 'labeled'"),
         (lambda r: changed(r, labeled=[[1], [2, 3]]), "list of whole numbers as 'labeled'"),
@@ -168,6 +173,21 @@ def test_load_takes_a_file_written_by_hand(tmp_path):
     )
     split = splits.load(str(path), LABEL)
     assert split.labeled.tolist() == sorted(labeled) and not len(split.unlabeled)
+
+
+def test_unlabeled_examples_may_be_repeated(tmp_path):
+    path = str(tmp_path / 'split.json')
+    drawn = splits.draw(LABEL, 12, 20, 0, True)
+    repeated = np.concatenate([drawn.unlabeled[5:], drawn.unlabeled[9:10].repeat(3)])
+    split = splits.from_numbers(drawn.labeled, repeated, drawn.validation)
+    assert split.hash != drawn.hash
+    splits.save(path, split, len(LABEL))
+    loaded = splits.load(path, LABEL)
+    np.testing.assert_array_equal(loaded.unlabeled, np.sort(repeated))
+    assert loaded.hash == split.hash
+    same, examples = splits.read(path)
+    np.testing.assert_array_equal(same.unlabeled, np.sort(repeated))
+    assert examples == len(LABEL)
 
 
 def test_load_refuses_a_file_that_is_missing_or_no_json(tmp_path):

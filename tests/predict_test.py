@@ -77,6 +77,40 @@ def test_unlabeled_examples_keep_their_numbers(smoke, experiment, tmp_path, monk
     assert capsys.readouterr().out.startswith('student_ema of')
 
 
+def test_logits_go_by_number_and_on_where_they_stopped(
+    smoke, experiment, tmp_path, monkeypatch, capsys
+):
+    output, features, path = (tmp_path / name for name in ('out.csv', 'out.npz', 'out.npy'))
+    command(
+        monkeypatch, smoke, '--split=unlabeled', f'--output={output}', f'--features={features}',
+        f'--logits={path}',
+    )  # fmt: skip
+    rows, unlabeled = np.load(path), experiment.split.unlabeled
+    assert rows.shape == (1197, 10) and rows.dtype == np.float32
+    with np.load(features) as kept:
+        np.testing.assert_array_equal(rows[unlabeled], kept['logits'])
+    others = np.setdiff1d(np.arange(1197), unlabeled)
+    assert len(others) == 100 and np.isnan(rows[others]).all()
+
+    asked, true = [], measure.outputs
+    monkeypatch.setattr(measure, 'outputs', lambda *given: asked.append(given[-1]) or true(*given))
+    cut = np.lib.format.open_memmap(path, 'r+')
+    cut[unlabeled[300:]], cut[unlabeled[0], 4:] = np.nan, np.nan
+    del cut
+    again = [f'--logits={path}', '--split=unlabeled']
+    command(monkeypatch, smoke, *again)
+    np.testing.assert_array_equal(
+        np.concatenate(asked), np.concatenate([unlabeled[:1], unlabeled[300:]])
+    )
+    np.testing.assert_allclose(np.load(path), rows, atol=1e-6)  # In other batches.
+    assert 'has 299 of them already' in capsys.readouterr().out
+    asked.clear()
+    command(monkeypatch, smoke, *again)
+    assert not asked
+    with pytest.raises(ValueError, match='of 1,197 examples and 10 classes, but there are 600'):
+        command(monkeypatch, smoke, f'--logits={path}', '--split=test')
+
+
 def test_folder_gives_what_the_same_images_give_as_a_split(
     smoke, experiment, tmp_path, monkeypatch
 ):
@@ -152,6 +186,10 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--images={tmp}/none'], 'is not a folder'),
         (['--split=test', '--workdir={tmp}'], 'holds no run'),
         (['--split=test', '--config.steps=3'], 'has no use here'),
+        (['--split=test', '--output='], 'nothing to write'),
+        (['--split=test', '--output=', '--features=f', '--logits=l'], 'give that too'),
+        (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),
+        (['--split=test', '--logits={tmp}/none/l.npy'], 'there is no folder'),
     ],
 )
 def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):

@@ -29,7 +29,8 @@ SMALL = [
 def small(line, runs):
     """The command with few steps and one seed, writing under `runs`."""
     words = [
-        re.sub('^--(output|features)=', rf'--\g<1>={runs}/', word) for word in shlex.split(line)
+        re.sub('^--(output|features|logits|config.split.file)=', rf'--\g<1>={runs}/', word)
+        for word in shlex.split(line)
     ]
     words = [re.sub('^--workdir=runs', f'--workdir={runs}', word) for word in words]
     words = [re.sub('^--seeds=.*', '--seeds=1', word) for word in words]
@@ -59,7 +60,7 @@ def test_command(line, runs):
     assert done.returncode == 0, done.stderr[-3000:]
     for word in shlex.split(line):
         name, _, path = word.partition('=')
-        if name in ('--output', '--features'):
+        if name in ('--output', '--features', '--logits'):
             assert (runs / path).stat().st_size > 0
 
 

@@ -12,12 +12,12 @@ from mpl.network import Definition, Frozen, Network, Variables
 
 class Distilling(NamedTuple):
     net: Network
-    teacher: Variables
+    teacher: Variables | None  # None where its logits are in the batch
 
 
 def make(
     student: Definition,
-    teacher: Definition,
+    teacher: Definition | None = None,
     weight: float = 0.5,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
@@ -26,14 +26,17 @@ def make(
     """Cross-entropy on the labels, and what a trained teacher says of every image as soft labels.
 
     (1 - weight) * cross-entropy + weight * T^2 * divergence, the square so that gradients of the
-    soft labels keep their size at any temperature T (section 2). The teacher stays as it starts:
-    give it weights by `init_from` with `networks=('teacher',)`. It is asked in evaluation mode,
-    about the very views that the student sees: the labeled images, and the strong views of
-    unlabeled ones where there are any. A student follows its teacher's errors too.
+    soft labels keep their size at any temperature T (section 2). A teacher among the networks
+    stays as it starts: give it weights by `init_from` with `networks=('teacher',)`. It is asked in
+    evaluation mode, about the very views that the student sees: the labeled images, and the strong
+    views of unlabeled ones where there are any. Without one, the logits in the batch are taught,
+    which the section `teacher` has had computed, once, of the plain images: no second network in
+    memory and no pass through it, but one answer for all views of an image. A student follows its
+    teacher's errors too.
 
     Args:
       student: the network.
-      teacher: of any architecture; its optimizer is not used.
+      teacher: of any architecture, its optimizer is not used; None takes the logits in the batch.
       weight: of the teacher's labels; those of people have 1 - weight.
       temperature: of both in the divergence.
       label_smoothing: part of each true label spread over all classes.
@@ -43,21 +46,27 @@ def make(
     def init(key, batch, sizes):
         student_key, teacher_key = jax.random.split(key)
         image = batch['labeled']['image']
-        net = network.create(teacher, teacher_key, image, 0.0)
-        return Distilling(
-            network.create(student, student_key, image, ema_decay),
-            Variables(net.params, net.batch_stats),
-        )
+        net = network.create(student, student_key, image, ema_decay)
+        if teacher is None:
+            return Distilling(net, None)
+        other = network.create(teacher, teacher_key, image, 0.0)
+        return Distilling(net, Variables(other.params, other.batch_stats))
+
+    def ask(state, batch, images):
+        if teacher is None:
+            return [batch[name]['logits'] for name in ('labeled', 'unlabeled')[: len(images)]]
+        frozen = Frozen(teacher.model, state.teacher)
+        return [network.predict(frozen, image).logits for image in images]
 
     def loss(params, state, batch, key):
         image, label = batch['labeled']['image'], batch['labeled']['label']
         images = [image] + ([batch['unlabeled']['strong']] if 'unlabeled' in batch else [])
         seen, batch_stats = network.forward(student, params, state.net.batch_stats, key, *images)
-        said = [network.predict(Frozen(teacher.model, state.teacher), one) for one in images]
+        said = ask(state, batch, images)
         supervised = losses.cross_entropy(seen[0].logits, label, label_smoothing)
         taught = jnp.concatenate(
             [
-                losses.divergence(there.logits / temperature, here.logits / temperature)
+                losses.divergence(there / temperature, here.logits / temperature)
                 for there, here in zip(said, seen)
             ]
         )
@@ -79,8 +88,9 @@ def make(
         return Distilling(net, state.teacher), metrics
 
     def networks(state):
-        return network.freeze('student', student, state.net) | {
-            'teacher': Frozen(teacher.model, state.teacher)
-        }
+        frozen = network.freeze('student', student, state.net)
+        if teacher is not None:
+            frozen['teacher'] = Frozen(teacher.model, state.teacher)
+        return frozen
 
     return Algorithm(init, update, networks)

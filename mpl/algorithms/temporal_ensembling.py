@@ -42,7 +42,9 @@ def make(
         target = average / jnp.maximum(mass, jnp.finfo(mass.dtype).tiny)
         seen = (mass[:, 0] > 0).astype(average.dtype)
         unlabeled = jnp.mean(seen * losses.squared_distance(target, view.logits))
-        change = (1 - memory_decay) * (jax.nn.softmax(view.logits) - average)
+        # An example that is in the batch several times is visited once, with its mean prediction.
+        times = jnp.zeros(len(memory), memory.dtype).at[index].add(1)[index]
+        change = (1 - memory_decay) * (jax.nn.softmax(view.logits) - average) / times[:, None]
         total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
         return total, (
             batch_stats,

@@ -10,7 +10,10 @@ import numpy as np
 
 
 class Split(NamedTuple):
-    """Example numbers, int64, ascending, each at most once in a part."""
+    """Example numbers, int64, ascending, each at most once in a part.
+
+    But for selected unlabeled examples: one that is there twice is drawn twice in an epoch.
+    """
 
     labeled: np.ndarray
     unlabeled: np.ndarray
@@ -72,7 +75,16 @@ def draw(
     labeled, validating = np.concatenate(labeled), np.concatenate(validating)
     taken = validating if unlabeled_includes_labeled else np.concatenate([labeled, validating])
     unlabeled = np.delete(np.arange(len(label)), taken)
-    return _split(labeled, unlabeled, validating)
+    return from_numbers(labeled, unlabeled, validating)
+
+
+def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
+    """The split of these example numbers, int [n] in any order."""
+    parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, 'little') + part.astype('<i8').tobytes())
+    return Split(*parts, digest.hexdigest()[:12])
 
 
 def save(path: str, split: Split, examples: int) -> None:
@@ -92,6 +104,23 @@ def load(path: str, label: np.ndarray) -> Split:
     A file written by hand may leave out 'hash'. Raises ValueError where the file
     does not fit the training set or contradicts itself.
     """
+    split, _ = read(path, len(label))
+    for part in ('labeled', 'validation'):
+        numbers = getattr(split, part)
+        hidden = numbers[np.asarray(label)[numbers] < 0]
+        if len(hidden):
+            raise ValueError(
+                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
+            )
+    return split
+
+
+def read(path: str, examples: int | None = None) -> tuple[Split, int]:
+    """A split, and the number of examples of its training set, which need not be at hand.
+
+    examples: the number there should be; None for any. Raises ValueError where the file
+    is of another number or contradicts itself.
+    """
     try:
         with open(path, encoding='utf-8') as file:
             record = json.load(file)
@@ -100,33 +129,28 @@ def load(path: str, label: np.ndarray) -> Split:
     wanted = {'examples', 'labeled', 'unlabeled', 'validation'}
     if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
         raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
-    if record['examples'] != len(label):
+    if type(record['examples']) is not int or examples not in (None, record['examples']):
         raise ValueError(
             f'The split {path} is of {record["examples"]} training examples, '
-            f'but this data set has {len(label)}.'
+            f'but this data set has {examples or "a whole number of them"}.'
         )
+    examples = record['examples']
     labeled, unlabeled, validation = (
-        _numbers(path, part, record[part], len(label))
+        _numbers(path, part, record[part], examples)
         for part in ('labeled', 'unlabeled', 'validation')
     )
-    for part, numbers in (('labeled', labeled), ('validation', validation)):
-        hidden = numbers[np.asarray(label)[numbers] < 0]
-        if len(hidden):
-            raise ValueError(
-                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
-            )
     shared = np.intersect1d(validation, np.concatenate([labeled, unlabeled]))
     if len(shared):
         raise ValueError(
             f"The split {path} has example {shared[0]} both in 'validation' and in training: remove one."
         )
-    split = _split(labeled, unlabeled, validation)
+    split = from_numbers(labeled, unlabeled, validation)
     if 'hash' in record and record['hash'] != split.hash:
         raise ValueError(
             f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '
             "it was changed after it was written; remove 'hash' from it if that was meant."
         )
-    return split
+    return split, examples
 
 
 def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:
@@ -139,17 +163,9 @@ def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:
                 f'but the numbers go from 0 to {examples - 1}.'
             )
     numbers = np.array(values, np.int64)
-    if len(np.unique(numbers)) != len(numbers):
+    if part != 'unlabeled' and len(np.unique(numbers)) != len(numbers):
         raise ValueError(f'The split {path} has an example twice in {part!r}.')
     return numbers
-
-
-def _split(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
-    parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, 'little') + part.astype('<i8').tobytes())
-    return Split(*parts, digest.hexdigest()[:12])
 
 
 def _even(classes: int, total: int, seed: int) -> np.ndarray:

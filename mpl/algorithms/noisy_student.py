@@ -1,0 +1,61 @@
+"""Noisy Student (Xie et al., arXiv 1911.04252)."""
+
+import jax
+import jax.numpy as jnp
+
+from mpl import losses
+from mpl.algorithm import Algorithm, forward, from_loss
+from mpl.network import Definition
+
+
+def make(
+    student: Definition,
+    labels: str = 'soft',
+    temperature: float = 1.0,
+    weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+) -> Algorithm:
+    """Cross-entropy on the labels, and on what a trained teacher said of the unlabeled images.
+
+    The teacher is asked once, before the run and without noise, by the section `teacher` of the
+    config, which also drops what it is unsure of and balances its classes. The student learns
+    under noise, and has to be at least as large: strong views (of labeled images too with
+    views.labeled='strong'), dropout and stochastic depth of its model. Rounds are teachers that
+    have teachers of their own. The labels never change in a run: where the teacher errs with
+    confidence the student learns the error, and without noise, or with too small a student, it
+    learns nothing that the teacher did not know.
+
+    Args:
+      student: the network.
+      labels: of the teacher, 'soft' probabilities or 'hard' classes.
+      temperature: of the soft ones; above 1 softens.
+      weight: of the unlabeled loss; in the released code as many as there are unlabeled images
+        for each labeled one.
+      label_smoothing: part of each true or hard label spread over all classes.
+      ema_decay: of the average of the weights; 0 keeps none.
+
+    Raises:
+      ValueError: labels are of no such kind.
+    """
+    if labels not in ('soft', 'hard'):
+        raise ValueError(f"labels is {labels!r}; give 'soft' or 'hard'.")
+
+    def loss(params, net, batch, step, key):
+        label, said = batch['labeled']['label'], batch['unlabeled']['logits']
+        (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
+        supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
+        if labels == 'soft':
+            unlabeled = losses.cross_entropy(strong.logits, jax.nn.softmax(said / temperature))
+        else:
+            unlabeled = losses.cross_entropy(strong.logits, jnp.argmax(said, -1), label_smoothing)
+        return supervised + weight * unlabeled, (
+            batch_stats,
+            {
+                'loss/labeled': supervised,
+                'loss/unlabeled': unlabeled,
+                'accuracy/batch': losses.accuracy(labeled.logits, label),
+            },
+        )
+
+    return from_loss(loss, student, ema_decay)

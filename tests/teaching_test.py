@@ -1,0 +1,371 @@
+"""The stage before a run: what the teacher says is in the batches, however often it was stopped."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from mpl import config as configs
+from mpl import evaluate, logits, pictures, predict, smoke, teaching, train
+from mpl import experiment as experiments
+from mpl import workdir as folders
+from mpl.data import selection
+
+SELECT = dict(confidence=0.11, per_class=60, balance=True)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def hasty():
+    """No pictures, and small programs, compiled in haste, in a process that is started too."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(pictures, 'draw', lambda *_: None)
+    patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    patch.undo()
+    jax.config.update('jax_disable_most_optimizations', False)
+
+
+def teach(**more):
+    """The config of a teacher: labels only, 10 steps, an MLP."""
+    given = configs.load('configs/smoke.py', []).to_dict()
+    return given | dict(
+        steps=10,
+        networks=dict(student=given['networks']['student']),
+        algorithm=dict(name='supervised', ema_decay=0.9),
+        batch=dict(labeled=16, evaluate=256),
+        finetune={},
+        **more,
+    )
+
+
+def learn(teacher={}, **more):
+    """The config of a student of it."""
+    given = teach() | dict(
+        algorithm=dict(name='noisy_student', ema_decay=0.9),
+        batch=dict(labeled=16, unlabeled=32, evaluate=256),
+        teacher=dict(config=teach()) | teacher,
+    )
+    return configs.complete(given | more)
+
+
+def final(workdir):
+    return folders.load(workdir)[1]
+
+
+def contents(workdir):
+    return {name: (workdir / name).read_bytes() for name in ('logits.npy', 'selected.json')}
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """A finished run with a teacher that selects."""
+    workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'unbroken'
+    train.run(learn(SELECT), workdir)
+    return workdir
+
+
+def ask(monkeypatch, workdir, *arguments):
+    given = ['predict', f'--workdir={workdir}', *arguments]
+    monkeypatch.setattr(sys, 'argv', given)
+    predict.main()
+
+
+def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
+    ask(monkeypatch, unbroken / 'teacher', '--split=train', f'--logits={tmp_path}/out.npy')
+    rows = np.load(tmp_path / 'out.npy')
+    np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
+    experiment = teaching.label(experiments.assemble(learn(SELECT)), unbroken)
+    assert isinstance(experiment.logits, np.memmap)
+    batch = train.make_fetch(experiment, 2)(4)
+    for name, size in (('labeled', 16), ('unlabeled', 32)):
+        index, said = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
+        assert said.shape == (2, size, 10) and said.dtype == np.float32
+        np.testing.assert_array_equal(said, rows[index])
+        assert experiment.batch[name]['logits'].shape == (size, 10)
+    assert set(experiment.batch['unlabeled']) == {'weak', 'strong', 'index', 'logits'}
+
+
+def test_without_a_teacher_there_is_no_such_key():
+    experiment = experiments.assemble(configs.complete(teach()))
+    assert 'logits' not in experiment.batch['labeled']
+    assert 'logits' not in train.make_fetch(experiment, 2)(0)['labeled']
+    for more in ({}, dict(algorithm=dict(name='distill'))):
+        with pytest.raises(ValueError, match="from a teacher's logits, but the batch has none"):
+            experiments.assemble(learn(dict(config={}), **more))
+    mixed = dict(configs.load('configs/smoke.py', []).views.to_dict(), mix=dict(mixup=1.0))
+    experiment = experiments.assemble(learn(views=mixed))
+    assert 'logits' not in experiment.batch['labeled'] and 'logits' in experiment.batch['unlabeled']
+    with pytest.raises(ValueError, match='no views.mix'):
+        experiments.assemble(learn(views=mixed, algorithm=dict(name='distill')))
+
+
+def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
+    base = experiments.assemble(learn(SELECT))
+    experiment, _, _ = folders.load(unbroken)
+    split = experiment.split
+    assert len(split.unlabeled) == 600 > len(np.unique(split.unlabeled))
+    np.testing.assert_array_equal(split.labeled, base.split.labeled)
+    np.testing.assert_array_equal(split.validation, base.split.validation)
+    assert not np.isin(split.unlabeled, split.validation).any()
+    said = np.load(unbroken / 'logits.npy')[np.unique(split.unlabeled)].argmax(-1)
+    assert (np.bincount(said, minlength=10) <= 60).all()
+    fetch = train.make_fetch(teaching.label(base, unbroken), 25)  # An epoch is 18.75 steps of 32.
+    drawn = np.asarray(fetch(0)['unlabeled']['index']).ravel()[:600]
+    np.testing.assert_array_equal(np.sort(drawn), split.unlabeled)
+    report = json.loads((unbroken / 'report.json').read_text())
+    assert report['selected']['drawn'] == 600
+    assert report['selected']['kept'] == report['split']['unlabeled'] == len(said)
+    assert report['split']['hash'] == split.hash != base.split.hash
+    assert evaluate.evaluate(unbroken, 'unlabeled', [])['examples'] == len(said)
+    assert experiments._sizes(experiment.source, split).unlabeled == len(said)
+
+
+def test_report_lists_the_teacher_and_what_it_took(unbroken):
+    report, before = (
+        json.loads((unbroken / name / 'report.json').read_text()) for name in ('', 'teacher')
+    )
+    names = {'student', 'student_ema'}
+    assert set(report['networks']) == names | {f'teacher/{name}' for name in names}
+    assert report['networks']['teacher/student'] == before['networks']['student']
+    assert report['images_seen'] == 10 * 16 + 10 * 48
+    assert report['seconds'] > before['seconds'] > 0
+    assert 'selected' not in before
+
+
+class Killed(BaseException):
+    pass
+
+
+def asking(monkeypatch):
+    """Ends the process that asks when it is at the second of five chunks."""
+    true = predict.predict
+
+    def stop(*given):
+        for number, chunk in enumerate(true(*given)):
+            if number:
+                raise Killed
+            yield chunk
+
+    monkeypatch.setattr(predict, 'predict', stop)
+
+
+def kill(monkeypatch, module, name):
+    def stop(*given, **more):
+        raise Killed
+
+    monkeypatch.setattr(module, name, stop)
+
+
+PLACES = {
+    'while it is asked': asking,
+    'before selection': lambda patch: kill(patch, selection, 'scan'),
+    'before training': lambda patch: kill(patch, train, 'fit'),
+}
+
+
+@pytest.mark.parametrize('place', PLACES)
+def test_run_killed_between_stages_resumes_to_the_same_bits(place, unbroken, tmp_path):
+    """The teacher is trained already in all of them, and is not trained again."""
+    workdir = epath.Path(tmp_path) / 'run'
+    shutil.copytree(unbroken, workdir)
+    for path in workdir.iterdir():
+        if path.name not in ('teacher', 'config.json', 'data.json', 'split.json'):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    trained = (workdir / 'teacher' / 'report.json').stat().mtime
+    with pytest.MonkeyPatch.context() as patch:
+        PLACES[place](patch)
+        with pytest.raises(Killed):
+            train.run(learn(SELECT), workdir)
+    assert not (workdir / 'report.json').exists()
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        true = predict.from_pool
+        patch.setattr(
+            predict, 'from_pool', lambda *given: asked.append(len(given[1])) or true(*given)
+        )
+        train.run(learn(SELECT), workdir)
+    assert asked == ([1097 - 256] if place == 'while it is asked' else [])
+    assert (workdir / 'teacher' / 'report.json').stat().mtime == trained
+    assert contents(workdir) == contents(unbroken)
+    chex.assert_trees_all_equal(final(workdir), final(unbroken))
+    assert not [path for path in workdir.iterdir() if path.name.startswith('partial')]
+
+
+FILE = """
+from ml_collections import ConfigDict
+
+from tests.teaching_test import SELECT, learn
+
+def get_config():
+    return ConfigDict(learn(SELECT).to_dict())
+"""
+
+
+def test_process_killed_once_it_has_labeled_resumes_to_the_same_bits(unbroken, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    (tmp_path / 'c.py').write_text(FILE)
+    command = [sys.executable, '-m', 'mpl.train', f'--config={tmp_path}/c.py']
+    process = subprocess.Popen([*command, f'--workdir={workdir}'], stderr=subprocess.PIPE)
+    while not (workdir / 'logits.npy').exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / 'report.json').exists()
+    train.run(learn(SELECT), workdir)
+    assert contents(workdir) == contents(unbroken)
+    chex.assert_trees_all_equal(final(workdir), final(unbroken))
+
+
+def test_rounds_are_teachers_of_teachers(tmp_path):
+    """Each with its own network; the seed of the last is that of all."""
+    inner = learn(SELECT).to_dict()
+    inner['networks']['student']['model']['widths'] = (16,)
+    config = learn(dict(config=inner, network='student'), seed=3)
+    report = train.run(config, epath.Path(tmp_path) / 'run')
+    assert set(report['networks']) == {
+        f'{"teacher/" * depth}{name}' for depth in range(3) for name in ('student', 'student_ema')
+    }
+    parameters = [
+        report['networks'][f'{"teacher/" * depth}student']['parameters'] for depth in range(3)
+    ]
+    assert parameters[0] == parameters[2] == 2 * parameters[1] - 10
+    assert report['images_seen'] == 10 * 48 + 10 * 48 + 10 * 16
+    split = json.loads((tmp_path / 'run' / 'split.json').read_text())
+    for depth in (1, 2):
+        place = pathlib.Path(tmp_path, 'run', *['teacher'] * depth)
+        assert json.loads((place / 'config.json').read_text())['seed'] == 3
+        assert json.loads((place / 'split.json').read_text()) == split
+    # The network that labels is the one that is named.
+    stage, inner = evaluate.find('student', evaluate.load(epath.Path(tmp_path) / 'run' / 'teacher'))
+    number = np.array([split['unlabeled'][0]])
+    chunks = predict.from_pool(stage.experiment.source.train, number, 1)
+    ((_, _, said),) = predict.predict(stage, inner, chunks)
+    rows = np.load(tmp_path / 'run' / 'logits.npy')
+    np.testing.assert_allclose(rows[number], said.logits, atol=1e-5)
+
+
+def test_finished_run_may_be_the_teacher(unbroken, tmp_path):
+    """It says the same, and is not needed any more once it has."""
+    place, workdir = epath.Path(tmp_path) / 'teacher', epath.Path(tmp_path) / 'run'
+    shutil.copytree(unbroken / 'teacher', place)
+    config = learn(SELECT | dict(config={}, workdir=str(place)))
+    report = train.run(config, workdir)
+    assert contents(workdir) == contents(unbroken)
+    chex.assert_trees_all_equal(final(workdir), final(unbroken))
+    assert set(report['networks']) == {'student', 'student_ema'}
+    shutil.rmtree(place)
+    shutil.rmtree(workdir / 'checkpoints')
+    (workdir / 'report.json').unlink()
+    moved = learn(SELECT | dict(config={}, workdir='elsewhere'))
+    train.run(moved, workdir)
+    chex.assert_trees_all_equal(final(workdir), final(unbroken))
+
+
+def refused():
+    other = teach()
+    other['split'] = dict(labels=30, validation=100)
+    nested = learn(dict(config=other)).to_dict()
+    return {
+        r'has both a config and a workdir': dict(workdir='x'),
+        r"teacher.network is 'pupil'; the teacher has student, student_ema": dict(network='pupil'),
+        r'teacher.config has another split than this run \(hash': dict(config=other),
+        r'teacher.config.source is another one than source \(channels': dict(
+            config=teach(source=dict(name='synthetic', size=8, channels=1))
+        ),
+        r'teacher.confidence is 1.5': SELECT | dict(confidence=1.5),
+        r'teacher.per_class is -1': dict(per_class=-1),
+        r'teacher.confidence is 0.5, but teacher.per_class is 0': dict(confidence=0.5),
+        r'teacher.balance repeats': dict(balance=True),
+        r'give teacher.config or teacher.workdir too': dict(config={}, per_class=3),
+        r'/none holds no run': dict(config={}, workdir='/none'),
+        r'teacher.config has another split': dict(config=nested),
+    }
+
+
+@pytest.mark.parametrize('said', refused())
+def test_what_does_not_fit_is_refused_before_anything_is_written(said, tmp_path):
+    given = learn().to_dict()
+    if 'too' in said:
+        given['algorithm'], given['batch']['unlabeled'] = dict(name='supervised'), 0
+    given['teacher'] |= refused()[said]
+    with pytest.raises(ValueError, match=said) as caught:
+        train.run(configs.complete(given), epath.Path(tmp_path) / 'run')
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_run_of_other_data_is_no_teacher(unbroken, tmp_path, monkeypatch):
+    place = epath.Path(tmp_path) / 'teacher'
+    shutil.copytree(unbroken / 'teacher', place)
+    config, workdir = learn(dict(config={}, workdir=str(place))), epath.Path(tmp_path) / 'run'
+    with pytest.raises(ValueError, match='has another split than this run'):
+        train.run(configs.complete(config.to_dict() | {'seed': 1}), workdir)
+    record = json.loads((place / 'data.json').read_text())
+    (place / 'data.json').write_text(json.dumps(record | {'names': 'other'}))
+    monkeypatch.setattr(folders, 'check_data', lambda *_: None)  # That of the other run itself.
+    with pytest.raises(ValueError, match='is a run of other data'):
+        train.run(config, workdir)
+    assert not workdir.exists()
+
+
+def test_selection_that_keeps_nothing_says_so(unbroken, tmp_path):
+    config = learn(SELECT | dict(config={}, workdir=str(unbroken / 'teacher'), confidence=1.0))
+    with pytest.raises(ValueError, match='None of the 1,097 unlabeled examples'):
+        train.run(config, epath.Path(tmp_path) / 'run')
+
+
+def test_config_of_the_teacher_is_checked_and_reached():
+    recipe = 'configs/digits_40_noisy_student.py'
+    config = configs.load(recipe, ['--config.teacher.config.steps=10', '--config.seed=5'])
+    inner = config.teacher.config
+    assert (inner.steps, inner.seed, inner.teacher.config.seed) == (10, 5, 5)
+    assert inner.teacher.config.every.log == 50  # Completed with every default.
+    assert configs.complete(config.to_dict()) == config
+    with pytest.raises(ValueError, match="teacher.config has no key 'stepz'; did you mean 'steps'"):
+        configs.load(recipe, ['--config.teacher.config.stepz=10'])
+    with pytest.raises(ValueError, match='^teacher.config: algorithm.name .* is unknown'):
+        configs.load(recipe, ['--config.teacher.config.algorithm.name=x'])
+    small = smoke.shrink(config)
+    assert small.steps == small.teacher.config.steps == small.teacher.config.teacher.config.steps
+
+
+def test_network_that_an_algorithm_can_do_without_is_no_number():
+    given = learn(algorithm=dict(name='distill')).to_dict()
+    assert 'teacher' not in given['algorithm']
+    given['algorithm']['teacher'] = None
+    with pytest.raises(ValueError, match="algorithm has no key 'teacher'"):
+        configs.complete(given)
+
+
+def test_moved_teacher_is_no_other_config(unbroken, tmp_path):
+    config = learn(SELECT, init_from=dict(workdir='there')).to_dict()
+    config['teacher']['config']['init_from']['workdir'] = 'there'
+    (tmp_path / 'config.json').write_text(configs.to_json(configs.complete(config)))
+    config['teacher']['config']['init_from']['workdir'] = 'moved'
+    config['init_from']['workdir'] = 'moved'
+    folders.check(configs.complete(config), epath.Path(tmp_path))
+    config['teacher']['config']['steps'] = 11
+    with pytest.raises(ValueError, match=r'another config \(teacher.config.steps: 10 -> 11\)'):
+        folders.check(configs.complete(config), epath.Path(tmp_path))
+
+
+def test_cached_distillation_trains(unbroken, tmp_path):
+    section = dict(config={}, workdir=str(unbroken / 'teacher'))
+    config = learn(section, algorithm=dict(name='distill', weight=1.0))
+    report = train.run(config, epath.Path(tmp_path) / 'run')
+    assert set(report['networks']) == {'student'}
+    lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+    soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
+    assert soft[-1] < soft[0]
+    assert np.isfinite(logits.read(str(tmp_path / 'run' / 'logits.npy'))).any()
