@@ -81,15 +81,9 @@ SETTINGS = {
 
 
 def plan(methods: list[str], overrides: list[str], workdir: Path) -> list[workers.Job]:
-    """The runs of the methods.
-
-    Raises:
-      ValueError: a method is unknown, or a number is refused.
-    """
+    """The runs of the methods; raises ValueError where a number is refused."""
     jobs = []
     for method in methods:
-        if method not in SETTINGS:
-            raise ValueError(f'--methods has no {method!r}; choose of {", ".join(SETTINGS)}.')
         name, _, argument = method.partition(':')
         path = f'configs/digits_40_{name}.py' + (f':{argument}' if argument else '')
         for number, setting in enumerate(SETTINGS[method]):
@@ -150,7 +144,7 @@ def _accuracy(path):
 def main():
     parser = command.parser(__doc__)
     parser.add_argument('--workdir', default='runs/tune_digits')
-    parser.add_argument('--methods', nargs='+', default=list(SETTINGS), help='all, if left out')
+    parser.add_argument('--methods', nargs='+', choices=SETTINGS, default=list(SETTINGS))
     given, overrides = command.parse(parser)
     workdir = Path(given.workdir)
     jobs = plan(given.methods, overrides, workdir)

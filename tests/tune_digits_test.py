@@ -1,6 +1,7 @@
 """The tuning of the digits: equal budgets, of settings that differ and are allowed."""
 
 import json
+import sys
 
 import pytest
 
@@ -39,6 +40,8 @@ def test_methods_are_tuned_one_by_one(tmp_path):
     assert 'threshold=0.95, weight=3.0' in lines[-1] and '16.00 | 1.00 |' in lines[-1]
 
 
-def test_an_unknown_method_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no 'fishmatch'; choose of supervised, "):
-        tune_digits.plan(['fishmatch'], [], tmp_path)
+def test_an_unknown_method_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['tune_digits', '--methods', 'vat', 'fishmatch'])
+    with pytest.raises(SystemExit) as ended:
+        tune_digits.main()
+    assert ended.value.code == 2 and "choice: 'fishmatch'" in capsys.readouterr().err
