@@ -27,7 +27,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import command, curves, plots, protocol, table, train, workers
+from mpl import command, curves, plots, protocol, report, table, train, workers
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import workdir as folders
@@ -124,14 +124,24 @@ def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list
     return [workdir / 'curves.png']
 
 
-def _numbers(report):
-    measured = [part for net in report['networks'].values() for part in net]
+def warnings(reports: Reports) -> list[str]:
+    """What the runs were warned of, a sentence each."""
+    return [
+        f'{name}, seed {seed}, {sentence}'
+        for name, of in reports.items()
+        for seed, one in sorted(of.items())
+        for sentence in report.warnings(one)
+    ]
+
+
+def _numbers(told):
+    measured = [part for net in told['networks'].values() for part in net]
     part = 'test' if 'test' in measured else 'validation'
     texts = [
-        f'{network} {table.percent(table.accuracy(report, network, part))} %'
-        for network in report['networks']
+        f'{network} {table.percent(table.accuracy(told, network, part))} %'
+        for network in told['networks']
     ]
-    return f'{part} {", ".join(texts)} ({report["seconds"]:.0f} s)'
+    return f'{part} {", ".join(texts)} ({told["seconds"]:.0f} s)'
 
 
 def main():
@@ -172,8 +182,11 @@ def main():
     rows = table.gather(reports)
     if rows:
         told = protocol.show(reports, named)
-        files = table.write(rows, told, failures, workdir) + plots.write(rows, workdir) + drawn
+        notes = warnings(reports) + failures
+        files = table.write(rows, told, notes, workdir) + plots.write(rows, workdir) + drawn
         print(f'{told}\n\n{table.show(rows, "simple")}\n')
+        for warning in warnings(reports):
+            print(f'Warning: {warning}')
         print('Written:', ', '.join(map(str, files)))
     for failure in failures:
         print(failure, file=sys.stderr)

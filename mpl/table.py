@@ -19,7 +19,7 @@ class Row(NamedTuple):
     seeds: list[int]
     test: np.ndarray
     validation: np.ndarray
-    difference: np.ndarray  # in test accuracy to the first row with as many labels; of seeds of both
+    difference: np.ndarray  # in test accuracy to the first row of as many labels, by shared seed
     seconds: float  # of training, mean
     memory: int  # bytes, greatest
     images: int  # seen in training

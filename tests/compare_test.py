@@ -234,6 +234,12 @@ def test_a_worker_that_dies_is_replaced_and_a_stop_saves(tmp_path, monkeypatch, 
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_warnings_of_runs_are_named(reports):
+    reports['b'][2]['warnings'] = [{'kind': 'mask', 'step': 80, 'sentence': 'step 80: nothing.'}]
+    reports['a'][0]['warnings'] = []
+    assert compare.warnings(reports) == ['b, seed 2, step 80: nothing.']
+
+
 def test_minutes_end_a_comparison_as_a_signal_would(tmp_path, monkeypatch, capfd):
     long = write(tmp_path / 'long.py', 'config.steps = 10**6; config.every.save = 10**6')
     workdir = tmp_path / 'runs'
