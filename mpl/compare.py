@@ -3,8 +3,10 @@
 
 Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<seed>, what it
 prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
-lies in compare.md and compare.csv, the plot in compare.png. The differences are to the
-first network of the first config, seed by seed: put the labels-only config first.
+lies in compare.md and compare.csv, its plot in compare.png; compute.png has accuracy over
+seconds and images, and labels.png accuracy over labels, where configs come with several
+numbers of labels, as in digits_20_uda.py and digits_40_uda.py. The differences are to the
+first network of the first config with as many labels, seed by seed: put labels only first.
 curves.png has the accuracies over steps, of runs under way too. With --minutes=25 all that
 is at work is saved after so long, and the exit code is 143; so long trainings go in pieces:
 
@@ -25,7 +27,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import command, curves, table, train, workers
+from mpl import command, curves, plots, protocol, report, table, train, workers
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import workdir as folders
@@ -113,21 +115,33 @@ def limit(minutes: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> None:
-    """Writes curves.png, where any run has measured something."""
+def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list[Path]:
+    """Writes curves.png, where any run has measured something; returns what was written."""
     figure = curves.draw({name: [workdir / name / str(s) for s in range(seeds)] for name in named})
-    if figure is not None:
-        figure.savefig(workdir / 'curves.png', dpi=120)
+    if figure is None:
+        return []
+    figure.savefig(workdir / 'curves.png', dpi=120)
+    return [workdir / 'curves.png']
 
 
-def _numbers(report):
-    measured = [part for net in report['networks'].values() for part in net]
+def warnings(reports: Reports) -> list[str]:
+    """What the runs were warned of, a sentence each."""
+    return [
+        f'{name}, seed {seed}, {sentence}'
+        for name, of in reports.items()
+        for seed, one in sorted(of.items())
+        for sentence in report.warnings(one)
+    ]
+
+
+def _numbers(told):
+    measured = [part for net in told['networks'].values() for part in net]
     part = 'test' if 'test' in measured else 'validation'
     texts = [
-        f'{network} {table.percent(table.accuracy(report, network, part))} %'
-        for network in report['networks']
+        f'{network} {table.percent(table.accuracy(told, network, part))} %'
+        for network in told['networks']
     ]
-    return f'{part} {", ".join(texts)} ({report["seconds"]:.0f} s)'
+    return f'{part} {", ".join(texts)} ({told["seconds"]:.0f} s)'
 
 
 def main():
@@ -164,13 +178,16 @@ def main():
         )
         draw_curves(named, given.seeds, workdir)
         sys.exit(128 + stopped.signal)
-    draw_curves(named, given.seeds, workdir)
+    drawn = draw_curves(named, given.seeds, workdir)
     rows = table.gather(reports)
     if rows:
-        table.write(rows, reports, failures, workdir)
-        print(f'{table.protocol(reports)}\n\n{table.show(rows, "simple")}\n')
-        files = ('compare.md', 'compare.csv', 'compare.png', 'curves.png')
-        print('Written:', ', '.join(str(workdir / file) for file in files))
+        told = protocol.show(reports, named)
+        notes = warnings(reports) + failures
+        files = table.write(rows, told, notes, workdir) + plots.write(rows, workdir) + drawn
+        print(f'{told}\n\n{table.show(rows, "simple")}\n')
+        for warning in warnings(reports):
+            print(f'Warning: {warning}')
+        print('Written:', ', '.join(map(str, files)))
     for failure in failures:
         print(failure, file=sys.stderr)
     sys.exit(1 if failures else 0)

@@ -131,6 +131,12 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
     return experiment.source.train, experiment.split.validation
 
 
+def labeled_counts(experiment: Experiment) -> np.ndarray:
+    """Labeled examples of each class, int [K]."""
+    label = experiment.source.train.label[experiment.split.labeled]
+    return np.bincount(label, minlength=len(experiment.source.classes))
+
+
 def _sizes(source, split):
     distinct = len(np.unique(split.unlabeled))
     return algorithms.Sizes(len(source.train.label), distinct, len(source.classes))

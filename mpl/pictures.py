@@ -6,8 +6,9 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
+from mpl import collapse, metrics
 from mpl import experiment as experiments
-from mpl import metrics
+from mpl.collapse import Finding
 from mpl.data import stream
 from mpl.experiment import Experiment
 
@@ -15,14 +16,20 @@ matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9
 SHOWN = 8  # images of each kind on the sheet of views
 
 
-def draw(experiment: Experiment, confusions: dict[str, np.ndarray], workdir: epath.Path) -> None:
+def draw(
+    experiment: Experiment,
+    confusions: dict[str, np.ndarray],
+    findings: list[Finding],
+    workdir: epath.Path,
+) -> None:
     """Draws all pictures of a finished run into its work directory, as PNG."""
     lines = metrics.read(workdir / 'metrics.jsonl')
     _save(curves(lines), workdir / 'learning_curves.png')
     if any('feedback/h' in line for line in lines):
         _save(feedback(lines), workdir / 'feedback.png')
     if any(name.startswith('unlabeled/') for line in lines for name in line):
-        _save(pseudo_labels(lines, experiment.source.classes), workdir / 'pseudo_labels.png')
+        labeled, classes = experiments.labeled_counts(experiment), experiment.source.classes
+        _save(pseudo_labels(lines, classes, labeled, findings), workdir / 'pseudo_labels.png')
     if confusions:
         _save(confusion(confusions, experiment.source.classes), workdir / 'confusion.png')
     if min(experiment.source.image_shape[:2]) > 1:
@@ -55,34 +62,68 @@ def feedback(lines: list[dict]) -> Figure:
     return add_legends(figure)
 
 
-def pseudo_labels(lines: list[dict], classes: tuple[str, ...]) -> Figure:
-    """How right and how even the networks' labels on unlabeled images are, over steps."""
-    figure = Figure((12, 3.5), layout='constrained')
-    accuracy, mask, histogram = figure.subplots(1, 3)
+def pseudo_labels(
+    lines: list[dict], classes: tuple[str, ...], labeled: np.ndarray, findings: list[Finding]
+) -> Figure:
+    """How right and how even the networks' labels on unlabeled images are, over steps.
+
+    Args:
+      lines: of metrics.jsonl.
+      classes: their names.
+      labeled: labeled examples by class, counts [K].
+      findings: what the run was warned of.
+    """
+    figure = Figure((12, 7), layout='constrained')
+    upper, lower = figure.subfigures(2, 1)
+    accuracy, mask, even = upper.subplots(1, 3)
     for name in metric_names(lines, 'unlabeled/', '/accuracy'):
         accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
-    accuracy.set(xlabel='step', ylabel='accuracy', title='labels on unlabeled images')
+    accuracy.set(title='accuracy of the labels on unlabeled images', ylim=(0, 1.02))
     for name in metric_names(lines, 'mask_rate'):
         mask.plot(*series(lines, name))
-    mask.set(
-        xlabel='step', ylabel='share', title='unlabeled images above the threshold', ylim=(0, 1.02)
+    mask.set(title='share of unlabeled images that count', ylim=(0, 1.02))
+    for name in metric_names(lines, 'unlabeled/', '/histogram'):
+        steps, counts = series(lines, name)
+        values = [collapse.effective_classes(of) for of in counts]
+        even.plot(steps, values, marker='.', label=name.split('/')[1])
+    even.axhline(
+        collapse.effective_classes(labeled), color='black', linestyle='--', label='labeled examples'
     )
-    names = metric_names(lines, 'unlabeled/', '/histogram')
-    chosen = [n for n in names if '/teacher/' in n] or names[:1]
-    steps, counts = series(lines, chosen[0])
-    shares = np.array(counts) / np.sum(counts, -1, keepdims=True)
-    image = histogram.pcolormesh(
-        steps, range(len(classes)), shares.T, shading='nearest', vmin=0, cmap='viridis'
-    )
-    histogram.invert_yaxis()
-    histogram.set(
-        xlabel='step', ylabel='class', title=f'share of each class ({chosen[0].split("/")[1]})'
-    )
-    if len(classes) <= 20:
-        histogram.set_yticks(range(len(classes)), classes)
-    histogram.grid(False)
-    figure.colorbar(image)
+    even.set(title='classes among the labels: exp(entropy)', ylim=(0, None))
+    for axes in (accuracy, mask, even):
+        axes.set_xlabel('step')
+        for finding in findings:
+            axes.axvline(finding.step, color='red', linestyle=':', label=f'warning: {finding.kind}')
+    _histograms(lower, lines, classes, labeled)
     return add_legends(figure)
+
+
+def _histograms(figure, lines, classes, labeled):
+    """The share of each class among each network's labels, beside that among the labeled examples.
+
+    A column goes from one evaluation to the next, whose counts it shows.
+    """
+    names = metric_names(lines, 'unlabeled/', '/histogram')
+    ratios = [1, *[8] * len(names)]
+    first, *others = figure.subplots(1, len(ratios), sharey=True, width_ratios=ratios)
+    shares = {}
+    for name in names:
+        steps, counts = series(lines, name)
+        shares[name] = steps, np.array(counts) / np.sum(counts, -1, keepdims=True)
+    reference = labeled / np.sum(labeled)
+    most = max(np.max(share) for share in (reference, *(share for _, share in shares.values())))
+    how, edges = dict(vmin=0, vmax=most, cmap='viridis'), np.arange(len(classes) + 1) - 0.5
+    first.pcolormesh([0, 1], edges, reference[:, None], **how)
+    first.set(ylabel='class', title='labeled', xticks=[])
+    first.invert_yaxis()
+    if len(classes) <= 20:
+        first.set_yticks(range(len(classes)), classes)
+    for axes, (name, (steps, share)) in zip(others, shares.items()):
+        image = axes.pcolormesh([0, *steps], edges, share.T, **how)
+        axes.set(xlabel='step', title=name.split('/')[1])
+    for axes in (first, *others):
+        axes.grid(False)
+    figure.colorbar(image, ax=[first, *others], label='share of images')
 
 
 def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:

@@ -14,9 +14,9 @@ from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from mpl import collapse, measure, metrics, network, pictures, teaching
 from mpl import config as configs
 from mpl import experiment as experiments
-from mpl import measure, metrics, network, pictures, teaching
 from mpl.experiment import Experiment
 
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -63,6 +63,8 @@ def write(
     if 'teacher' in stages:
         others = stages['teacher']['networks']
         networks |= {f'teacher/{name}': net for name, net in others.items()}
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    findings = collapse.find(lines, experiments.labeled_counts(experiment), config.steps)
     report = {
         'source': config.source.to_dict(),
         'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
@@ -81,6 +83,7 @@ def write(
         + sum(stage['images_seen'] for stage in stages.values()),
         'weights': 'last checkpoint',
         'networks': networks,
+        'warnings': [finding._asdict() for finding in findings],
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
         'peak_memory_bytes': peak_memory(),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
@@ -88,7 +91,7 @@ def write(
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     try:
-        pictures.draw(experiment, confusions, workdir)
+        pictures.draw(experiment, confusions, findings, workdir)
     except Exception as error:  # No picture is worth a trained run.
         logging.warning('The pictures could not be drawn: %r', error)
     # Last: a run with a report is finished.
@@ -117,8 +120,14 @@ def show(report: dict, workdir: str) -> str:
         f'{report["algorithm"]["name"]}, {split["labeled"]} labels (split {split["hash"]}), '
         f'seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s; accuracy of '
         f'the {report["weights"]}.\n'
-        f'Report, metrics, checkpoints and pictures: {workdir}'
+        + ''.join(f'Warning: {sentence}\n' for sentence in warnings(report))
+        + f'Report, metrics, checkpoints and pictures: {workdir}'
     )
+
+
+def warnings(report: dict) -> list[str]:
+    """The sentences of a report's warnings; reports from before there were any have none."""
+    return [warning['sentence'] for warning in report['warnings']] if 'warnings' in report else []
 
 
 def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict | None:

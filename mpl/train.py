@@ -15,7 +15,18 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl import checkpoint, command, measure, metrics, network, report, sharding, smoke, teaching
+from mpl import (
+    checkpoint,
+    collapse,
+    command,
+    measure,
+    metrics,
+    network,
+    report,
+    sharding,
+    smoke,
+    teaching,
+)
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import start as weights
@@ -137,6 +148,7 @@ def fit(
                     due = None
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
+                    _warn(experiment, workdir, step)
                 if saves:
                     record = {'seconds': time.monotonic() - started, 'window': window.values()}
                     checkpoint.save(manager, step, state, record)
@@ -296,6 +308,16 @@ def _evaluate(experiment, forward, state, step, writer):
     }
     if best:
         _say(f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()))
+
+
+def _warn(experiment, workdir, step):
+    """Says what has gone wrong since the evaluation before."""
+    config = experiment.config
+    counts = experiments.labeled_counts(experiment)
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    for finding in collapse.find(lines, counts, config.steps):
+        if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
+            _say(f'warning: {finding.sentence}')
 
 
 def _say(line):

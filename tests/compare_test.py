@@ -97,24 +97,32 @@ def test_one_seed_has_no_spread_and_a_run_without_test_no_number(reports):
 
 def test_files_of_the_table(reports, tmp_path):
     rows = table.gather(reports)
-    table.write(rows, reports, ['b, seed 1, failed: of old age.'], tmp_path)
+    files = table.write(rows, 'Of digits.', ['b, seed 1, failed: of old age.'], tmp_path)
+    assert files == [tmp_path / 'compare.md', tmp_path / 'compare.csv']
     text = (tmp_path / 'compare.md').read_text()
-    assert text.startswith('Data: digits, 20 labeled, 1,097 unlabeled, 100 validation.')
+    assert text.startswith('Of digits.\n\n| config')
     assert '- b, seed 1, failed: of old age.' in text and '| teacher' in text
     with (tmp_path / 'compare.csv').open(newline='') as file:
         lines = list(csv.DictReader(file))
     assert float(lines[0]['test_std']) == np.std([0.4, 0.1, 0.7], ddof=1)
     assert float(lines[1]['difference_se']) == pytest.approx(0.1)
     assert lines[1]['seeds'] == '0 2' and lines[1]['test_by_seed'] == '0.5 0.6'
-    assert (tmp_path / 'compare.png').read_bytes().startswith(b'\x89PNG')
+    assert lines[1]['labels'] == '20'
 
 
-def test_plot_shows_every_seed(reports):
-    rows = table.gather(reports)
-    (axes,) = table.draw(rows).axes
-    shown = [line.get_xdata() for line in axes.lines if line.get_alpha()]
-    for row, points in zip(rows, shown, strict=True):
-        np.testing.assert_allclose(points, 100 * row.test)
+def test_differences_are_to_the_first_config_with_as_many_labels(reports):
+    """Else all would be to the labels-only run with the fewest."""
+    reports['c'] = {0: report(0.9), 2: report(0.8)}
+    reports['d'] = {2: report(0.7)}
+    for name in 'cd':
+        for one in reports[name].values():
+            one['split'] = one['split'] | {'labeled': 40}
+    *_, c, d = rows = table.gather(reports)
+    assert [row.labels for row in rows] == [20, 20, 20, 40, 40]
+    np.testing.assert_allclose(c.difference, [0, 0])
+    np.testing.assert_allclose(d.difference, [0.7 - 0.8])
+    lines = table.show(rows, 'plain').splitlines()[1:]
+    assert [line.split()[5] for line in lines] == ['-', '+0.00', '+0.00', '-', '-10.00']
 
 
 def test_configs_are_named_by_file_and_argument(tmp_path):
@@ -181,6 +189,9 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch, c
     told = json.loads((workdir / 'good' / '0' / 'report.json').read_text())
     percent = f'{100 * told["networks"]["student"]["test"]["accuracy"]:.2f}'
     assert percent in printed.out and failure in (workdir / 'compare.md').read_text()
+    assert 'Data: digits, 20 labeled, 1,097 unlabeled, 100 validation.' in printed.out
+    written = printed.out.splitlines()[-1].removeprefix('Written: ').split(', ')
+    assert sorted(written) == sorted(str(path) for path in workdir.iterdir() if path.is_file())
     # Again, without the bad one: nothing is left to do.
     given = ['--configs', good, '--seeds=1', '--jobs=1', f'--workdir={workdir}']
     monkeypatch.setattr(workers, '_start', None)
@@ -221,6 +232,40 @@ def test_a_worker_that_dies_is_replaced_and_a_stop_saves(tmp_path, monkeypatch, 
     assert 0 < step < 10**6
     assert not multiprocessing.active_children()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_warnings_of_runs_are_named(reports):
+    reports['b'][2]['warnings'] = [{'kind': 'mask', 'step': 80, 'sentence': 'step 80: nothing.'}]
+    reports['a'][0]['warnings'] = []
+    assert compare.warnings(reports) == ['b, seed 2, step 80: nothing.']
+
+
+def test_minutes_end_a_comparison_as_a_signal_would(tmp_path, monkeypatch, capfd):
+    long = write(tmp_path / 'long.py', 'config.steps = 10**6; config.every.save = 10**6')
+    workdir = tmp_path / 'runs'
+    given = ['--configs', long, '--seeds=2', '--jobs=1', f'--workdir={workdir}']
+    started = time.monotonic()
+    assert command(monkeypatch, *given, '--minutes=0.02') == 128 + signal.SIGTERM
+    assert time.monotonic() - started > 1.2
+    error = capfd.readouterr().err
+    assert 'SIGTERM came. 0 of 2 runs are finished' in error and 'goes on from there' in error
+    assert not multiprocessing.active_children() and not (workdir / 'long' / '1').exists()
+
+
+def test_what_ends_in_time_gets_no_signal():
+    caught = []
+    before = signal.signal(signal.SIGTERM, lambda *_: caught.append(1))
+    try:
+        with compare.limit(0.001):
+            pass
+        with compare.limit(None):
+            time.sleep(0.1)
+        assert not caught
+        with compare.limit(0.001):
+            time.sleep(0.2)
+        assert caught == [1]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_shares_cut_the_cores(monkeypatch):

@@ -1,0 +1,44 @@
+"""The picture of the labels on unlabeled images: what was logged, at its place."""
+
+import numpy as np
+import pytest
+from matplotlib.collections import QuadMesh
+
+from mpl import pictures
+from mpl.collapse import Finding
+
+LINES = [
+    {'step': 5, 'mask_rate': 0.5},
+    {'step': 10, 'unlabeled/student/histogram': [6, 2], 'unlabeled/teacher/histogram': [4, 4]},
+    {'step': 30, 'unlabeled/student/histogram': [8, 0], 'unlabeled/teacher/histogram': [2, 6]},
+]
+
+
+@pytest.mark.parametrize('lines', [LINES, LINES[:2]])
+def test_shares_of_classes_lie_beside_those_of_the_labeled_examples(lines):
+    figure = pictures.pseudo_labels(lines, ('a', 'b'), np.array([1, 3]), [])
+    meshes = {
+        axes.get_title(): mesh
+        for axes in figure.axes
+        for mesh in axes.collections
+        if isinstance(mesh, QuadMesh) and axes.get_title()
+    }
+    assert list(meshes) == ['labeled', 'student', 'teacher']
+    shares = {'labeled': [[0.25], [0.75]], 'student': [[0.75, 1], [0.25, 0]]}
+    for name, share in shares.items():
+        kept = np.array(share)[:, : len(lines) - 1]
+        np.testing.assert_allclose(meshes[name].get_array(), kept)
+        assert meshes[name].get_clim() == (0, np.max(meshes['student'].get_array()))
+    columns = meshes['student'].get_coordinates()[0, :, 0]
+    assert columns.tolist() == [0, 10, 30][: len(lines)]
+
+
+def test_warnings_are_lines_where_they_came():
+    findings = [Finding('mask', 20, ''), Finding('classes', 30, '')]
+    figure = pictures.pseudo_labels(LINES, ('a', 'b'), np.array([1, 3]), findings)
+    for axes in figure.axes[:3]:
+        red = [line for line in axes.lines if line.get_color() == 'red']
+        assert [line.get_xdata()[0] for line in red] == [20, 30]
+        assert [line.get_label() for line in red] == ['warning: mask', 'warning: classes']
+    student = next(line for line in figure.axes[2].lines if line.get_label() == 'student')
+    np.testing.assert_allclose(student.get_ydata(), [4 / 3**0.75, 1])  # exp(entropy) of 3:1

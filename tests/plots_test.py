@@ -1,0 +1,111 @@
+"""The pictures of a table: every number at its place, and no picture of nothing."""
+
+import numpy as np
+import pytest
+
+from mpl import plots
+from mpl.table import Row
+
+
+def row(config, labels, test, network='student', seconds=1.0, images=100):
+    test = np.array(test)
+    return Row(config, network, labels, [0, 1], test, test / 2, 0 * test, seconds, 1, images)
+
+
+@pytest.fixture
+def rows():
+    """Labels only and another at 20 and 100 labels, a third at 100 alone."""
+    return [
+        row('digits_20_only', 20, [0.4, 0.6], seconds=2.0),
+        row('digits_100_only', 100, [0.7, 0.9], seconds=3.0),
+        row('digits_20_other-x', 20, [0.6, 0.6], seconds=4.0, images=500),
+        row('digits_20_other-x', 20, [0.6, 0.8], 'student_ema', seconds=4.0, images=500),
+        row('digits_100_other-x', 100, [0.9, 0.9], seconds=5.0, images=500),
+        row('digits_100_third', 100, [0.8, 0.8], seconds=6.0, images=500),
+    ]
+
+
+def lines(axes):
+    """What error bars are drawn around: (x, y) of each."""
+    return [tuple(bar.lines[0].get_xydata().T) for bar in axes.containers]
+
+
+def test_every_seed_is_shown(rows):
+    (axes,) = plots.seeds(rows).axes
+    shown = [line.get_xdata() for line in axes.lines if line.get_alpha()]
+    for one, points in zip(rows, shown, strict=True):
+        np.testing.assert_allclose(points, 100 * one.test)
+
+
+def test_methods_are_configs_without_their_number_of_labels():
+    def method(config, labels):
+        return plots.method(row(config, labels, [0.5]))
+
+    assert method('digits_20_uda', 20) == method('digits_100_uda', 100) == 'digits_uda'
+    assert method('digits-20', 20) == method('digits-100', 100) == 'digits'
+    assert method('small_cifar10_1000-uda', 1000) == 'small_cifar10-uda'
+    assert method('imagenet_10pct_mpl', 128116) == 'imagenet_mpl'
+    assert method('digits_200_x20', 20) == 'digits_200_x20'
+
+
+def test_accuracy_over_labels_has_a_line_for_each_method(rows):
+    (axes,) = plots.by_labels(rows).axes
+    (x, y), (_, other), (third, _) = lines(axes)
+    np.testing.assert_allclose(x, [20, 100], rtol=0.06)
+    np.testing.assert_allclose(y, [50, 80])
+    np.testing.assert_allclose(other, [70, 90])  # the average of the weights, where there is one
+    np.testing.assert_allclose(third, [100], rtol=0.06)
+    assert axes.get_xscale() == 'log' and list(axes.get_xticks()) == [20, 100]
+    assert [text.get_text() for text in axes.texts] == [
+        'digits_only',
+        'digits_third',
+        'digits_other-x',
+    ]
+    assert [bar.lines[0].get_linestyle() for bar in axes.containers] == ['--', '-', '-']
+    (bars,) = axes.containers[0].lines[2]
+    ends = [segment[:, 1] for segment in bars.get_segments()]
+    half = 100 * np.std([0.4, 0.6], ddof=1)
+    np.testing.assert_allclose(ends[0], [50 - half, 50 + half])
+
+
+def test_one_number_of_labels_is_no_line(rows):
+    assert plots.by_labels([rows[0], rows[2]]) is None
+    assert plots.by_labels([rows[0], rows[4]]) is None
+
+
+def test_accuracy_over_compute_has_a_marker_for_each_method(rows):
+    seconds, images, more_seconds, more_images = plots.by_compute(rows).axes
+    assert [(*x, *y) for x, y in lines(seconds)] == [(2, 50), (4, pytest.approx(70))]
+    assert [(*x, *y) for x, y in lines(images)] == [(100, 50), (500, pytest.approx(70))]
+    assert [x[0] for x, _ in lines(more_seconds)] == [3, 5, 6]
+    assert [x[0] for x, _ in lines(more_images)] == [100, 500, 500]
+    assert seconds.get_title() == '20 labels' and more_seconds.get_title() == '100 labels'
+    colors = {
+        axes: [bar.lines[0].get_color() for bar in axes.containers]
+        for axes in (seconds, more_seconds)
+    }
+    assert colors[seconds] == colors[more_seconds][:2] and colors[seconds][0] == 'black'
+    assert plots.by_compute(rows[2:4]) is None
+
+
+def test_without_a_test_part_validation_is_shown(rows):
+    rows = [one._replace(test=one.test * np.nan) for one in rows]
+    (axes,) = plots.by_labels(rows).axes
+    np.testing.assert_allclose(lines(axes)[0][1], [25, 40])
+    assert axes.get_ylabel().startswith('validation accuracy')
+
+
+def test_written_is_what_is_returned(rows, tmp_path):
+    (tmp_path / 'labels.png').write_text('of another table')
+    written = plots.write(rows[:1], tmp_path)
+    assert written == [tmp_path / 'compare.png'] == list(tmp_path.iterdir())
+    written = plots.write(rows, tmp_path)
+    assert sorted(written) == sorted(tmp_path.iterdir()) and len(written) == 3
+    assert all(path.read_bytes().startswith(b'\x89PNG') for path in written)
+
+
+def test_names_are_spread_no_further_than_they_must():
+    np.testing.assert_allclose(plots.spread([0.0, 5.0], 1.0, -9, 9), [0, 5])
+    np.testing.assert_allclose(plots.spread([1.0, 1.0, 1.0], 1.0, -9, 9), [0, 1, 2])
+    np.testing.assert_allclose(plots.spread([1.0, 1.0, 1.0], 1.0, -9, 1.5), [-0.5, 0.5, 1.5])
+    np.testing.assert_allclose(plots.spread([1.0, 1.0, 1.0], 1.0, 0, 1), [0, 1, 2])  # Too many.

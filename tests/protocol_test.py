@@ -1,0 +1,72 @@
+"""The words above a table: what compared configs share, and where they differ."""
+
+import pytest
+
+from mpl import config as configs
+from mpl import protocol
+
+REPORT = {
+    'source': {'name': 'digits'},
+    'split': {'labeled': 40, 'unlabeled': 997, 'validation': 200},
+    'images_seen': 80000,
+}
+FILES = {name: f'configs/digits_40_{name}.py' for name in ('uda', 'fixmatch', 'mpl', 'supervised')}
+
+
+@pytest.fixture
+def named():
+    """Three methods under one protocol, and labels only with its own numbers."""
+    return {name: configs.load(path, []) for name, path in FILES.items()}
+
+
+def show(named, **reports):
+    told = {name: {0: REPORT} for name in named} | reports
+    return protocol.show(told, named).splitlines()
+
+
+def test_what_all_share_is_said_once(named):
+    del named['supervised']
+    data, likeness, measure = show(named)
+    assert data.startswith('Data: digits, 40 labeled, 997 unlabeled, 200 validation. The seed')
+    assert likeness == (
+        'The same in all: network (cnn), optimizer (sgd), views (images), steps (1,000), '
+        'batch (labeled 16, unlabeled 64), images seen (80,000).'
+    )
+    assert measure.startswith('Accuracy of the last checkpoint')
+
+
+def test_what_differs_is_named_with_its_configs(named):
+    named['strong'] = configs.load('configs/digits_40_supervised.py:strong', [])
+    named['long'] = configs.load('configs/digits_40_uda.py', ['--config.steps=2000'])
+    seen = {0: REPORT | {'images_seen': 16000}}
+    _, likeness, _ = show(named, supervised=seen, strong=seen)
+    assert likeness == (
+        'The same in all: network (cnn). Not the same: '
+        'optimizer (learning_rate: 0.05 -> 0.1 in supervised; '
+        'learning_rate: 0.05 -> 0.02, weight_decay: 0.0005 -> 0.005 in strong), '
+        "views (labeled: 'weak' -> 'strong' in strong), steps (1,000 -> 2,000 in long), "
+        'batch (unlabeled: 64 -> 0 in supervised, strong), '
+        'images seen (80,000 -> 16,000 in supervised, strong).'
+    )
+
+
+def test_another_network_is_another(named):
+    for role in ('teacher', 'student'):
+        named['mpl'] = configs.complete(
+            named['mpl'].to_dict()
+            | {
+                'networks': named['mpl'].networks.to_dict()
+                | {role: named['uda'].networks.student.to_dict() | {'model': {'name': 'mlp', 'widths': (4,)}}}
+            }
+        )  # fmt: skip
+        assert 'Not the same: network (another in mpl)' in show(named)[1]
+
+
+def test_data_that_differ_are_listed_and_configs_without_a_run_are_not(named):
+    few = REPORT | {'split': REPORT['split'] | {'labeled': 20}}
+    data, likeness, _ = show(named, uda={0: few}, supervised={})
+    assert data.startswith(
+        'Data: digits, 20 labeled, 997 unlabeled, 200 validation (uda); '
+        'digits, 40 labeled, 997 unlabeled, 200 validation (fixmatch, mpl). The seed'
+    )
+    assert 'supervised' not in likeness
