@@ -1,0 +1,11 @@
+"""Distillation on the digits with 100 labels; all other numbers are those of 40 labels.
+
+python -m mpl.train --config=configs/digits_100_distill.py:cached --workdir=runs/digits_100_distill
+"""
+
+from configs import digits_40_distill
+
+
+def get_config(answers: str = 'live'):
+    """answers: as in configs/digits_40_distill.py."""
+    return digits_40_distill.get_config(answers, labels=100)
