@@ -72,6 +72,8 @@ def write(
             'unlabeled': len(split.unlabeled),
             'validation': len(parts['validation'][1]),
             'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
+            'unlabeled_only': list(config.split.unlabeled_only),
+            'imbalance': config.split.imbalance,
         },
         'seed': config.seed,
         'steps': config.steps,
