@@ -27,13 +27,18 @@ class Split(NamedTuple):
     """Which training examples are labeled, unlabeled and held out.
 
     labels: to keep in all, 0 for all. validation: to hold out, 0 where the source has
-    a validation part. file: a split saved before, instead of a drawn one.
+    a validation part. file: a split saved before, instead of a drawn one. unlabeled_only:
+    names of classes that are not to be learned; their training images are unlabeled, and
+    they are in no other part. imbalance: how many times as frequent the first class is in
+    training as the last, see data.splits.draw; 1 leaves the classes as they are.
     """
 
     labels: int = 0
     validation: int = 0
     unlabeled_includes_labeled: bool = True
     file: str = ''
+    unlabeled_only: tuple = ()
+    imbalance: float = 1.0
 
 
 class Every(NamedTuple):

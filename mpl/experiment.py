@@ -15,7 +15,7 @@ from mpl import config as configs
 from mpl import network, sharding
 from mpl.algorithm import Algorithm
 from mpl.augment.views import Views
-from mpl.data import splits
+from mpl.data import open_set, splits
 from mpl.data.source import Pool, Source
 
 
@@ -44,7 +44,7 @@ def assemble(
     Args:
       config: of the run.
       devices: to run on; None takes all.
-      source: that of the config, where it is at hand already.
+      source: that of the config, where it is at hand already, less split.unlabeled_only.
 
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
@@ -53,6 +53,7 @@ def assemble(
     _check_numbers(config, mesh)
     if source is None:
         source = configs.build('data', config.source)
+        source = open_set.hide(source, config.split.unlabeled_only)
     split = _split(config, source)
     views = configs.build('augment', config.views)
     if views.mix is not None:
@@ -154,9 +155,10 @@ def _split(config, source):
             'of its own; set it to 0.'
         )
     if config.split.file:
-        if config.split.labels or config.split.validation:
+        if config.split.labels or config.split.validation or config.split.imbalance != 1:
             raise ValueError(
-                'split.file says which examples to take; set labels and validation to 0.'
+                'split.file says which examples to take; set labels and validation to 0, '
+                'imbalance to 1.'
             )
         split = splits.load(config.split.file, source.train.label)
     else:
@@ -178,6 +180,7 @@ def _draw(config, source):
         config.seed,
         config.split.unlabeled_includes_labeled,
         source.classes,
+        config.split.imbalance,
     )
 
 

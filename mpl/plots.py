@@ -71,7 +71,7 @@ def by_labels(rows: list[Row]) -> Figure | None:
     for number, (name, of) in enumerate(lines.items()):
         of = sorted(of, key=lambda row: row.labels)
         # A little beside each other, that error bars can be told apart.
-        aside = 1.1 ** ((number + 0.5) / len(lines) - 0.5)
+        aside = 1.01 ** (number - (len(lines) - 1) / 2)
         x, y = [aside * row.labels for row in of], [_mean(row, part) for row in of]
         style = _style(number)
         axes.errorbar(

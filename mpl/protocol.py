@@ -32,6 +32,10 @@ def _data(config, report):
     source, split = report['source'], report['split']
     named = [source[k] for k in ('name', 'dataset', 'path') if k in source]
     counts = [f'{split[k]:,} {k}' for k in ('labeled', 'unlabeled', 'validation')]
+    if config.split.unlabeled_only:
+        counts.append(f'classes {" and ".join(config.split.unlabeled_only)} unlabeled only')
+    if config.split.imbalance != 1:
+        counts.append(f'first class {config.split.imbalance:g} times as frequent as the last')
     return f'{" ".join(named)}, {", ".join(counts)}'
 
 

@@ -75,6 +75,8 @@ def write(
             'unlabeled': len(np.unique(split.unlabeled)),
             'validation': len(parts['validation'][1]),
             'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
+            'unlabeled_only': list(config.split.unlabeled_only),
+            'imbalance': config.split.imbalance,
         },
         **teaching.selected(experiment, workdir),
         'seed': config.seed,

@@ -36,6 +36,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
             labels=min(small['split']['labels'], 16),
             validation=min(small['split']['validation'], 16),
             file='',
+            unlabeled_only=(),
         )
     if 'size' in small['views']:
         small['views']['size'] = SIZE

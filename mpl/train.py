@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     Args:
       config: of the run.
       workdir: its folder.
-      source: that of the config, where it is at hand already.
+      source: that of the config, where it is at hand already; see experiment.assemble.
 
     Returns:
       The report, also written to <workdir>/report.json; pictures lie beside it.

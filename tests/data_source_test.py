@@ -15,6 +15,18 @@ def test_from_arrays_reads_by_number():
     assert list(pool.name) == ['0', '1', '2', '3', '4', '5']
 
 
+def test_taken_examples_are_a_pool_of_their_own():
+    image = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
+    whole = source.from_arrays(image, np.array([0, 1, -1, 0, 1, -1]))
+    whole = whole._replace(crop=lambda numbers, box, size: (numbers, box, size))
+    pool = source.take(whole, np.array([5, 1, 3]))
+    np.testing.assert_array_equal(pool.read(np.array([1, 0, 0])), image[[1, 5, 5]])
+    assert pool.label.tolist() == [-1, 1, 0] and list(pool.name) == ['5', '1', '3']
+    numbers, *rest = pool.crop(np.array([2, 0]), 'box', 7)
+    assert numbers.tolist() == [3, 5] and rest == ['box', 7]
+    assert source.take(whole._replace(crop=None), np.array([1])).crop is None
+
+
 @pytest.mark.parametrize(
     'image, label, name',
     [((6, 2, 2), 6, None), ((6, 2, 2, 1), 5, None), ((6, 2, 2, 1), 6, ['a'])],

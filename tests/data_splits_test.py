@@ -96,6 +96,65 @@ def test_refuses_without_any_label():
         splits.draw(np.full(5, -1), 0, 0, 0, True)
 
 
+TAIL = np.random.RandomState(1).permutation(np.repeat([0, 1, 2, -1], [120, 120, 120, 7]))
+
+
+def tail(numbers):
+    return np.bincount(TAIL[numbers] + 1, minlength=4).tolist()
+
+
+@pytest.mark.parametrize('include', [True, False])
+def test_imbalance_leaves_a_geometric_series_of_the_classes(include):
+    """100 of the first class and 100 / sqrt(10) and 100 / 10 of the others, once 20 each are held out."""
+    split = splits.draw(TAIL, 15, 60, 3, include, None, 10.0)
+    assert tail(split.validation) == [0, 20, 20, 20]
+    assert tail(split.labeled) == [0, 11, 3, 1]  # 15 times 1, 0.316, 0.1 over their sum
+    trained = np.union1d(split.labeled, split.unlabeled)
+    assert tail(trained) == [7, 100, 32, 10]
+    assert len(split.unlabeled) == 149 - (0 if include else 15)
+    assert not np.intersect1d(split.validation, trained).size
+    assert np.isin(split.labeled, split.unlabeled).all() == include
+
+
+def test_imbalance_is_limited_by_any_class():
+    label = np.repeat([0, 1, 2], [500, 40, 9])
+    split = splits.draw(label, 0, 0, 0, True, None, 4.0)
+    # 36, 18, 9: the last class has no more.
+    assert np.bincount(label[split.unlabeled]).tolist() == [36, 18, 9]
+    np.testing.assert_array_equal(split.labeled, split.unlabeled)
+    assert np.bincount(label[splits.draw(label, imbalance=100.0).labeled]).tolist() == [400, 40, 4]
+
+
+def test_fewer_labels_are_among_more_under_imbalance_too():
+    before = np.zeros(0, int)
+    for labels in range(3, 60):
+        split = splits.draw(TAIL, labels, 0, 7, True, None, 10.0)
+        assert len(split.labeled) == labels and np.isin(before, split.labeled).all()
+        assert min(tail(split.labeled)[1:]) >= 1
+        before = split.labeled
+    held = splits.draw(TAIL, 59, 60, 7, True, None, 10.0)
+    np.testing.assert_array_equal(before, held.labeled)
+
+
+def test_no_imbalance_changes_nothing():
+    one, other = splits.draw(LABEL, 12, 20), splits.draw(LABEL, 12, 20, imbalance=1.0)
+    assert one.hash == other.hash and len(one.unlabeled) == 180
+
+
+@pytest.mark.parametrize(
+    'labels, imbalance, message',
+    [
+        (15, 0.5, 'imbalance is 0.5: give 1 or more'),
+        (15, float('nan'), 'imbalance is nan'),
+        (171, 10.0, r"has 120 labeled examples, (120|38|12) of them left by imbalance=10, but labels=171"),
+        (15, 1e4, r"Class 2 .* has 120 labeled examples, 0 of them left by imbalance=10000"),
+    ],
+)  # fmt: skip
+def test_refuses_what_imbalance_cannot_leave(labels, imbalance, message):
+    with pytest.raises(ValueError, match=message):
+        splits.draw(TAIL, labels, 0, 0, True, ('ant', 'bee', 'cat'), imbalance)
+
+
 def test_save_and_load_give_the_same_split(tmp_path):
     path = str(tmp_path / 'split.json')
     split = splits.draw(LABEL, 12, 20, 0, False)

@@ -62,6 +62,15 @@ def test_another_network_is_another(named):
         assert 'Not the same: network (another in mpl)' in show(named)[1]
 
 
+def test_open_sets_and_imbalance_are_named(named):
+    split = ["unlabeled_only=('8','9')", 'imbalance=10']
+    named = {'a': configs.load(FILES['uda'], [f'--config.split.{number}' for number in split])}
+    assert (
+        '200 validation, classes 8 and 9 unlabeled only, '
+        'first class 10 times as frequent as the last. The seed'
+    ) in show(named)[0]
+
+
 def test_data_that_differ_are_listed_and_configs_without_a_run_are_not(named):
     few = REPORT | {'split': REPORT['split'] | {'labeled': 20}}
     data, likeness, _ = show(named, uda={0: few}, supervised={})

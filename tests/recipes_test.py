@@ -164,6 +164,8 @@ def test_smoke_changes_sizes_and_lengths_alone():
     assert (student.wait_steps, student.warmup_steps, ramp) == (1, 1, 1)
     assert smoke.shrink(load('fashion_mnist_1000_uda.py')).source.channels == 1
     assert smoke.shrink(load('digits_40_uda.py')).source.name == 'digits'
+    hidden = load('cifar10_4000_uda.py', "--config.split.unlabeled_only=('cat',)")
+    assert smoke.shrink(hidden).split.unlabeled_only == ()  # Made-up images have other classes.
 
 
 def test_made_small_it_runs_through_every_stage(tmp_path):

@@ -49,3 +49,11 @@ def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None
             f'{label.shape} and {len(name)} names.'
         )
     return Pool(lambda numbers: image[numbers], label.astype(np.int32), name)
+
+
+def take(pool: Pool, numbers: np.ndarray) -> Pool:
+    """The examples of these numbers, int [n], as a pool of their own."""
+    read, cut = pool.read, pool.crop
+    crop = None if cut is None else lambda chosen, box, size: cut(numbers[chosen], box, size)
+    name = [pool.name[number] for number in numbers]
+    return Pool(lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop)

@@ -28,6 +28,7 @@ def draw(
     seed: int = 0,
     unlabeled_includes_labeled: bool = True,
     classes: Sequence[str] | None = None,
+    imbalance: float = 1.0,
 ) -> Split:
     """Draw a split; the same arguments give the same split with any numpy.
 
@@ -39,6 +40,14 @@ def draw(
     The labeled examples of a seed do not depend on `validation`, and those of fewer
     labels are among those of more. Everything else is unlabeled, and so are the
     labeled examples if `unlabeled_includes_labeled`. classes: names for the messages.
+
+    imbalance: how many times as frequent the first class is as the last; the others, in
+    their order, lie on a geometric series between them (the long tail of arXiv 1901.05555).
+    Of every class as many labeled examples are trained on, with or without their label, as
+    the series allows at most, and the rest is in no part; examples without a label all stay
+    unlabeled, and what is held out has the classes as they were. `labels` are spread in the
+    same proportions, at least one for each class (method of Huntington and Hill, by which
+    those of fewer labels are among those of more here too).
 
     Raises ValueError where a class has too few labeled examples.
     """
@@ -55,26 +64,39 @@ def draw(
             f'labels is {labels} but there are {len(present)} classes: '
             'give at least one for each, or 0 for all labeled examples.'
         )
+    if not imbalance >= 1:
+        raise ValueError(
+            f'imbalance is {imbalance}: give 1 or more, how many times as frequent the first class '
+            'is as the last.'
+        )
     held = _proportional(sizes, validation)
-    kept = _even(len(present), labels, seed) if labels else sizes - held
-    for number, size, keep, hold in zip(present, sizes, kept, held):
-        if keep + hold > size or keep < 1:
+    profile = imbalance ** -np.linspace(0, 1, len(present))
+    trained = _long_tail(np.maximum(sizes - held, 0), profile)
+    if not labels:
+        kept = trained
+    elif imbalance == 1:
+        kept = _even(len(present), labels, seed)
+    else:
+        kept = _apportion(profile, labels)
+    for number, size, train, keep, hold in zip(present, sizes, trained, kept, held):
+        if keep > train or keep < 1:
             name = f'{number}' if classes is None else f'{number} ({classes[number]!r})'
+            left = f', {train} of them left by imbalance={imbalance:g}' if imbalance != 1 else ''
             raise ValueError(
-                f'Class {name} has {size} labeled examples, but labels={labels} and '
+                f'Class {name} has {size} labeled examples{left}, but labels={labels} and '
                 f'validation={validation} ask for {max(keep, 1)} to train on and {hold} to hold out: '
                 'lower one of them.'
             )
-    labeled, validating = [], []
+    labeled, validating, taken = [], [], []
     by_class = np.argsort(label, kind='stable')[np.count_nonzero(label < 0) :]
     ends = np.cumsum(sizes)
-    for number, size, end, keep, hold in zip(present, sizes, ends, kept, held):
+    for number, size, end, train, keep, hold in zip(present, sizes, ends, trained, kept, held):
         order = by_class[end - size : end][_order(size, seed, number)]
         labeled.append(order[:keep])
         validating.append(order[size - hold :])  # from the other end: neither moves the other
+        taken += [order[train:]] + ([] if unlabeled_includes_labeled else [order[:keep]])
     labeled, validating = np.concatenate(labeled), np.concatenate(validating)
-    taken = validating if unlabeled_includes_labeled else np.concatenate([labeled, validating])
-    unlabeled = np.delete(np.arange(len(label)), taken)
+    unlabeled = np.delete(np.arange(len(label)), np.concatenate(taken))
     return from_numbers(labeled, unlabeled, validating)
 
 
@@ -171,6 +193,22 @@ def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:
 def _even(classes: int, total: int, seed: int) -> np.ndarray:
     counts = np.full(classes, total // classes)
     counts[_order(classes, seed, -1)[: total % classes]] += 1
+    return counts
+
+
+def _long_tail(sizes: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """The most examples of each class in the proportions of profile, of which the first is 1."""
+    if np.all(profile == 1):  # As they are: no imbalance is not the same as balance.
+        return sizes
+    first = np.floor(np.min(sizes / profile) + 1e-9)
+    return np.rint(first * profile).astype(np.int64)
+
+
+def _apportion(profile: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers of a sum, from 1 up, in the proportions of profile; none falls as it grows."""
+    counts = np.ones(len(profile), np.int64)
+    for _ in range(total - len(profile)):
+        counts[np.argmax(profile / np.sqrt(counts * (counts + 1)))] += 1
     return counts
 
 

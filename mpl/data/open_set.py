@@ -1,0 +1,49 @@
+"""An open set: unlabeled images of classes that are not to be learned."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpl.data import source
+
+_SHOWN = 20  # classes in a message
+
+
+def hide(of: source.Source, names: Sequence[str]) -> source.Source:
+    """The source without these classes; their training images stay, as images without a label.
+
+    They are dropped from validation and test. The classes that stay are numbered anew, in
+    their order. Examples without a label stay where they are.
+
+    Raises ValueError for a name that is no class, and where fewer than two classes stay.
+    """
+    if not names:
+        return of
+    for name in names:
+        if name not in of.classes:
+            more = ', ...' if len(of.classes) > _SHOWN else ''
+            raise ValueError(
+                f'split.unlabeled_only has {name!r}, which is no class; give some of '
+                f'{", ".join(map(repr, of.classes[:_SHOWN]))}{more}.'
+            )
+    stays = np.array([name not in names for name in of.classes])
+    if stays.sum() < 2:
+        raise ValueError(
+            f'split.unlabeled_only leaves {stays.sum()} of {len(stays)} classes; leave at least 2.'
+        )
+    # By the old label; the last entry is that of -1.
+    label = np.append(np.where(stays, np.cumsum(stays) - 1, -1), -1).astype(np.int32)
+    kept = np.append(stays, True)
+
+    def without(pool: source.Pool | None) -> source.Pool | None:
+        if pool is None:
+            return None
+        left = source.take(pool, np.flatnonzero(kept[pool.label]))
+        return left._replace(label=label[left.label])
+
+    return of._replace(
+        train=of.train._replace(label=label[of.train.label]),
+        validation=without(of.validation),
+        test=without(of.test),
+        classes=tuple(name for name, stay in zip(of.classes, stays) if stay),
+    )
