@@ -130,7 +130,6 @@ def test_warnings_come_in_order():
 
 
 RUNS = {
-    'fixmatch': ([], set()),
     # Its own labels, right or wrong, from the first step.
     'pseudo_label': (['threshold=0.0', 'weight=100.0'], {'classes'}),
     # Of ten classes, none is ever surer than 1 by rounding alone.

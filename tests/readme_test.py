@@ -20,7 +20,10 @@ README = (ROOT / 'README.md').read_text()
 COMMANDS = [
     line for block in re.findall(r'```bash\n(.*?)```', README, re.S) for line in block.splitlines()
 ]
-SMALL = ('steps=60', 'every.log=20', 'every.evaluate=60', 'every.save=60')
+SMALL = [
+    f'--config.{number}'
+    for number in ('steps=60', 'every.log=20', 'every.evaluate=60', 'every.save=60')
+]
 
 
 def small(line, runs):
@@ -32,18 +35,8 @@ def small(line, runs):
     words = [re.sub('^--workdir=runs', f'--workdir={runs}', word) for word in words]
     words = [re.sub('^--seeds=.*', '--seeds=1', word) for word in words]
     trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
-    return [sys.executable, *words[1:], *(shorten(words) if trains else [])]
-
-
-def shorten(words):
-    """Overrides that make the runs of a command short, and those of their teachers."""
-    numbers, where = [f'--config.{number}' for number in SMALL], '--config.teacher.config.'
-    for config in [word.partition('=')[2] for word in words if word.startswith('--config=')]:
-        config = configs.load(config, []).teacher.config
-        while config:
-            numbers += [f'{where}{number}' for number in SMALL]
-            config, where = config.teacher.config, f'{where}teacher.config.'
-    return numbers
+    more = SMALL if trains else []
+    return [sys.executable, *words[1:], *more]
 
 
 @pytest.fixture(scope='module')
