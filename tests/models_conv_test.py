@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from mpl.models import conv_on_cpu
 from mpl.models.conv import convolve
 
 CANONICAL = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
@@ -86,6 +87,22 @@ def test_equals_the_ordinary_convolution(kernel_size, stride, dtype, tolerance):
             for conv in (convolve, ordinary)
         )
         assert_equal(got, want, dtype, tolerance)
+
+
+@pytest.mark.parametrize('kernel_size, stride', [(3, 1), (3, 2), (1, 1)])
+def test_large_ones_are_the_same(kernel_size, stride, x64, monkeypatch):
+    """As large as those of a real network, or taken for it."""
+    monkeypatch.setattr(conv_on_cpu, 'LARGE', 0)
+    shapes = (4, 5, 7, 3), (kernel_size, kernel_size, 3, 4)  # Not compiled before.
+    args = draw('float64', *shapes, *shapes)
+    got, want = (
+        jax.jit(evaluate, static_argnums=(0, 1))(conv, stride, *args)
+        for conv in (convolve, ordinary)
+    )
+    assert_equal(got, want, 'float64', 1e-13)
+    # One column more is asked for, where it helps.
+    text = jax.jit(convolve, static_argnums=2).lower(*args[:2], stride).as_text()
+    assert ('pad = [[1, 1], [1, 2]]' in text) == ((kernel_size, stride) == (3, 1)), text
 
 
 @pytest.mark.parametrize(
