@@ -96,6 +96,18 @@ class Teacher(NamedTuple):
     balance: bool = False
 
 
+class Mesh(NamedTuple):
+    """How devices share the work. Examples are spread over groups of devices.
+
+    model: devices in a group; they share each image, by its columns. weights: 'whole' keeps
+    a copy of each weight on every device, 'data' one part in each group, 'model' one part on
+    each device of a group; likewise what the optimizer keeps, and averages.
+    """
+
+    model: int = 1
+    weights: str = 'whole'
+
+
 class Run(NamedTuple):
     """Every section of a config.
 
@@ -115,6 +127,7 @@ class Run(NamedTuple):
     finetune: dict = {}
     init_from: dict = {}
     teacher: dict = {}
+    mesh: dict = {}
     seed: int = 0
     steps_per_call: int = 10
     resident_bytes: int = 2**30
@@ -129,6 +142,7 @@ PLAIN = {
     'finetune': Finetune,
     'init_from': InitFrom,
     'teacher': Teacher,
+    'mesh': Mesh,
 }
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
 

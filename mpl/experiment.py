@@ -49,7 +49,8 @@ def assemble(
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
     """
-    mesh = sharding.make_mesh(jax.devices() if devices is None else devices)
+    devices = jax.devices() if devices is None else devices
+    mesh = sharding.make_mesh(devices, config.mesh.model)
     _check_numbers(config, mesh)
     if source is None:
         source = configs.build('data', config.source)
@@ -62,7 +63,7 @@ def assemble(
         role: network.Definition(
             configs.build('models', net.model, num_classes=len(source.classes)),
             configs.build('optimizers', net.optimizer, steps=config.steps),
-            mesh.shape['data'],
+            mesh.abstract_mesh,
             net.evaluation_mode,
         )
         for role, net in config.networks.items()
@@ -86,7 +87,7 @@ def assemble(
             f'batch.{error.args[0]} is 0; give a number above 0.'
         ) from error
     _check_evaluation(learner, shapes, source, views)
-    places = sharding.layout(shapes, mesh)
+    places = sharding.layout(shapes, mesh, config.mesh.weights)
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
     )
@@ -189,7 +190,8 @@ def _check_numbers(config, mesh):
     for name, size in config.batch.items():
         if size < (0 if name == 'unlabeled' else 1) or size % shards:
             raise ValueError(
-                f'batch.{name} is {size}; give a multiple of the {shards} devices'
+                f'batch.{name} is {size}; give a multiple of the {shards} '
+                f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
                 + ('.' if name == 'unlabeled' else ' above 0.')
             )
     if not 0 <= config.seed < 2**31:

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import AbstractMesh
+
+from mpl import spatial
 
 PyTree = Any
 
@@ -31,7 +34,7 @@ class Definition(NamedTuple):
 
     model: nn.Module
     optimizer: optax.GradientTransformation
-    shards: int = 1  # parts a batch is cut into, one per group of devices
+    mesh: AbstractMesh = AbstractMesh((1, 1), ('data', 'model'))  # that its passes run on
     evaluation_mode: bool = False  # of training passes too: see `forward`
     start: Variables | None = None  # what it starts from; layers that are not there are drawn
 
@@ -49,7 +52,7 @@ class Network:
 class Frozen(NamedTuple):
     """A network as it stands, ready to predict; made and used within one trace."""
 
-    model: nn.Module
+    definition: Definition
     variables: Variables
 
 
@@ -82,17 +85,17 @@ def forward(
     Returns:
       The outputs of each view, and the batch statistics after the pass.
     """
-    (features, logits), changed = definition.model.apply(
-        {'params': params, 'batch_stats': batch_stats},
-        _join(images, definition.shards),
-        train=not definition.evaluation_mode,
-        rngs={'dropout': key},
-        mutable=['batch_stats'],
-    )
+    shards = definition.mesh.shape['data']
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        (features, logits), changed = definition.model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            spatial.cut(_join(images, shards)),
+            train=not definition.evaluation_mode,
+            rngs={'dropout': key},
+            mutable=['batch_stats'],
+        )
     sizes = [image.shape[0] for image in images]
-    outputs = zip(
-        _split(features, sizes, definition.shards), _split(logits, sizes, definition.shards)
-    )
+    outputs = zip(_split(features, sizes, shards), _split(logits, sizes, shards))
     return tuple(Outputs(*o) for o in outputs), changed.get('batch_stats', {})
 
 
@@ -125,21 +128,23 @@ def update(
 
 def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]:
     """The network, and its average where it keeps one, under the names to report."""
-    frozen = {name: Frozen(definition.model, Variables(net.params, net.batch_stats))}
+    frozen = {name: Frozen(definition, Variables(net.params, net.batch_stats))}
     if net.ema is not None:
-        frozen[name + '_ema'] = Frozen(definition.model, net.ema)
+        frozen[name + '_ema'] = Frozen(definition, net.ema)
     return frozen
 
 
 def predict(frozen: Frozen, image: jax.Array) -> Outputs:
     """Evaluation mode: running batch statistics, no dropout. image: [B, H, W, C]."""
-    return Outputs(
-        *frozen.model.apply(
-            {'params': frozen.variables.params, 'batch_stats': frozen.variables.batch_stats},
-            image,
-            train=False,
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        return Outputs(
+            *definition.model.apply(
+                {'params': variables.params, 'batch_stats': variables.batch_stats},
+                spatial.cut(image),
+                train=False,
+            )
         )
-    )
 
 
 def count_parameters(params: PyTree) -> int:

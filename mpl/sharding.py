@@ -8,19 +8,57 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
-def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
-    """The devices along 'data'. 'model' is there for layouts that cut weights or images."""
+SMALLEST = 4096  # numbers; to gather arrays below takes longer than it saves memory
+
+
+def make_mesh(devices: Sequence[jax.Device], model: int = 1) -> Mesh:
+    """The devices in groups: examples are spread over groups, one image over the `model` of a group.
+
+    Raises:
+      ValueError: the devices do not make groups of `model`.
+    """
+    if model < 1 or len(devices) % model:
+        raise ValueError(
+            f'mesh.model is {model}, but the {len(devices)} devices do not make groups of that many; '
+            'give a divisor of their number.'
+        )
     return jax.make_mesh(
-        (len(devices), 1),
+        (len(devices) // model, model),
         ('data', 'model'),
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=devices,
     )
 
 
-def layout(shapes: Any, mesh: Mesh) -> Any:
-    """The place of every leaf of a state: a copy on each device."""
-    return jax.tree.map(lambda _: replicated(mesh), shapes)
+def layout(shapes: Any, mesh: Mesh, weights: str = 'whole') -> Any:
+    """The place of every leaf of a state.
+
+    A rule on shapes alone, so that a weight, its average and what an optimizer keeps of it
+    lie in the same place.
+
+    Args:
+      shapes: the state, as jax.ShapeDtypeStructs.
+      mesh: of the run.
+      weights: 'whole' keeps a copy on each device; 'data' or 'model' cuts each array of at
+        least SMALLEST numbers into one part per device along that axis of the mesh.
+
+    Raises:
+      ValueError: weights is none of these.
+    """
+    if weights not in ('whole', *mesh.axis_names):
+        raise ValueError(f"mesh.weights is {weights!r}; give 'whole', 'data' or 'model'.")
+
+    def place(leaf):
+        if weights == 'whole' or leaf.size < SMALLEST:
+            return replicated(mesh)
+        # The last axis that can be dealt out evenly: channels out, else channels in.
+        fits = [axis for axis, n in enumerate(leaf.shape) if n % mesh.shape[weights] == 0]
+        cut = fits[-1] if fits else None
+        return NamedSharding(
+            mesh, PartitionSpec(*(weights if axis == cut else None for axis in range(leaf.ndim)))
+        )
+
+    return jax.tree.map(place, shapes)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -19,7 +19,9 @@ LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')
 ALLOWED = {name: {'schedules'} if name == 'optimizers' else set() for name in LEAVES} | {
     'algorithms': {'algorithm', 'feedback', 'network', 'losses', 'schedules'},
     'feedback': {'algorithm', 'network', 'losses'},
-    'network': set(),
+    'models': {'spatial'},
+    'network': {'spatial'},
+    'spatial': set(),
     'algorithm': {'network'},
 }
 CONFIGS = sorted(p for p in (ROOT / 'configs').glob('*.py') if 'def get_config' in p.read_text())

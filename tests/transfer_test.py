@@ -104,7 +104,7 @@ def test_network_from_a_file_says_what_timm_s_says(name, tmp_path):
     source = dict(name='synthetic', classes=1000, examples=1000, size=SIZE)
     experiment = experiments.assemble(make_config(name, source, file=str(path)), jax.devices()[:1])
     (found,) = start.find(experiment).values()
-    frozen = network.Frozen(experiment.definitions['student'].model, found)
+    frozen = network.Frozen(experiment.definitions['student'], found)
     image = experiment.views.evaluate(experiment.source.train.read(np.arange(4)))
     got = jax.jit(lambda image: network.predict(frozen, image))(image)
     for mine, other in zip(got, said_by(wanted, image), strict=True):

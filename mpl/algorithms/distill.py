@@ -55,7 +55,7 @@ def make(
     def ask(state, batch, images):
         if teacher is None:
             return [batch[name]['logits'] for name in ('labeled', 'unlabeled')[: len(images)]]
-        frozen = Frozen(teacher.model, state.teacher)
+        frozen = Frozen(teacher, state.teacher)
         return [network.predict(frozen, image).logits for image in images]
 
     def loss(params, state, batch, key):
@@ -90,7 +90,7 @@ def make(
     def networks(state):
         frozen = network.freeze('student', student, state.net)
         if teacher is not None:
-            frozen['teacher'] = Frozen(teacher.model, state.teacher)
+            frozen['teacher'] = Frozen(teacher, state.teacher)
         return frozen
 
     return Algorithm(init, update, networks)

@@ -22,6 +22,7 @@ from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
+from mpl import spatial
 from mpl.models import conv_on_cpu, layers
 
 ordinary_p = lax.conv_general_dilated_p
@@ -34,19 +35,25 @@ def convolve(image, kernel, stride=1, padding='same', groups=1):
     H' = ceil(H / stride). padding: 'same' puts the extra row and column of an odd amount of padding at the end, as
     TensorFlow does; 'symmetric' pads both ends by (h - 1) / 2 and (w - 1) / 2, as torch models do.
     """
-    pads = 'SAME' if padding == 'same' else [((side - 1) // 2,) * 2 for side in kernel.shape[:2]]
+    sides, strides = kernel.shape[:2], (stride, stride)
+    pads = [((side - 1) // 2,) * 2 for side in sides]
+    if padding == 'same':
+        pads = lax.padtype_to_pads(image.shape[1:3], sides, strides, 'SAME')
 
-    def ordinary(image, kernel):
+    def ordinary(image, kernel, pads):
         return lax.conv_general_dilated(
             image,
             kernel,
-            (stride, stride),
+            strides,
             pads,
             dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
             feature_group_count=groups,
         )
 
-    return substituted(ordinary, image, kernel)
+    def convolved(image, kernel, pads):
+        return substituted(partial(ordinary, pads=pads), image, kernel)
+
+    return spatial.windows(convolved, image, kernel, stride, pads)
 
 
 def substituted(function, *args):

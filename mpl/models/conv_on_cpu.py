@@ -138,7 +138,7 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
         0,
         rhs.shape[0] // images,
         lambda i, total: total + products(i * images),
-        lax.full(shape, 0, total_type),
+        lax.full_like(rhs, 0, total_type, shape),
     )
     out = out.reshape(*counts, *out.shape[1:])  # [*spatial, kept of rhs, kept of lhs]
     return move(out, (dims - 1, dims - 2, *range(dims - 2)), out_spec).astype(out_type)
