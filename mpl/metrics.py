@@ -8,21 +8,28 @@ import numpy as np
 from etils import epath
 from tensorboardX import SummaryWriter
 
+from mpl import processes
+
 
 class Writer:
-    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard."""
+    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard, in one process."""
 
     def __init__(self, folder: epath.Path, step: int):
         """Opens them to go on after `step`; later lines, of a run cut short, are dropped."""
-        self._path = folder / 'metrics.jsonl'
-        if self._path.exists():
-            kept = [line for line in read(self._path) if line['step'] <= step]
-            write_whole(self._path, ''.join(json.dumps(line) + '\n' for line in kept))
-        self._file = self._path.open('a')
+        self._file = self._board = None
+        if not processes.leads():
+            return
+        path = folder / 'metrics.jsonl'
+        if path.exists():
+            kept = [line for line in read(path) if line['step'] <= step]
+            write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept))
+        self._file = path.open('a')
         self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line; values are floats or lists of floats."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({'step': step} | values) + '\n')
         self._file.flush()
         for name, value in values.items():
@@ -31,8 +38,9 @@ class Writer:
         self._board.flush()
 
     def close(self) -> None:
-        self._file.close()
-        self._board.close()
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
 
 
 def write_whole(path: epath.Path, text: str) -> None:

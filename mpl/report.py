@@ -14,7 +14,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from mpl import collapse, measure, metrics, network, pictures, teaching
+from mpl import collapse, measure, metrics, network, pictures, processes, teaching
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl.experiment import Experiment
@@ -38,7 +38,21 @@ def write(
       stages: reports of the stages 'teacher', that came before, and 'finetune', after.
       workdir: of the run.
     """
-    config, split = experiment.config, experiment.split
+    networks, confusions = _measure(experiment, state)
+    if processes.leads():
+        report, findings = _compose(experiment, networks, seconds, stages, workdir)
+        try:
+            pictures.draw(experiment, confusions, findings, workdir)
+        except Exception as error:  # No picture is worth a trained run.
+            logging.warning('The pictures could not be drawn: %r', error)
+        # Last: a run with a report is finished.
+        metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
+    processes.wait('reported')
+    return json.loads((workdir / 'report.json').read_text())
+
+
+def _measure(experiment, state):
+    """What is known of each network, and its confusion matrix, of the test where there is one."""
     forward = measure.make_forward(experiment)
     parts = {'validation': experiments.validation(experiment)}
     if experiment.source.test is not None:
@@ -58,6 +72,12 @@ def write(
                 networks[name][part] = measure.summarize(output.logits, label)
                 known = label >= 0
                 confusions[name] = measure.confusion(output.logits[known], label[known])
+    return networks, confusions
+
+
+def _compose(experiment, networks, seconds, stages, workdir):
+    """The report, and the warnings in it."""
+    config, split = experiment.config, experiment.split
     if 'finetune' in stages:
         networks['finetuned'] = stages['finetune']['networks']['student']
     if 'teacher' in stages:
@@ -73,7 +93,7 @@ def write(
             'hash': split.hash,
             'labeled': len(split.labeled),
             'unlabeled': len(np.unique(split.unlabeled)),
-            'validation': len(parts['validation'][1]),
+            'validation': len(experiments.validation(experiment)[1]),
             'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
             'unlabeled_only': list(config.split.unlabeled_only),
             'imbalance': config.split.imbalance,
@@ -92,13 +112,7 @@ def write(
         'versions': {'python': sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    try:
-        pictures.draw(experiment, confusions, findings, workdir)
-    except Exception as error:  # No picture is worth a trained run.
-        logging.warning('The pictures could not be drawn: %r', error)
-    # Last: a run with a report is finished.
-    metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
-    return report
+    return report, findings
 
 
 def show(report: dict, workdir: str) -> str:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mpl import config as configs
-from mpl import evaluate, logits, metrics, predict
+from mpl import evaluate, logits, metrics, predict, processes
 from mpl import experiment as experiments
 from mpl import workdir as folders
 from mpl.data import selection, splits
@@ -104,12 +104,10 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
         _ask(experiment, workdir)
     rows = logits.read(str(workdir / LOGITS))
     rule = _rule(experiment.config)
-    if rule.per_class and not (workdir / folders.SELECTED).exists():
-        part = selection.scan([rows], experiment.split.unlabeled, rule)
-        chosen = selection.apply(part, rule, experiment.split)
-        counts = selection.summarize(part, rule, rows.shape[1])
-        metrics.write_whole(workdir / COUNTS, json.dumps(counts, indent=2) + '\n')
-        splits.save(str(workdir / folders.SELECTED), chosen, len(rows))
+    chooses = rule.per_class and processes.leads()
+    if chooses and not (workdir / folders.SELECTED).exists():
+        _select(experiment, rule, rows, workdir)
+    processes.wait('selected')
     return folders.select(experiment, workdir)._replace(logits=rows)
 
 
@@ -129,18 +127,38 @@ def _ask(experiment, workdir):
         stages = evaluate.load(epath.Path(stage.workdir))
     teacher, inner = evaluate.find(stage.network, stages)
     beside = str(workdir / f'partial_{LOGITS}')
+    if processes.leads():
+        logits.open_rows(beside, len(source.train.label), len(source.classes))
+    processes.wait('opened')
     rows = logits.open_rows(beside, len(source.train.label), len(source.classes))
     _, numbers = evaluate.part(experiment, 'train')
     left = logits.missing(rows, numbers)
+    processes.wait('counted')  # Before a row is written.
     chunks = predict.from_pool(
         teacher.experiment.source.train, left, teacher.experiment.config.batch.evaluate
     )
     with tqdm(
-        total=len(left), unit='image', desc=f'{stage.network} labels', dynamic_ncols=True
+        total=len(left),
+        unit='image',
+        desc=f'{stage.network} labels',
+        dynamic_ncols=True,
+        disable=not processes.leads(),
     ) as bar:
-        for names, _, _ in logits.keep(rows, predict.predict(teacher, inner, chunks)):
+        said = predict.predict(teacher, inner, chunks)
+        for names, _, _ in logits.keep(rows, said) if processes.leads() else said:
             bar.update(len(names))
-    os.replace(beside, workdir / LOGITS)
+    if processes.leads():
+        os.replace(beside, workdir / LOGITS)
+    processes.wait('labeled')
+
+
+def _select(experiment, rule, rows, workdir):
+    """Writes which unlabeled examples are kept, and how many of each class."""
+    part = selection.scan([rows], experiment.split.unlabeled, rule)
+    chosen = selection.apply(part, rule, experiment.split)
+    counts = selection.summarize(part, rule, rows.shape[1])
+    metrics.write_whole(workdir / COUNTS, json.dumps(counts, indent=2) + '\n')
+    splits.save(str(workdir / folders.SELECTED), chosen, len(rows))
 
 
 def _rule(config):

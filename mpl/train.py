@@ -22,6 +22,7 @@ from mpl import (
     measure,
     metrics,
     network,
+    processes,
     report,
     sharding,
     smoke,
@@ -73,6 +74,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     starts = {} if begun else weights.find(experiment)
     for role, found in starts.items():
         _say(weights.describe(experiment, role, found))
+    processes.wait('checked')  # Before anything is written there.
     folders.prepare(experiment, workdir)
     with folders.hold(workdir):
         stages, teacher = {}, teaching.stage_config(config)
@@ -139,7 +141,8 @@ def fit(
                 bar.update(size)
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
-                caught = signals.caught  # Once: a signal from here on stops the next turn.
+                # Asked once: a signal from here on stops the next turn.
+                caught = signals.caught or processes.to_stop(step // size - 1) and signal.SIGTERM
                 saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
                     due, window = (step, window), metrics.Window({})
@@ -148,7 +151,8 @@ def fit(
                     due = None
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
-                    _warn(experiment, workdir, step)
+                    if processes.leads():
+                        _warn(experiment, workdir, step)
                 if saves:
                     record = {'seconds': time.monotonic() - started, 'window': window.values()}
                     checkpoint.save(manager, step, state, record)
@@ -174,7 +178,9 @@ def make_steps(experiment: Experiment, size: int):
     resident = None
     if is_resident(experiment):
         everything = source.train.read(np.arange(len(source.train.label)))
-        resident = jax.device_put(everything, sharding.replicated(experiment.mesh))
+        resident = jax.make_array_from_process_local_data(
+            sharding.replicated(experiment.mesh), everything
+        )
 
     def steps(state, resident, batch, root):
         def one(state, batch):
@@ -261,6 +267,7 @@ def _progress(config, workdir, step):
         unit='step',
         desc=workdir.name,
         mininterval=0.5,
+        disable=not processes.leads(),
         dynamic_ncols=True,
         file=sys.stderr,
     )
@@ -269,6 +276,8 @@ def _progress(config, workdir, step):
 def _log(config, writer, bar, started, step, window):
     values = window.read()
     writer.write(step, values | {'seconds': time.monotonic() - started})
+    if bar.disable:
+        return
     rate = bar.format_dict['rate'] or 0.0
     images = f'{rate * (config.batch.labeled + config.batch.unlabeled):,.0f}'
     losses = {
@@ -321,12 +330,16 @@ def _warn(experiment, workdir, step):
 
 
 def _say(line):
-    """A line beside the progress bar."""
-    tqdm.write(line, file=sys.stderr)
+    """A line beside the progress bar, of one process for all."""
+    if processes.leads():
+        tqdm.write(line, file=sys.stderr)
 
 
 class Signals:
-    """Within it, SIGTERM and SIGINT are noted instead of ending the process."""
+    """Within it, SIGTERM and SIGINT are noted instead of ending the process.
+
+    Where there are several processes jax notes SIGTERM, for all; see processes.to_stop.
+    """
 
     caught = None
 
@@ -335,7 +348,8 @@ class Signals:
             self.caught = signal.Signals(number)
             signal.signal(number, self._before[number])  # A second one acts at once.
 
-        self._before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        noted = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
+        self._before = {s: signal.signal(s, note) for s in noted}
         return self
 
     def __exit__(self, *_):
@@ -350,15 +364,20 @@ def main():
     parser.add_argument(
         '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
     )
+    processes.add_arguments(parser)
     given, overrides = command.parse(parser)
     config = configs.load(given.config, overrides)
     if given.smoke:
         config = smoke.shrink(config)
-    try:
-        print(report.show(run(config, epath.Path(given.workdir)), given.workdir))
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(128 + stopped.signal)
+    processes.join(given)
+    with processes.together():
+        try:
+            written = run(config, epath.Path(given.workdir))
+        except Stopped as stopped:
+            _say(str(stopped))
+            sys.exit(128 + stopped.signal)
+    if processes.leads():
+        print(report.show(written, given.workdir))
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from orbax import checkpoint as ocp
 
-from mpl import checkpoint, metrics
+from mpl import checkpoint, metrics, processes
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl.data import splits
@@ -62,6 +62,8 @@ def check_data(experiment: Experiment, workdir: epath.Path) -> None:
 
 def prepare(experiment: Experiment, workdir: epath.Path) -> None:
     """Makes the folder and writes the config, the split (for split.file) and what the data are."""
+    if not processes.leads():
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     metrics.write_whole(workdir / 'config.json', configs.to_json(experiment.config))
     metrics.write_whole(workdir / 'data.json', json.dumps(data(experiment)) + '\n')
@@ -101,11 +103,14 @@ def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment,
 
 @contextlib.contextmanager
 def hold(workdir: epath.Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder; a kill lets go of it.
+    """Keeps other runs from training in the folder; a kill lets go of it. Not in a bucket (gs://).
 
     Raises:
       ValueError: another process holds it.
     """
+    if '://' in str(workdir) or not processes.leads():
+        yield
+        return
     held = os.open(workdir, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

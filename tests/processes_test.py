@@ -1,0 +1,143 @@
+"""Two processes, as on two hosts, that train one run: on this machine, joined by the CPU's collectives."""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from etils import epath
+
+from mpl import config as configs
+from mpl import metrics, processes, train
+
+ROOT = pathlib.Path(__file__).parent.parent
+STEPS = 400
+NUMBERS = [
+    f'--config.steps={STEPS}',
+    '--config.finetune.steps=0',
+    '--config.networks.teacher.optimizer.learning_rate=0.01',
+    '--config.networks.student.optimizer.learning_rate=0.01',
+    '--config.every.log=20',
+    '--config.every.evaluate=200',
+    '--config.every.save=50',
+]
+
+
+def begin(workdir):
+    """Both processes, with two devices each."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+        'JAX_COMPILATION_CACHE_DIR': os.environ['MPL_CACHE'],
+    }
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, '-m', 'mpl.train', '--config=configs/smoke.py'),
+                *(f'--workdir={workdir}', *NUMBERS, f'--coordinator=localhost:{port}'),
+                *('--num_processes=2', f'--process_id={number}'),
+            ],
+            env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+
+
+def end(running):
+    """Exit codes and what was said, of both."""
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        told = list(threads.map(lambda process: process.communicate(timeout=200), running))
+    return [process.returncode for process in running], told
+
+
+def wait_for_step(workdir, step):
+    path = workdir / 'metrics.jsonl'
+    for _ in range(1200):
+        if path.exists() and any(line['step'] >= step for line in metrics.read(path)):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f'no line of step {step} in {path}')
+
+
+def lines(workdir):
+    """What is written of each step, less what no two runs share."""
+    found = metrics.read(workdir / 'metrics.jsonl')
+    return [{k: v for k, v in line.items() if k != 'seconds'} for line in found]
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """The lines of the same run in one process, on eight devices."""
+    workdir = epath.Path(tmp_path_factory.mktemp('alone')) / 'run'
+    train.run(configs.load('configs/smoke.py', NUMBERS), workdir)
+    return lines(workdir)
+
+
+def assert_same(got, want):
+    assert [line['step'] for line in got] == [line['step'] for line in want]
+    for a, b in zip(got, want, strict=True):
+        assert a.keys() == b.keys()
+        for name in b:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-2, atol=1e-2, err_msg=name)
+
+
+def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    running = begin(workdir)
+    wait_for_step(workdir, 100)
+    running[1].send_signal(signal.SIGTERM)
+    codes, told = end(running)
+    assert codes == [143, 143], told
+    (sentence,) = [line for line in told[0][1].splitlines() if 'came: saved step' in line]
+    saved = int(sentence.split('saved step ')[1].split()[0])
+    assert 100 < saved < STEPS and 'came: saved step' not in told[1][1]
+    assert (workdir / 'checkpoints' / str(saved)).exists()
+    codes, told = end(begin(workdir))
+    assert codes == [0, 0], told
+    assert f'goes on from step {saved}' in told[0][1]
+    assert 'student_ema' in told[0][0] and not told[1][0].strip(), told
+    assert_same(lines(workdir), alone)
+    assert json.loads((workdir / 'report.json').read_text())['devices'] == '4 x cpu'
+
+
+def test_one_that_is_lost_ends_the_others_and_another_number_of_devices_goes_on(alone, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    running = begin(workdir)
+    wait_for_step(workdir, 100)
+    running[1].kill()
+    started = time.monotonic()
+    codes, told = end(running)
+    assert time.monotonic() - started < processes.PATIENCE + 30
+    assert (
+        codes[0] not in (0, 2) and 'process 0 of 2 can not go on with the others' in told[0][1]
+    ), told
+    train.run(configs.load('configs/smoke.py', NUMBERS), workdir)
+    assert_same(lines(workdir), alone)
+
+
+@pytest.mark.parametrize(
+    'arguments, sentence',
+    [
+        (['--coordinator=localhost:1'], 'Give all of --coordinator, --num_processes and'),
+        (
+            ['--coordinator=localhost:1', '--num_processes=2', '--process_id=2'],
+            '--process_id is 2; give a number from 0 to 1',
+        ),
+        (['--distributed'], 'The processes did not find each other'),
+    ],
+)
+def test_what_does_not_make_processes_is_refused(arguments, sentence):
+    parser = argparse.ArgumentParser()
+    processes.add_arguments(parser)
+    with pytest.raises(ValueError, match=sentence):
+        processes.join(parser.parse_args(arguments))
