@@ -84,12 +84,15 @@ ask() {
     run "${command[@]}"
     state="${created:-NONE}"
   elif ! state="$("${command[@]}" 2>"$errors")"; then
-    state=NONE
-    grep -q NOT_FOUND "$errors" || {
+    if grep -q NOT_FOUND "$errors"; then
+      state=NONE
+    elif [ "$attempt" -gt 0 ]; then
+      state="out of reach"  # Its training goes on.
+    else
       cat "$errors" >&2
-      echo "error: the state of $name is not known; it is left as it is, and costs money if it is there." >&2
+      echo "error: the state of $name is not known; the lines above say why." >&2
       exit 1
-    }
+    fi
   fi
 }
 

@@ -22,15 +22,16 @@ if grep -qs mpl.train "/proc/$(cat "$kept/pid" 2>/dev/null)/cmdline"; then
     fail "another training runs on this TPU: $(cat "$kept/arguments"); wait for it, or give another --name."
 elif [ "$(cat "$kept/id" 2>/dev/null)" != "$id" ]; then
   rm -f "$kept/code"
+  : >"$kept/log"
   echo "$id" >"$kept/id"
   echo "$*" >"$kept/arguments"
   # shellcheck disable=SC2016  # The inner shell is to expand these.
-  setsid bash -c '"${@:2}" >"$1/log" 2>&1; echo $? >"$1/code"' _ "$kept" \
+  setsid bash -c '"${@:2}" >>"$1/log" 2>&1; echo $? >"$1/code"' _ "$kept" \
     "$python" -m mpl.train --distributed "$@" </dev/null >/dev/null 2>&1 &
   echo $! >"$kept/pid"
 fi
 
-tail --lines=100 --follow=name --retry --pid="$(cat "$kept/pid")" "$kept/log" 2>/dev/null
+tail --lines=100 --follow --pid="$(cat "$kept/pid")" "$kept/log"
 code="$(cat "$kept/code" 2>/dev/null || echo 143)"  # None is left where the shell around it was killed.
 [ "$code" != 1 ] || code=3
 exit "$code"
