@@ -19,7 +19,8 @@
 #   --keep             does not delete the VM
 #   --dry-run          shows the commands of a first run without trouble, and runs none
 #
-# Exit code: 0 finished; 2 refused; 3 the training failed; 1 gave up, or gcloud failed; 130 interrupted.
+# Exit code: 0 finished; 2 refused; 3 the training failed; 4 another training runs on that VM, which
+# is left alone; 1 gave up, or gcloud failed; 130 interrupted.
 set -euo pipefail
 source "$(dirname "$0")/commands.sh"
 
@@ -112,13 +113,11 @@ create() {
   created=READY
 }
 
+deletion=(tpu-vm delete "$name")
+[ -z "$queued" ] || deletion=(queued-resources delete "$name" --force)
 remove() {
   say "Deleting $name."
-  if [ -n "$queued" ]; then
-    tpus queued-resources delete "$name" --force
-  else
-    tpus tpu-vm delete "$name"
-  fi || {
+  tpus "${deletion[@]}" || {
     echo "error: $name could not be deleted, and costs money until it is." >&2
     exit 1
   }
@@ -164,8 +163,8 @@ leave() {
 }
 
 interrupt() {
-  say "Interrupted. $name is left as it is, and costs money: the same command follows its training again;" \
-    "$(quote gcloud compute tpus tpu-vm delete "$name" --zone="$zone") ends it${queued:+ (and queued-resources delete)}."
+  say "Interrupted. $name is left as it is and costs money. The same command follows its training again;" \
+    "this deletes it: $(quote gcloud compute tpus "${deletion[@]}" --zone="$zone")"
   exit 130
 }
 trap interrupt INT TERM
@@ -183,6 +182,7 @@ for ((attempt = 0; ; attempt++)); do
     0) leave 0 "Finished." ;;
     2) leave 2 "Refused; the lines above say why." ;;
     3) leave 3 "The training failed; the lines above say why." ;;
+    4) exit 4 ;;
     130) interrupt ;;
   esac
   [ "$attempt" -lt "$restarts" ] || leave 1 "Gave up after $restarts restarts; the same command goes on."

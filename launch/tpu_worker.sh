@@ -3,7 +3,8 @@
 # background and follows its log to the end. A lost connection does not stop it: called again, this
 # follows the training that runs, or tells how the one of this id ended.
 #   bash launch/tpu_worker.sh ID --config=... --workdir=...
-# Exits as the training does, but with 3 for its 1, which is gcloud's own for a lost connection.
+# Exits as the training does, but with 3 for its 1, which is gcloud's own for a lost connection, and
+# with 4 where another training runs.
 set -euo pipefail
 
 id="$1"
@@ -18,8 +19,10 @@ source "$(dirname "$0")/environment.sh"
 kept="runs/tpu_worker"  # of the last training: id, arguments, pid, log, exit code
 mkdir -p "$kept"
 if grep -qs mpl.train "/proc/$(cat "$kept/pid" 2>/dev/null)/cmdline"; then
-  [ "$(cat "$kept/arguments")" = "$*" ] ||
-    fail "another training runs on this TPU: $(cat "$kept/arguments"); wait for it, or give another --name."
+  if [ "$(cat "$kept/arguments")" != "$*" ]; then
+    echo "error: another training runs on this TPU: $(cat "$kept/arguments"); wait for it, or give another --name." >&2
+    exit 4
+  fi
 elif [ "$(cat "$kept/id" 2>/dev/null)" != "$id" ]; then
   rm -f "$kept/code"
   : >"$kept/log"

@@ -276,6 +276,11 @@ def test_what_is_refused_or_fails_is_not_tried_again(cloud, code):
     assert (done.returncode, calls) == (int(code), 'describe create describe scp ssh delete')
 
 
+def test_a_vm_on_which_another_training_runs_is_left_alone(cloud):
+    done, calls = train_on_tpu(cloud, states='READY', codes='4')
+    assert (done.returncode, calls) == (4, 'describe scp ssh')
+
+
 def test_restarts_are_bounded(cloud):
     done, calls = train_on_tpu(cloud, '--restarts=2', states=4 * 'READY ', codes=4 * '143 ')
     assert done.returncode == 1 and 'Gave up after 2 restarts' in done.stderr
@@ -367,7 +372,7 @@ def test_a_host_follows_the_training_that_runs(project):
             time.sleep(0.02)
         os.killpg(connection.pid, signal.SIGKILL)
     other = on_worker(project, 'now-1', '--config=d')
-    assert other.returncode == 2 and 'another training runs on this TPU: --config=c' in other.stderr
+    assert other.returncode == 4 and 'another training runs on this TPU: --config=c' in other.stderr
     (project.parent / 'bin' / 'tail').unlink()
     script(project.parent / 'bin' / 'tail', f': >stop; exec {shutil.which("tail")} "$@"')
     followed = on_worker(project, 'now-2', '--config=c')
@@ -465,3 +470,15 @@ def test_the_image_is_made_of_files_that_are_there():
         if line.startswith('COPY'):
             for name in line.split()[1:-1]:
                 assert (ROOT / name).exists(), name
+
+
+def test_the_commands_of_the_page_are_accepted(cloud):
+    page = (ROOT / 'launch' / 'README.md').read_text()
+    commands = [c for c in re.findall(r'```sh\n(.*?)```', page, re.S) if 'launch/tpu_vm.sh' in c]
+    assert len(commands) == 2
+    for command in commands:
+        name, *options = shlex.split(command.replace('\\\n', ' '))[1:]
+        shown = run(cloud, pathlib.Path(name).name, '--dry-run', *options)
+        assert shown.returncode == 0, shown.stderr
+        (config,) = [o.partition('=')[2] for o in options if o.startswith('--config=')]
+        assert (ROOT / config).is_file()
