@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-
 SMALLEST = 4096  # numbers; to gather arrays below takes longer than it saves memory
 
 

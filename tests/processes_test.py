@@ -19,15 +19,15 @@ from mpl import config as configs
 from mpl import metrics, processes, train
 
 ROOT = pathlib.Path(__file__).parent.parent
-STEPS = 400
+STEPS = 300
 NUMBERS = [
     f'--config.steps={STEPS}',
     '--config.finetune.steps=0',
     '--config.networks.teacher.optimizer.learning_rate=0.01',
     '--config.networks.student.optimizer.learning_rate=0.01',
-    '--config.every.log=20',
-    '--config.every.evaluate=200',
-    '--config.every.save=50',
+    '--config.every.log=10',
+    '--config.every.evaluate=150',
+    '--config.every.save=100',
 ]
 
 
@@ -94,18 +94,18 @@ def assert_same(got, want):
 def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     running = begin(workdir)
-    wait_for_step(workdir, 100)
+    wait_for_step(workdir, 10)
     running[1].send_signal(signal.SIGTERM)
     codes, told = end(running)
     assert codes == [143, 143], told
     (sentence,) = [line for line in told[0][1].splitlines() if 'came: saved step' in line]
     saved = int(sentence.split('saved step ')[1].split()[0])
-    assert 100 < saved < STEPS and 'came: saved step' not in told[1][1]
+    assert 10 < saved < STEPS and 'came: saved step' not in told[1][1]
     assert (workdir / 'checkpoints' / str(saved)).exists()
     codes, told = end(begin(workdir))
     assert codes == [0, 0], told
     assert f'goes on from step {saved}' in told[0][1]
-    assert 'student_ema' in told[0][0] and not told[1][0].strip(), told
+    assert 'student_ema' in told[0][0] and 'student_ema' not in told[1][0], told
     assert_same(lines(workdir), alone)
     assert json.loads((workdir / 'report.json').read_text())['devices'] == '4 x cpu'
 
@@ -113,7 +113,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
 def test_one_that_is_lost_ends_the_others_and_another_number_of_devices_goes_on(alone, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     running = begin(workdir)
-    wait_for_step(workdir, 100)
+    wait_for_step(workdir, 110)
     running[1].kill()
     started = time.monotonic()
     codes, told = end(running)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import PartitionSpec
 
 from mpl import algorithm, network, sharding
 from mpl.algorithms import mpl
@@ -71,8 +70,17 @@ def on_one_device(model):
     return train(model, sharding.make_mesh(jax.devices()[:1]), 'whole', 'float64')
 
 
-@pytest.mark.parametrize('model', MODELS)
-@pytest.mark.parametrize('parts, weights', [(1, 'data'), (2, 'data'), (4, 'model'), (8, 'whole')])
+# All of them with MPL_TEST_MESHES=all in the environment, which takes minutes more.
+MESHES = [(1, 'data'), (2, 'data'), (4, 'model'), (8, 'whole')]
+QUICK = [('wide_resnet', 2, 'data'), ('wide_resnet', 4, 'model'), ('efficientnet', 8, 'whole')]
+CHOSEN = (
+    [(model, *mesh) for model in MODELS for mesh in MESHES]
+    if os.environ.get('MPL_TEST_MESHES') == 'all'
+    else QUICK
+)
+
+
+@pytest.mark.parametrize('model, parts, weights', CHOSEN)
 def test_a_step_is_the_same_on_every_mesh(model, parts, weights, x64, haste):
     """Three steps in float64, with momentum and average: wrong gradients would show."""
     mesh = sharding.make_mesh(jax.devices(), parts)

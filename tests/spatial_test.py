@@ -34,7 +34,7 @@ def all_cases(draws):
 
     def total(draws):
         values = []
-        for (kernel, stride, depthwise, padding), (image, weights) in draws.items():
+        for (_, stride, depthwise, padding), (image, weights) in draws.items():
             groups = image.shape[-1] if depthwise else 1
             values.append(convolve(spatial.cut(image), weights, stride, padding, groups))
         return sum(
