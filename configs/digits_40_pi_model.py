@@ -2,7 +2,7 @@
 
     python -m mpl.train --config=configs/digits_40_pi_model.py --workdir=runs/digits_40_pi_model
 
-Numbers: weight and ramp (over 40 % of the run) of the released FixMatch code; untuned here.
+Numbers: weight and ramp tuned by benchmarks/tune_digits.py (six settings, seeds 100 to 102, validation).
 Result: 93.7 % on test, the average of the weights, seed 0 alone (labels only 83.0 %).
 """
 
@@ -10,4 +10,4 @@ from configs import digits
 
 
 def get_config(labels: int = 40):
-    return digits.config(labels, dict(name='pi_model', weight=10.0, ramp_steps=400, ema_decay=0.99))
+    return digits.config(labels, dict(name='pi_model', weight=30.0, ramp_steps=400, ema_decay=0.99))

@@ -214,8 +214,8 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(run).lock()
 
 
-def read(path: epath.Path) -> dict:
-    """The config of a run, from the config.json in its folder, as plain dicts.
+def read(path: epath.Path) -> ml_collections.ConfigDict:
+    """The config of a run, from the config.json in its folder, completed.
 
     Raises:
       ValueError: there is none, or it can not be read.
@@ -223,11 +223,9 @@ def read(path: epath.Path) -> dict:
     if not path.exists():
         raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
     try:
-        config = json.loads(path.read_text())
-        complete(config)
+        return complete(json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is not the config of a run: {error}') from error
-    return config
 
 
 def build(folder: str, spec: dict, **runtime) -> Any:

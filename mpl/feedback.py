@@ -26,6 +26,7 @@ has gradient 0 whatever h is, so soft labels need `exact`.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -43,6 +44,15 @@ LABELS = {
     'difference': ('sampled',),
     'off': ('soft', 'sampled'),
 }
+
+
+@flax.struct.dataclass
+class State:
+    """Of a rule whose teacher learns from this feedback."""
+
+    teacher: Network
+    student: Network
+    baseline: jax.Array  # float32: moving average of the feedback h
 
 
 class Lesson(NamedTuple):

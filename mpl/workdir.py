@@ -33,9 +33,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         raise ValueError(f'{workdir} is a file; give a folder as --workdir.')
     path = workdir / 'config.json'
     if path.exists():
-        old, new = (
-            json.loads(configs.to_json(c)) for c in (configs.complete(configs.read(path)), config)
-        )
+        old, new = (json.loads(configs.to_json(c)) for c in (configs.read(path), config))
         _move(old, new)
         if lines := configs.differences(old, new):
             raise ValueError(
@@ -89,7 +87,7 @@ def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment,
     Raises:
       ValueError: the folder holds no run, or no checkpoint of it, or its data have changed.
     """
-    config = configs.complete(configs.read(workdir / 'config.json'))
+    config = configs.read(workdir / 'config.json')
     experiment = experiments.assemble(config, source=source)
     check_data(experiment, workdir)
     if not (workdir / 'checkpoints').exists():
@@ -135,7 +133,8 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
 
 
 def _move(old, new):
-    """Lets `old` name the places that `new` names: other runs and files may be moved."""
+    """Lets `old` name the places that `new` names: runs and files may be moved, devices be others."""
+    old['mesh'] = new['mesh']
     for section, kind in (('init_from', 'workdir'), ('init_from', 'file'), ('teacher', 'workdir')):
         if old[section][kind] and new[section][kind]:
             old[section][kind] = new[section][kind]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import AbstractMesh
 
 from mpl import algorithm, algorithms
 from mpl.network import Definition, Network
@@ -170,7 +171,8 @@ def knobs(name):
 
 
 def build(name, numbers, shards=1, **model):
-    definition = Definition(Tiny(**model), sgd.make(2000, 0.25), shards)
+    mesh = AbstractMesh((shards, 1), ('data', 'model'))
+    definition = Definition(Tiny(**model), sgd.make(2000, 0.25), mesh)
     return MAKES[name](**(dict.fromkeys(roles(name), definition) | numbers))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from jax.sharding import AbstractMesh
 
 from mpl import network
 from mpl.network import Definition
@@ -36,7 +37,8 @@ def create(definition, ema_decay=0.0):
 @pytest.mark.parametrize('shards', [1, 2, 4])
 def test_views_joined_by_shard_share_statistics_and_return_in_order(shards, x64):
     """As a plain concatenation would have it, to rounding, whatever the number of shards."""
-    definition = Definition(Tiny(), optax.sgd(0.1), shards)
+    mesh = AbstractMesh((shards, 1), ('data', 'model'))
+    definition = Definition(Tiny(), optax.sgd(0.1), mesh)
     net = create(definition)
     views = [jnp.array(view) for view in VIEWS]
     outputs, stats = network.forward(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl import losses, network
-from mpl.algorithm import Algorithm
+from mpl.algorithm import Algorithm, forward
 from mpl.network import Definition, Frozen, Network, Variables
 
 
@@ -52,17 +52,18 @@ def make(
         other = network.create(teacher, teacher_key, image, 0.0)
         return Distilling(net, Variables(other.params, other.batch_stats))
 
-    def ask(state, batch, images):
+    def ask(state, batch, views):
         if teacher is None:
-            return [batch[name]['logits'] for name in ('labeled', 'unlabeled')[: len(images)]]
+            return [batch[name]['logits'] for name in sorted(batch)]
+        images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
         frozen = Frozen(teacher, state.teacher)
         return [network.predict(frozen, image).logits for image in images]
 
     def loss(params, state, batch, key):
-        image, label = batch['labeled']['image'], batch['labeled']['label']
-        images = [image] + ([batch['unlabeled']['strong']] if 'unlabeled' in batch else [])
-        seen, batch_stats = network.forward(student, params, state.net.batch_stats, key, *images)
-        said = ask(state, batch, images)
+        label = batch['labeled']['label']
+        views = ('strong',) if 'unlabeled' in batch else ()
+        seen, batch_stats = forward(student, params, state.net, batch, key, *views)
+        said = ask(state, batch, views)
         supervised = losses.cross_entropy(seen[0].logits, label, label_smoothing)
         taught = jnp.concatenate(
             [

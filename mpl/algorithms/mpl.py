@@ -1,20 +1,13 @@
 """Meta Pseudo Labels (Pham et al., arXiv 2003.10580)."""
 
-import flax
 import jax
 import jax.numpy as jnp
 
 from mpl import feedback as feedbacks
 from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm
-from mpl.network import Definition, Network
-
-
-@flax.struct.dataclass
-class State:
-    teacher: Network
-    student: Network
-    baseline: jax.Array  # float32: moving average of the feedback h
+from mpl.algorithm import Algorithm, forward
+from mpl.feedback import State
+from mpl.network import Definition
 
 
 def make(
@@ -76,13 +69,12 @@ def make(
 
     def update(state, batch, step, key):
         teacher_key, *keys = jax.random.split(key, 4)
-        views = [batch['labeled']['image'], *(batch['unlabeled'][v] for v in ('weak', 'strong'))]
 
         # The teacher, once: its labels come from this pass, and so does its gradient,
         # when the student's step has shown what the labels were worth.
         def teach(params):
-            outputs, batch_stats = network.forward(
-                teacher, params, state.teacher.batch_stats, teacher_key, *views
+            outputs, batch_stats = forward(
+                teacher, params, state.teacher, batch, teacher_key, 'weak', 'strong'
             )
             return tuple(output.logits for output in outputs), batch_stats
 

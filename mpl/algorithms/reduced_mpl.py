@@ -1,20 +1,13 @@
 """Reduced Meta Pseudo Labels (Pham et al., arXiv 2003.10580, appendix E)."""
 
-import flax
 import jax
 import jax.numpy as jnp
 
 from mpl import feedback as feedbacks
 from mpl import losses, network
 from mpl.algorithm import Algorithm
-from mpl.network import Definition, Network
-
-
-@flax.struct.dataclass
-class State:
-    teacher: Network
-    student: Network
-    baseline: jax.Array  # float32: moving average of the feedback h
+from mpl.feedback import State
+from mpl.network import Definition
 
 
 def make(
