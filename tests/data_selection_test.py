@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import selection as large_pool
 from mpl.data import selection, splits
 from mpl.data.selection import Rule
 
@@ -142,3 +143,20 @@ def test_refusals():
     split = splits.from_numbers(CANDIDATES[:1], CANDIDATES, CANDIDATES[:0])
     with pytest.raises(ValueError, match='None of the .* is kept at confidence 1.0; give a lower'):
         selection.apply(part, Rule(1.0), split)
+
+
+def test_shares_of_drawn_scores_give_what_one_share_gives():
+    """The benchmark of large pools: as many of each class, whatever the number of shares."""
+    rule = selection.Rule(per_class=7)
+    whole = selection.merge(list(large_pool.draw(0, 3000, 3000, 10)), rule)
+    assert np.bincount(whole.label).tolist() == [7] * 10
+    shares = [
+        selection.gather(large_pool.draw(first, first + 1000, 1000, 10), rule, 70)
+        for first in (0, 1000, 2000)
+    ]
+    drawn = selection.merge(list(large_pool.draw(0, 3000, 1000, 10)), rule)
+    best = selection.merge(shares, rule)
+    for got, want in zip(best, drawn, strict=True):
+        np.testing.assert_array_equal(got, want)
+    table = large_pool.run(examples=3000, classes=10, per_class=7, shards=3, rows=50)
+    assert [row['images'] for row in table] == [50, 1000, 1000, 1000, 210]

@@ -6,7 +6,7 @@ first, so that the result depends neither on how many rows are read at a time no
 was shared out. Memory holds what is kept, twice at most, and a number or two for each example.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +76,20 @@ def scan(
     wanted = np.zeros(examples, bool)
     wanted[candidates] = True
     first, last = (examples * (shard[0] + k) // shard[1] for k in (0, 1))
-    kept, waiting, most = _empty(), [], rule.per_class * classes or examples
-    for start in range(first, last, rows):
-        stop = min(start + rows, last)
-        found = _look(files, start + np.flatnonzero(wanted[start:stop]), rule, duplicate)
-        waiting.append(found)
-        if sum(len(part.number) for part in waiting) >= most:
-            kept, waiting = merge([kept, *waiting], rule), []
+    starts = range(first, last, rows)
+    chunks = (start + np.flatnonzero(wanted[start : min(start + rows, last)]) for start in starts)
+    found = (_look(files, chosen, rule, duplicate) for chosen in chunks)
+    return gather(found, rule, rule.per_class * classes or examples)
+
+
+def gather(parts: Iterable[Part], rule: Rule, most: int) -> Part:
+    """The best of parts that come one by one; merged whenever `most` examples have come."""
+    kept, waiting, count = _empty(), [], 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part.number)
+        if count >= most:
+            kept, waiting, count = merge([kept, *waiting], rule), [], 0
     return merge([kept, *waiting], rule)
 
 
