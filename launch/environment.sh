@@ -50,6 +50,7 @@ if [ ! -x "$python" ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; 
   fi
   requirements=(-r requirements.txt)
   [ -z "$extra" ] || requirements+=("jax[$extra]")
+  [ "$extra" != tpu ] || requirements+=(gcsfs)  # For work directories in a bucket.
   run "${uv[@]}" pip install --quiet --python "$python" "${requirements[@]}" ||
     fail "requirements.txt could not be installed; the lines above say why"
   [ -n "${dry_run:-}" ] || printf '%s\n' "$wanted" >.venv/installed

@@ -9,13 +9,15 @@ from absl import logging
 from etils import epath
 from orbax import checkpoint as ocp
 
+from mpl import metrics
+
 KEPT = 3
 
 
 def open_folder(folder: epath.Path) -> ocp.CheckpointManager:
     """A handle on the checkpoints of a run; makes the folder. Close it, or saves are lost."""
     return ocp.CheckpointManager(
-        folder.resolve(),  # Orbax refuses relative paths.
+        folder if metrics.is_remote(folder) else folder.resolve(),  # Orbax refuses relative paths.
         options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),
         item_names=('state', 'record'),
     )

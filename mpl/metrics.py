@@ -16,31 +16,51 @@ class Writer:
 
     def __init__(self, folder: epath.Path, step: int):
         """Opens them to go on after `step`; later lines, of a run cut short, are dropped."""
-        self._file = self._board = None
+        self._file = self._board = self._kept = None
         if not processes.leads():
             return
-        path = folder / 'metrics.jsonl'
-        if path.exists():
-            kept = [line for line in read(path) if line['step'] <= step]
-            write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept))
-        self._file = path.open('a')
+        self._path, kept = folder / 'metrics.jsonl', ''
+        if self._path.exists():
+            lines = [line for line in read(self._path) if line['step'] <= step]
+            kept = ''.join(json.dumps(line) + '\n' for line in lines)
+            write_whole(self._path, kept)
+        if is_remote(folder):
+            self._kept = kept  # Files there can not grow.
+        else:
+            self._file = self._path.open('a')
         self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line; values are floats or lists of floats."""
-        if self._file is None:
+        if self._board is None:
             return
-        self._file.write(json.dumps({'step': step} | values) + '\n')
-        self._file.flush()
+        line = json.dumps({'step': step} | values) + '\n'
+        if self._file is None:
+            self._kept += line
+        else:
+            self._file.write(line)
+            self._file.flush()
         for name, value in values.items():
             if not isinstance(value, list):
                 self._board.add_scalar(name, value, step)
         self._board.flush()
 
+    def save(self) -> None:
+        """Brings all lines to where they are kept, before a checkpoint that is newer than they."""
+        if self._kept is not None:
+            write_whole(self._path, self._kept)
+
     def close(self) -> None:
+        self.save()
         if self._file is not None:
             self._file.close()
+        if self._board is not None:
             self._board.close()
+
+
+def is_remote(path: epath.Path) -> bool:
+    """Whether a path is of a bucket, such as gs://bucket/runs/x."""
+    return '://' in str(path)
 
 
 def write_whole(path: epath.Path, text: str) -> None:

@@ -75,9 +75,14 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
     """Refuses a teacher.workdir that is no finished run of the same data; not once it has labeled.
 
     Raises:
-      ValueError: the run is not there or not finished, or its data or networks are other ones.
+      ValueError: the folder of this run is in a bucket, or the run is not there or not finished, or its data or networks are other ones.
     """
     stage = experiment.config.teacher
+    if experiments.is_taught(experiment.config) and metrics.is_remote(workdir):
+        raise ValueError(
+            f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
+            'bucket: give a folder on a disk.'
+        )
     if not stage.workdir or (workdir / LOGITS).exists():
         return
     place = epath.Path(stage.workdir)

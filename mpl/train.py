@@ -151,8 +151,10 @@ def fit(
                     due = None
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
-                    if processes.leads():
-                        _warn(experiment, workdir, step)
+                if evaluates or saves:
+                    writer.save()
+                if evaluates and processes.leads():
+                    _warn(experiment, workdir, step)
                 if saves:
                     record = {'seconds': time.monotonic() - started, 'window': window.values()}
                     checkpoint.save(manager, step, state, record)

@@ -106,7 +106,7 @@ def hold(workdir: epath.Path) -> Iterator[None]:
     Raises:
       ValueError: another process holds it.
     """
-    if '://' in str(workdir) or not processes.leads():
+    if metrics.is_remote(workdir) or not processes.leads():
         yield
         return
     held = os.open(workdir, os.O_RDONLY)

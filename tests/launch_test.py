@@ -98,6 +98,7 @@ def test_the_device_chooses_the_kind_of_jax(project, device, extra):
         script(project.parent / 'bin' / 'nvidia-smi', 'echo "GPU 0: H200"')
     done = run(project, 'local.sh', **({'TPU_NAME': 'v5e-8'} if device == 'tpu' else {}))
     assert f'-r requirements.txt {extra}' in done.stdout
+    assert (' gcsfs' in done.stdout) == (device == 'tpu')  # For gs:// paths.
 
 
 def test_a_driver_that_finds_no_gpu_is_no_gpu(project):

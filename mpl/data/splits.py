@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 
 
 class Split(NamedTuple):
@@ -114,10 +115,9 @@ def save(path: str, split: Split, examples: int) -> None:
     record = {'examples': examples, 'hash': split.hash}
     for part in ('labeled', 'unlabeled', 'validation'):
         record[part] = getattr(split, part).tolist()
-    temporary = f'{path}.{os.getpid()}.tmp'
-    with open(temporary, 'w', encoding='utf-8') as file:
-        json.dump(record, file)
-    os.replace(temporary, path)
+    temporary = epath.Path(f'{path}.{os.getpid()}.tmp')
+    temporary.write_text(json.dumps(record))
+    temporary.replace(path)
 
 
 def load(path: str, label: np.ndarray) -> Split:
@@ -144,8 +144,7 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
     is of another number or contradicts itself.
     """
     try:
-        with open(path, encoding='utf-8') as file:
-            record = json.load(file)
+        record = json.loads(epath.Path(path).read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
     wanted = {'examples', 'labeled', 'unlabeled', 'validation'}
