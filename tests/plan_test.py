@@ -36,8 +36,8 @@ def config(**more):
 
 
 @functools.cache
-def planned(groups=0):
-    return plan.make(config(), groups=groups)
+def planned(groups=0, weights='whole'):
+    return plan.make(config(mesh={'weights': weights}), groups=groups)
 
 
 @functools.cache
@@ -192,11 +192,11 @@ def test_what_makes_it_fit_is_estimated_then_compiled():
     assert {'mesh.model': 2, 'mesh.weights': 'model'} in changes
     assert not any(entry['compiled'] for entry in estimated)
     parts = next(e for e in estimated if e['changes'] == {'mesh.weights': 'data'})
-    saved = memory['state'] - plan.make(config(mesh={'weights': 'data'}))['memory']['state']
+    saved = memory['state'] - planned(weights='data')['memory']['state']
     assert memory['peak'] - parts['peak'] == saved > memory['state'] / 2
     searched = plan.alternatives(config(), 'local', tight, True, **more)
     assert searched[0]['compiled'] and searched[0]['changes'] == changes[0]
-    assert searched[0]['peak'] == plan.make(config(mesh={'weights': 'data'}))['memory']['peak']
+    assert searched[0]['peak'] == planned(weights='data')['memory']['peak']
     text = plan.show(tight | {'alternatives': estimated})
     assert '--config.mesh.weights=data' in text and '(estimated)' in text
 
@@ -242,14 +242,18 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
 
 def test_pictures_that_are_not_at_hand_are_black():
     """Whole ones, and parts as those of the real source are cut out."""
-    given = configs.load('configs/imagenet_full_mpl.py', ['--config.batch.labeled=8'])
-    experiment = plan.assemble(given, jax.devices()[:1], 60_000)
+    given = config(
+        source=dict(name='folder', path='/nowhere', size=512),
+        views=dict(name='crops', mean=0.0, std=1.0, size=4),
+        split=dict(validation=1000),
+    )
+    experiment = plan.assemble(given, jax.devices(), 60_000)
     assert experiments.cuts_on_host(experiment) and not train.is_resident(experiment)
-    assert len(experiment.split.labeled) == 35_000 and len(experiment.split.unlabeled) == 60_000
-    _, _, batch, _ = plan.arguments(experiment)
-    assert batch['labeled']['image'].shape == (1, 8, 224, 224, 3)
-    assert batch['unlabeled']['image'].shape == (1, 32_768, 224, 224, 3)
-    assert batch['unlabeled']['image'].dtype == 'uint8' and 'box' not in batch['labeled']
+    assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
+    _, resident, batch, _ = plan.arguments(experiment)
+    image = batch['labeled']['image']
+    assert (image.shape, image.dtype, resident) == ((1, 32, 4, 4, 3), 'uint8', None)
+    assert set(batch['labeled']) == {'image', 'index', 'label'}
 
 
 @pytest.mark.skipif(
