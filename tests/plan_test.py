@@ -243,7 +243,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
 def test_pictures_that_are_not_at_hand_are_black():
     """Whole ones, and parts as those of the real source are cut out."""
     given = config(
-        source=dict(name='folder', path='/nowhere', size=512),
+        source=dict(name='folder', path='/nowhere', size=4),
         views=dict(name='crops', mean=0.0, std=1.0, size=4),
         split=dict(validation=1000),
     )
