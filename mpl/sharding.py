@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 SMALLEST = 4096  # numbers; to gather arrays below takes longer than it saves memory
@@ -21,12 +22,11 @@ def make_mesh(devices: Sequence[jax.Device], model: int = 1) -> Mesh:
             f'mesh.model is {model}, but the {len(devices)} devices do not make groups of that many; '
             'give a divisor of their number.'
         )
-    return jax.make_mesh(
-        (len(devices) // model, model),
-        ('data', 'model'),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=devices,
+    # Groups may fill an axis of a TPU slice in part: 16 of a cube with sides of 8.
+    arranged = mesh_utils.create_device_mesh(
+        (len(devices) // model, model), devices, allow_split_physical_axes=True
     )
+    return Mesh(arranged, ('data', 'model'), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def layout(shapes: Any, mesh: Mesh, weights: str = 'whole') -> Any:

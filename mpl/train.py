@@ -176,13 +176,16 @@ def make_steps(experiment: Experiment, size: int):
     Returns:
       (state, resident, batch, root key) -> (state, metrics, each [size]), and resident.
     """
-    source, views, learner = experiment.source, experiment.views, experiment.algorithm
-    resident = None
+    resident, pool = None, experiment.source.train
     if is_resident(experiment):
-        everything = source.train.read(np.arange(len(source.train.label)))
         resident = jax.make_array_from_process_local_data(
-            sharding.replicated(experiment.mesh), everything
+            sharding.replicated(experiment.mesh), pool.read(np.arange(len(pool.label)))
         )
+    return jit_steps(experiment), resident
+
+
+def jit_steps(experiment: Experiment):
+    """The call of `make_steps`, of as many steps as its batch has."""
 
     def steps(state, resident, batch, root):
         def one(state, batch):
@@ -190,22 +193,33 @@ def make_steps(experiment: Experiment, size: int):
             if resident is not None:
                 for part in batch.values():
                     part['image'] = resident[part['index']]
-            batch = experiments.view(views, batch, root, step)
-            return learner.update(state, batch, step, experiments.derive(root, step, 'update'))
+            batch = experiments.view(experiment.views, batch, root, step)
+            key = experiments.derive(root, step, 'update')
+            return experiment.algorithm.update(state, batch, step, key)
 
         return jax.lax.scan(one, state, batch)
 
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
     return jax.jit(
         steps, donate_argnums=0, out_shardings=(places, sharding.replicated(experiment.mesh))
-    ), resident
+    )
 
 
 def make_fetch(experiment: Experiment, size: int):
+    """The batches of `size` steps from a step on, on the devices: see `make_read`."""
+    read = make_read(experiment, size)
+    return lambda step: jax.make_array_from_process_local_data(*read(step))
+
+
+def make_read(experiment: Experiment, size: int):
     """The batches of `size` steps from a step on: numbers, labels and what `experiment.plain` gives.
 
     And where there is a teacher, what it said, read from its file by number.
     Every process reads the rows of its own devices alone.
+
+    Returns:
+      step -> the places of the arrays, a tree that begins as the batch does; the batch, as numpy
+      arrays; and their shapes over all processes.
     """
     config, pool, split = experiment.config, experiment.source.train, experiment.split
     parts = {'labeled': (config.batch.labeled, split.labeled)}
@@ -214,7 +228,7 @@ def make_fetch(experiment: Experiment, size: int):
     stays, crop = is_resident(experiment), experiment.views.crop
     rows, everywhere = sharding.rows(experiment.mesh, 1), sharding.replicated(experiment.mesh)
 
-    def fetch(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
+    def read(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
         batch, places = {'step': np.arange(step, step + size, dtype=np.int32)}, {'step': everywhere}
         shapes = {'step': (size,)}
         for name, (count, numbers) in parts.items():
@@ -237,9 +251,9 @@ def make_fetch(experiment: Experiment, size: int):
                 part['logits'] = np.asarray(experiment.logits[index])
             batch[name], places[name] = part, rows
             shapes[name] = {key: (size, count, *value.shape[2:]) for key, value in part.items()}
-        return jax.make_array_from_process_local_data(places, batch, shapes)
+        return places, batch, shapes
 
-    return fetch
+    return read
 
 
 def is_resident(experiment: Experiment) -> bool:

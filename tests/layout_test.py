@@ -106,6 +106,7 @@ def traced(numbers):
 def test_every_config_traces_a_full_step(recipe):
     """At full size, on abstract values; recipes that differ in their labels alone are traced once."""
     given = configs.load(f'{ROOT}/configs/{recipe}', []).to_dict()
+    given['mesh'] = {}  # There is one device.
     given['split'] |= {'labels': 0}  # Neither these nor the view of labeled images is in the trace.
     if 'labeled' in given['views']:
         given['views']['labeled'] = 'weak'

@@ -115,6 +115,31 @@ def resemble(numbers: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+def blank(numbers: Mapping[str, Any], examples: int) -> source.Source:
+    """Black pictures in the form of a source that is not at hand, to plan a run of; they take no room.
+
+    numbers: of the source, as for `resemble`. examples: labeled ones; where the source has others
+    beside them, as many without a label follow. Where pictures are resized when they are read, the
+    parts that views begin with are cut out then too.
+    """
+    form = resemble(numbers)
+    shape = (form['size'], form['size'], form['channels'])
+    more = any(numbers.get(key) for key in ('unlabeled', 'unlabeled_folder', 'path'))
+    label = np.arange((1 + more) * examples, dtype=np.int32) % form['classes']
+    label[examples:] = -1
+
+    def read(numbers, shape=shape):
+        return np.broadcast_to(np.uint8(0), (len(numbers), *shape))
+
+    def crop(numbers, box, size):
+        return read(numbers, (size, size, form['channels']))
+
+    cuts = crop if numbers['size'] is not None else None
+    train = source.Pool(read, label, range(len(label)), cuts)
+    classes = tuple(str(number) for number in range(form['classes']))
+    return source.Source(train, None, source.take(train, np.arange(examples)), classes, shape)
+
+
 def _patterns(seed, classes, channels, frequencies):
     """The coefficients of the waves of each class, complex [classes, channel, row, column]."""
     shape = (classes, channels, len(frequencies), len(frequencies))

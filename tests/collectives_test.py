@@ -1,0 +1,119 @@
+"""Collectives are counted as often as they run, in the text of CPU and of TPU programs."""
+
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from mpl import collectives, sharding
+
+# As the compilers write them, shortened.
+CASES = {
+    'plain': (
+        """
+        HloModule m
+
+        ENTRY %main (p: f32[8]) -> f32[8] {
+          %p = f32[8]{0} parameter(0)
+          ROOT %all-reduce.1 = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce(%p, %q), channel_id=1, replica_groups={{0,1}}, to_apply=%add
+        }
+        """,
+        {'all-reduce': (1, 44)},
+    ),
+    'a start and its end': (
+        """
+        ENTRY %main {
+          %all-gather-start.1 = (f32[4]{0}, f32[16]{0}) all-gather-start(%p), channel_id=1, dimensions={0}
+          %all-gather-done.1 = f32[16]{0} all-gather-done(%all-gather-start.1)
+          %cp = (f32[2]{0}, f32[2]{0}, u32[], u32[]) collective-permute-start(%p), channel_id=2, source_target_pairs={{0,1}}
+          ROOT %cpd = f32[2]{0:T(128)} collective-permute-done((f32[2]{0}, u32[]) %cp)
+        }
+        """,
+        {'all-gather': (1, 64), 'collective-permute': (1, 8)},
+    ),
+    'copies in fusions': (
+        """
+        %async_collective_fusion.1 (p: f32[4]) -> f32[4] {
+          %all-reduce.7 = f32[4]{0} all-reduce(%p), channel_id=3, to_apply=%add
+        }
+
+        %fused_computation.2 (p: f32[4]) -> f32[4] {
+          %all-reduce.8 = f32[4]{0} all-reduce(%p), channel_id=3, to_apply=%add
+        }
+
+        ENTRY %main {
+          %a = f32[4]{0} fusion(%p), kind=kCustom, calls=%async_collective_fusion.1
+          ROOT %b = f32[4]{0} fusion(%p), kind=kCustom, calls=%fused_computation.2
+        }
+        """,
+        {'all-reduce': (1, 16)},
+    ),
+    'two that share a channel outside of fusions': (
+        """
+        ENTRY %main {
+          %c.1 = f32[4]{0} collective-permute(%p), channel_id=1, source_target_pairs={{0,1}}
+          ROOT %c.2 = f32[4]{0} collective-permute(%c.1), channel_id=1, source_target_pairs={{0,1}}
+        }
+        """,
+        {'collective-permute': (2, 32)},
+    ),
+    'loops, in each other': (
+        """
+        %inner (t: (s32[], f32[4])) -> (s32[], f32[4]) {
+          %r = f32[4]{0} all-reduce(%x), channel_id=1, to_apply=%add
+        }
+
+        %inner_condition (t: (s32[], f32[4])) -> pred[] {
+          %turns = s32[]{:T(128)} constant(3)
+        }
+
+        %outer (t: (s32[], f32[4])) -> (s32[], f32[4]) {
+          %w = (s32[], f32[4]{0}) while(%t), condition=%inner_condition, body=%inner
+        }
+
+        ENTRY %main {
+          ROOT %v = (s32[], f32[4]{0}) while(%t), condition=%c, body=%outer, backend_config={"known_trip_count":{"n":"5"}}
+        }
+        """,
+        {'all-reduce': (15, 240)},
+    ),
+    'what goes into a reduce-scatter': (
+        """
+        ENTRY %main {
+          %a = f32[4]{0} reduce-scatter(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={0}
+          ROOT %b = f32[4]{0} reduce-scatter(%p), channel_id=2, replica_groups=[4,2]<=[8], dimensions={0}
+        }
+        """,
+        {'reduce-scatter': (2, 64 + 32)},
+    ),
+    'none': ('ENTRY %main {\n  ROOT %p = f32[4]{0} parameter(0)\n}\n', {}),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_counts(case):
+    text, want = CASES[case]
+    assert collectives.count(textwrap.dedent(text)) == want
+
+
+def test_counts_of_a_compiled_program(haste):
+    """A sum over devices in a loop of 4, and one after it."""
+    mesh = sharding.make_mesh(jax.devices())
+
+    def total(x):
+        def turn(carry, _):
+            return carry + jax.lax.psum(x * carry, 'data'), None
+
+        carry, _ = jax.lax.scan(turn, jnp.zeros(2), None, length=4)
+        return jax.lax.pmax(carry, 'data')
+
+    program = jax.shard_map(
+        total, mesh=mesh, in_specs=PartitionSpec('data'), out_specs=PartitionSpec(), check_vma=False
+    )
+    x = jax.ShapeDtypeStruct(
+        (16,), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec('data'))
+    )
+    text = jax.jit(program).lower(x).compile().as_text()
+    assert collectives.count(text) == {'all-reduce': (5, 40)}

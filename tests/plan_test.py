@@ -1,0 +1,277 @@
+"""A plan says what the compiled step says, refuses what does not exist, and finds what fits."""
+
+import functools
+import importlib.util
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+from mpl import chips, flops, plan, sharding, train
+from mpl import config as configs
+from mpl import experiment as experiments
+
+WIDTHS = (16, 512, 10)  # of the network, whose pictures are 4x4
+
+
+def config(**more):
+    """Labels alone, a perceptron."""
+    net = dict(
+        model=dict(name='mlp', widths=WIDTHS[1:-1]), optimizer=dict(name='sgd', learning_rate=0.1)
+    )
+    return configs.complete(
+        dict(
+            steps=100,
+            source=dict(name='synthetic', classes=WIDTHS[-1], size=4, channels=1, examples=64),
+            batch=dict(labeled=32),
+            views=dict(name='images', mean=128.0, std=64.0),
+            networks=dict(student=net),
+            algorithm=dict(name='supervised', ema_decay=0.9),
+        )
+        | more
+    )
+
+
+@functools.cache
+def planned(groups=0, weights='whole'):
+    return plan.make(config(mesh={'weights': weights}), groups=groups)
+
+
+@functools.cache
+def compiled():
+    experiment = experiments.assemble(config())
+    return train.jit_steps(experiment).lower(*plan.arguments(experiment)).compile()
+
+
+@pytest.mark.parametrize('views', ['images', 'crops'])
+def test_arguments_are_those_of_the_real_call(views):
+    """Also where pictures stay on the devices, and parts are cut out of them there."""
+    given = config()
+    if views == 'crops':
+        crops = dict(name='crops', mean=128.0, std=64.0, size=4, of='square')
+        given = config(views=crops, resident_bytes=0)
+    experiment = experiments.assemble(given)
+    _, resident = train.make_steps(experiment, 1)
+    real = (resident, train.make_fetch(experiment, 1)(0), jax.random.key(0))
+
+    def form(array, place):
+        return array.shape, array.dtype, place and array.sharding
+
+    state, *asked = plan.arguments(experiment)
+    asked_key, real_key = asked.pop(), real[-1]
+    assert state is experiment.state
+    assert jax.tree.map(lambda a: form(a, True), tuple(asked)) == jax.tree.map(
+        lambda a: form(a, True), real[:-1]
+    )
+    assert form(asked_key, False) == form(real_key, False)
+
+
+def test_memory_and_bytes_are_those_of_the_compiled_step():
+    got, program = planned(), compiled()
+    sizes = program.memory_analysis()
+    assert got['memory']['arguments'] == sizes.argument_size_in_bytes > got['memory']['state']
+    assert got['memory']['temporaries'] == sizes.temp_size_in_bytes > 0
+    assert got['memory']['peak'] == sizes.peak_memory_in_bytes > got['memory']['arguments']
+    assert got['bytes']['compiler'] == program.cost_analysis()['bytes accessed']
+    assert got['flops']['compiler'] == program.cost_analysis()['flops']
+
+
+def test_flops_are_those_counted_by_hand():
+    """Forward, and the gradient of every weight; of inputs, behind the first layer alone."""
+    inputs, hidden, outputs = WIDTHS
+    each = 2 * (2 * inputs * hidden + 3 * hidden * outputs)
+    assert planned()['flops']['layers'] == 32 / 8 * each
+
+
+def test_gradients_are_summed_over_the_devices():
+    inputs, hidden, outputs = WIDTHS
+    parameters = (inputs + 1) * hidden + (hidden + 1) * outputs
+    assert planned()['parameters'] == {'student': parameters}
+    sent = planned()['collectives']
+    assert set(sent) == {'all-reduce'}
+    assert 0 <= sent['all-reduce']['bytes'] - 4 * parameters < 100  # The rest are metrics.
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+def test_a_few_groups_stand_for_all(groups):
+    few, all_of_them = planned(groups), planned()
+    assert (few['groups_compiled'], all_of_them['groups_compiled']) == (groups, 8)
+    for key in ('batch', 'devices', 'parameters'):
+        assert few[key] == all_of_them[key]
+    assert few['flops']['layers'] == all_of_them['flops']['layers']
+    assert few['memory']['arguments'] == all_of_them['memory']['arguments']
+    sent = [each['collectives']['all-reduce']['bytes'] for each in (few, all_of_them)]
+    assert abs(sent[0] - sent[1]) < 100
+    assert (f'{groups} of 8 groups' in plan.show(few)) and '8 groups,' not in plan.show(all_of_them)
+
+
+def test_layers_in_loops_branches_and_on_parts_count_as_they_run():
+    mesh = sharding.make_mesh(jax.devices(), 2)
+    image, kernel = jnp.zeros((4, 8, 8, 3)), jnp.zeros((3, 3, 3, 5))
+
+    def convolve(image):
+        return jax.lax.conv_general_dilated(
+            image, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+        )
+
+    def matmul(x):
+        return x @ x
+
+    one, square = 2 * 4 * 4 * 4 * 5 * 27, jnp.zeros((4, 4))
+    cases = {
+        'convolution': (convolve, image, one),
+        'its gradient': (jax.grad(lambda x: convolve(x).sum()), image, 2 * one),
+        'loop': (lambda x: jax.lax.fori_loop(0, 5, lambda _, x: x @ x, x), square, 5 * 128),
+        'branch': (lambda x: jax.lax.cond(x[0, 0] > 0, matmul, lambda x: x, x), square, 128),
+        # Forward 2, one of them again, backward 4.
+        'again': (jax.grad(jax.checkpoint(lambda x: (x @ x @ x).sum())), square, 7 * 128),
+        'parts': (
+            jax.shard_map(
+                convolve, mesh=mesh, in_specs=PartitionSpec('data'), out_specs=PartitionSpec('data')
+            ),
+            image,
+            2 * one,  # Both devices of a group do all of it.
+        ),
+    }
+    for name, (function, x, want) in cases.items():
+        assert flops.count(jax.make_jaxpr(function)(x)) == want, name
+
+
+@pytest.mark.parametrize(
+    'topology, said',
+    {
+        'v9:2x2': 'generation .v2, v3, v4, v5e, v5p, v6e.',
+        'v3': 'is unknown; give a generation',
+        'v3:4by4': 'is unknown',
+        'v4:4x4': 'give 3 sides, even number x even number x any',
+        'v5e:4x4x4': 'give 2 sides',
+        'v3:3x4': 'no slice of v3',
+        'v5e:32x32': 'at most 256 chips',
+        'v5e:0x4': 'no slice',
+    }.items(),
+)
+def test_slices_that_do_not_exist_are_refused(topology, said):
+    with pytest.raises(ValueError, match=f'topology {topology!r} .*{said}.*such as v3:32x32'):
+        chips.parse(topology)
+
+
+def test_sides_of_slices():
+    assert chips.parse('v3:32x32') == ('v3', (32, 32))
+    assert chips.parse('v5p:8x8x16') == ('v5p', (8, 8, 16))
+    assert chips.parse('v5e:1x1') == ('v5e', (1, 1))
+    assert chips.parse('v4:2x2x1') == ('v4', (2, 2, 1))
+
+
+def test_more_groups_than_there_are_are_refused():
+    with pytest.raises(ValueError, match='groups is 9; give at most the 8 groups of 1 devices'):
+        plan.make(config(), groups=9)
+
+
+def test_a_program_too_big_is_read_from_what_the_compiler_says():
+    said = (
+        'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory in memory space hbm. '
+        'Used 18.50G of 15.75G hbm. Exceeded hbm capacity by 2.75G.'
+    )
+    gib = 2**30
+    assert plan.read_overflow(said) == {'peak': round(18.5 * gib), 'limit': round(15.75 * gib)}
+    with pytest.raises(ValueError, match='refuses the step: Unimplemented'):
+        plan.read_overflow('Unimplemented')
+
+
+def test_what_makes_it_fit_is_estimated_then_compiled():
+    """On devices that lack 20 KiB of the 150 KiB that the step takes: weights in parts save more."""
+    memory = planned()['memory']
+    tight = planned() | {'memory': memory | {'limit': memory['peak'] - 20_000}, 'fits': False}
+    more = dict(groups=0, examples=64)
+    estimated = plan.alternatives(config(), 'local', tight, False, **more)
+    changes = [entry['changes'] for entry in estimated]
+    assert changes[0] == {'mesh.weights': 'data'}
+    assert {'mesh.model': 2, 'mesh.weights': 'model'} in changes
+    assert not any(entry['compiled'] for entry in estimated)
+    parts = next(e for e in estimated if e['changes'] == {'mesh.weights': 'data'})
+    saved = memory['state'] - planned(weights='data')['memory']['state']
+    assert memory['peak'] - parts['peak'] == saved > memory['state'] / 2
+    searched = plan.alternatives(config(), 'local', tight, True, **more)
+    assert searched[0]['compiled'] and searched[0]['changes'] == changes[0]
+    assert searched[0]['peak'] == planned(weights='data')['memory']['peak']
+    text = plan.show(tight | {'alternatives': estimated})
+    assert '--config.mesh.weights=data' in text and '(estimated)' in text
+
+
+def test_a_smaller_batch_is_offered_where_the_state_fits():
+    memory = planned()['memory']
+    some = memory['state'] + 0.4 * (memory['peak'] - memory['state'])
+    tight = planned() | {'memory': memory | {'limit': some}}
+    found = plan.alternatives(config(), 'local', tight, False, groups=0, examples=64)
+    assert found[-1]['changes'] == {'batch.labeled': 8, 'batch.unlabeled': 0}  # 8 devices
+    quarter = memory['state'] + (memory['peak'] - memory['state']) / 4
+    assert found[-1]['peak'] == round(quarter) <= some
+
+
+def test_times_are_those_of_the_slowest_unit_and_the_links():
+    program = {
+        'flops': {'layers': 197e12, 'compiler': 100e12},
+        'bytes': {'compiler': 1, 'with_loops': 819e9 / 2},
+        'collectives': {
+            'all-reduce': {'number': 1, 'bytes': 200e9},
+            'all-gather': {'number': 1, 'bytes': 100e9},
+        },
+    }
+    got = plan.estimate(program, chips.CHIPS['v5e'])
+    assert got == {'compute': 1.0, 'memory': 0.5, 'links': 2.5, 'step': 3.5}
+    assert plan.estimate(program, None) is None
+
+
+def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'plan.json'
+    words = ['plan', '--config=configs/smoke.py', f'--json={path}', '--config.steps=40']
+    monkeypatch.setattr(sys, 'argv', words)
+    monkeypatch.setattr(jax.config, 'update', lambda *_: None)  # The cache stays for other tests.
+    monkeypatch.setattr(plan, 'make', lambda *_, **more: planned() | more)
+    plan.main()
+    got = json.loads(path.read_text())
+    assert got == json.loads(json.dumps(planned())) | {
+        'config': 'configs/smoke.py', 'overrides': ['--config.steps=40'], 'groups': 0, 'examples': 50_000,
+    }  # fmt: skip
+    shown = capsys.readouterr().out
+    assert '8 x cpu' in shown and f'{planned()["memory"]["peak"] / 2**30:,.3f}' in shown
+
+
+def test_pictures_that_are_not_at_hand_are_black():
+    """Whole ones, and parts as those of the real source are cut out."""
+    given = config(
+        source=dict(name='folder', path='/nowhere', size=4),
+        views=dict(name='crops', mean=0.0, std=1.0, size=4),
+        split=dict(validation=1000),
+    )
+    experiment = plan.assemble(given, jax.devices(), 60_000)
+    assert experiments.cuts_on_host(experiment) and not train.is_resident(experiment)
+    assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
+    _, resident, batch, _ = plan.arguments(experiment)
+    image = batch['labeled']['image']
+    assert (image.shape, image.dtype, resident) == ((1, 32, 4, 4, 3), 'uint8', None)
+    assert set(batch['labeled']) == {'image', 'index', 'label'}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None,
+    reason='launch/requirements-plan.txt: libtpu is absent',
+)
+def test_a_slice_is_compiled_for():
+    got = plan.make(config(), 'v5e:2x2')
+    assert (got['device'], got['devices'], got['fits']) == ('TPU v5 lite', 4, True)
+    assert got['memory']['peak'] > got['memory']['arguments'] > got['memory']['state']
+    assert got['collectives']['all-reduce']['bytes'] > 4 * got['parameters']['student']
+    assert got['seconds']['run'] == 100 * got['seconds']['step'] > 0
+    # Groups that fill an axis of the slice in part.
+    mesh = sharding.make_mesh(chips.devices('v4:8x8x8'), 16)
+    assert mesh.shape == {'data': 32, 'model': 16}
+
+
+@pytest.mark.skipif(importlib.util.find_spec('libtpu') is not None, reason='libtpu is there')
+def test_without_its_compiler_one_sentence_says_what_to_install():
+    with pytest.raises(ValueError, match='pip install -r launch/requirements-plan.txt'):
+        chips.devices('v5e:2x2')
