@@ -132,7 +132,8 @@ def arguments(experiment: Experiment) -> tuple:
 def compile(experiment: Experiment) -> dict:
     """Memory, FLOPs, bytes and collectives of one step on one device, and the seconds this took."""
     started = time.monotonic()
-    traced = train.jit_steps(experiment).trace(*arguments(experiment))
+    given = arguments(experiment)
+    traced = train.jit_steps(experiment).trace(*given)
     layers = flops.count(traced.jaxpr) / experiment.mesh.size
     lowered = traced.lower()
     begun = time.monotonic()
@@ -141,7 +142,9 @@ def compile(experiment: Experiment) -> dict:
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        memory |= read_overflow(str(error))
+        needed = sum(shard_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(given))
+        memory |= read_overflow(str(error)) | {'arguments': needed}
+        memory['peak'] = needed + memory['temporaries']
     else:
         sizes, counted = compiled.memory_analysis(), compiled.cost_analysis()
         memory |= {
@@ -164,16 +167,22 @@ def compile(experiment: Experiment) -> dict:
 
 
 def read_overflow(message: str) -> dict:
-    """Peak and limit from the compiler's refusal of a program that is too big.
+    """Temporaries and limit from the compiler's refusal of a program that is too big.
 
     Raises:
       ValueError: the message is of something else.
     """
-    found = re.search(r'Used ([\d.]+)([KMGT]?)\w* of ([\d.]+)([KMGT]?)\w* hbm', message)
+    size = r'\(([\d.]+)([KMGT]?)\)'
+    found = re.search(rf'required for [\w ]+ {size} exceeds available HBM {size}', message)
     if not found:
         raise ValueError(f'The compiler refuses the step: {message[:2000]}')
-    peak, limit = (round(float(found[i]) * UNITS[found[i + 1]]) for i in (1, 3))
-    return {'peak': peak, 'limit': limit}
+    needed, limit = (round(float(found[i]) * UNITS[found[i + 1]]) for i in (1, 3))
+    return {'temporaries': needed, 'limit': limit}
+
+
+def shard_bytes(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> int:
+    """Bytes of an array on one device."""
+    return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
 def state_bytes(experiment: Experiment, model: int, weights: str) -> int:
@@ -181,10 +190,7 @@ def state_bytes(experiment: Experiment, model: int, weights: str) -> int:
     mesh = sharding.make_mesh([*experiment.mesh.devices.flat], model)
     places = sharding.layout(experiment.state, mesh, weights)
 
-    def size(leaf, place: NamedSharding):
-        return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-
-    return sum(jax.tree.leaves(jax.tree.map(size, experiment.state, places)))
+    return sum(jax.tree.leaves(jax.tree.map(shard_bytes, experiment.state, places)))
 
 
 def parameters(experiment: Experiment) -> dict[str, int]:

@@ -72,6 +72,9 @@ def test_arguments_are_those_of_the_real_call(views):
 def test_memory_and_bytes_are_those_of_the_compiled_step():
     got, program = planned(), compiled()
     sizes = program.memory_analysis()
+    given = jax.tree.leaves(plan.arguments(experiments.assemble(config())))
+    counted = sum(plan.shard_bytes(leaf, leaf.sharding) for leaf in given)
+    assert abs(counted - sizes.argument_size_in_bytes) < 64
     assert got['memory']['arguments'] == sizes.argument_size_in_bytes > got['memory']['state']
     assert got['memory']['temporaries'] == sizes.temp_size_in_bytes > 0
     assert got['memory']['peak'] == sizes.peak_memory_in_bytes > got['memory']['arguments']
@@ -172,11 +175,12 @@ def test_more_groups_than_there_are_are_refused():
 
 def test_a_program_too_big_is_read_from_what_the_compiler_says():
     said = (
-        'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory in memory space hbm. '
-        'Used 18.50G of 15.75G hbm. Exceeded hbm capacity by 2.75G.'
+        'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory '
+        'required for HLO temporaries (71.56G) exceeds available HBM (15.75G). HLO module: jit_f.'
     )
     gib = 2**30
-    assert plan.read_overflow(said) == {'peak': round(18.5 * gib), 'limit': round(15.75 * gib)}
+    want = {'temporaries': round(71.56 * gib), 'limit': round(15.75 * gib)}
+    assert plan.read_overflow(said) == want
     with pytest.raises(ValueError, match='refuses the step: Unimplemented'):
         plan.read_overflow('Unimplemented')
 
