@@ -19,9 +19,9 @@ class Chip(NamedTuple):
     """Numbers of one device.
 
     Memory: what the compiler lets a program have, by its own messages where one was too big
-    (libtpu 0.0.51). The others by Google Cloud's pages on each generation, for v2 and v3 by Norrie
-    et al., The Design Process for Google's Training Chips (IEEE Micro 41(2), 2021); links are summed
-    over all of a chip's, one way. A device of v2 and v3 has half of its chip's.
+    (libtpu 0.0.51). Rates of v5e and v5p by Google Cloud's pages on them; those of v2, v3, v4 and
+    v6e are recalled, not verified. Links are summed over all of a chip's, one way. A device of v2
+    and v3 has half of its chip's.
     """
 
     memory: float  # bytes
