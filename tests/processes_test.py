@@ -32,12 +32,12 @@ NUMBERS = [
 
 
 def begin(workdir):
-    """Both processes, with two devices each."""
+    """Both processes, with a device each."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
         'JAX_COMPILATION_CACHE_DIR': os.environ['MPL_CACHE'],
     }
     return [
@@ -107,10 +107,11 @@ def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
     assert f'goes on from step {saved}' in told[0][1]
     assert 'student_ema' in told[0][0] and 'student_ema' not in told[1][0], told
     assert_same(lines(workdir), alone)
-    assert json.loads((workdir / 'report.json').read_text())['devices'] == '4 x cpu'
+    assert json.loads((workdir / 'report.json').read_text())['devices'] == '2 x cpu'
 
 
-def test_one_that_is_lost_ends_the_others_and_another_number_of_devices_goes_on(alone, tmp_path):
+def test_one_that_is_lost_ends_the_others(tmp_path):
+    """By our sentence, or by jax's, if it hears of it first."""
     workdir = epath.Path(tmp_path) / 'run'
     running = begin(workdir)
     wait_for_step(workdir, 110)
@@ -118,11 +119,10 @@ def test_one_that_is_lost_ends_the_others_and_another_number_of_devices_goes_on(
     started = time.monotonic()
     codes, told = end(running)
     assert time.monotonic() - started < processes.PATIENCE + 30
-    assert (
-        codes[0] not in (0, 2) and 'process 0 of 2 can not go on with the others' in told[0][1]
-    ), told
-    train.run(configs.load('configs/smoke.py', NUMBERS), workdir)
-    assert_same(lines(workdir), alone)
+    assert codes[0] not in (0, 2), told
+    sentences = ('process 0 of 2 can not go on with the others', 'another task died')
+    assert any(sentence in told[0][1] for sentence in sentences), told
+    assert (workdir / 'checkpoints' / '100').exists() and not (workdir / 'report.json').exists()
 
 
 @pytest.mark.parametrize(
