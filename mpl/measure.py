@@ -37,9 +37,9 @@ def outputs(
     for start in range(0, len(numbers), size):
         chosen = numbers[start : start + size]
         filled = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
-        mine = filled[sharding.local_rows(experiment.mesh, size)]
+        mine = pool.read(filled[sharding.local_rows(experiment.mesh, size)])
         image = jax.make_array_from_process_local_data(
-            sharding.rows(experiment.mesh, 0), pool.read(mine)
+            sharding.rows(experiment.mesh, 0), mine, (size, *mine.shape[1:])
         )
         told = jax.device_get(forward(state, image))
         parts.append(told)

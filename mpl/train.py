@@ -178,8 +178,9 @@ def make_steps(experiment: Experiment, size: int):
     """
     resident, pool = None, experiment.source.train
     if is_resident(experiment):
+        everything = pool.read(np.arange(len(pool.label)))
         resident = jax.make_array_from_process_local_data(
-            sharding.replicated(experiment.mesh), pool.read(np.arange(len(pool.label)))
+            sharding.replicated(experiment.mesh), everything, everything.shape
         )
     return jit_steps(experiment), resident
 
