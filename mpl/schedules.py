@@ -56,7 +56,8 @@ def learning_rate(
 
     Args:
       peak: the greatest rate.
-      shape: 'constant', 'cosine' which reaches 0 after `steps` in all, or
+      shape: 'constant', 'cosine' which reaches 0 after `steps` in all, 'cosine_part' which is FixMatch's
+        (arXiv 2001.07685, section 2.3), peak * cos(7/16 pi t), and ends at 0.195 of the peak, or
         'exponential', peak * fall^n after n times fall_steps, counted from the end of
         the wait, as EfficientNet's does (where warm-up ends late, below the peak).
       steps: of the whole training, wait and warm-up included.
@@ -69,10 +70,10 @@ def learning_rate(
     Raises:
       ValueError: unknown shape, no step left after wait and warm-up, or no fall.
     """
-    if shape not in ('constant', 'cosine', 'exponential'):
+    if shape not in ('constant', 'cosine', 'cosine_part', 'exponential'):
         raise ValueError(
-            f"optimizer: schedule {shape!r} is unknown; choose 'constant', 'cosine' or "
-            "'exponential'."
+            f"optimizer: schedule {shape!r} is unknown; choose 'constant', 'cosine', "
+            "'cosine_part' or 'exponential'."
         )
     if shape == 'exponential' and not (0 < fall < 1 and fall_steps >= 1):
         raise ValueError(
@@ -93,6 +94,7 @@ def learning_rate(
         share = {
             'constant': lambda: 1.0,
             'cosine': lambda: 0.5 * (1 + jnp.cos(jnp.pi * done)),
+            'cosine_part': lambda: jnp.cos(7 / 16 * jnp.pi * done),
             'exponential': lambda: fall ** (since // fall_steps),
         }[shape]()
         return jnp.where(since < 0, 0.0, peak * jnp.where(since < warmup_steps, rise, share))

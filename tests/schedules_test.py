@@ -23,6 +23,12 @@ def test_cosine_waits_warms_up_and_ends_at_zero():
     np.testing.assert_allclose(rate[19:], 0, atol=1e-7)  # and past the end it stays there
 
 
+def test_part_of_a_cosine_is_that_of_fixmatch():
+    rate = rates(0.03, 'cosine_part', 16, 0, 0, count=17)
+    np.testing.assert_allclose(rate, 0.03 * np.cos(7 * np.pi * np.arange(17) / 256), rtol=1e-5)
+    np.testing.assert_allclose(rate[16], 0.03 * 0.19509, rtol=1e-4)
+
+
 def test_exponential_waits_warms_up_and_falls_in_stairs():
     rate = rates(0.8, 'exponential', 20, 3, 2, 0.5, 4, count=30)
     np.testing.assert_allclose(rate[:5], 0.8 * np.array([0, 0, 1, 2, 3]) / 3, rtol=1e-6)
@@ -55,7 +61,9 @@ def test_no_step_left_is_refused(warmup, wait):
 
 
 def test_unknown_shape_is_refused():
-    with pytest.raises(ValueError, match="'linear'.*'constant', 'cosine' or 'exponential'"):
+    with pytest.raises(
+        ValueError, match="'linear'.*'constant', 'cosine', 'cosine_part' or 'exponential'"
+    ):
         schedules.learning_rate(0.1, 'linear', 10, 0, 0)
 
 

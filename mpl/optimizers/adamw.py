@@ -24,7 +24,7 @@ def make(
     Args:
       steps: of the run, which the schedule spans.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
-      schedule: 'cosine' or 'constant'.
+      schedule: 'cosine', 'cosine_part' or 'constant'.
       warmup_steps: of linear rise.
       wait_steps: at rate 0 before it.
       beta1: decay of the mean of the gradient.

@@ -29,7 +29,7 @@ def make(
     Args:
       steps: of the run, which the schedule spans.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
-      schedule: 'exponential', 'cosine' or 'constant'.
+      schedule: 'exponential', 'cosine', 'cosine_part' or 'constant'.
       warmup_steps: of linear rise.
       wait_steps: at rate 0 before it.
       fall: what an exponential schedule multiplies the rate by; others do without.

@@ -1,0 +1,54 @@
+"""The numbers of the released code of FixMatch (arXiv 2001.07685), and of the methods beside it in later suites.
+
+Its protocol, which TorchSSL and USB have taken over: 2^20 steps of 64 labeled images, SGD at 0.03 with
+Nesterov momentum 0.9 along a part of a cosine, weight decay 5e-4, and an average of the weights with
+decay 0.999. Methods with a threshold have 7 unlabeled images to each labeled one; Pi-model, mean teacher,
+VAT and pseudo-labels have 1, and only weak views. Their weights rise over 40 % of the run.
+
+Not as there: strong views and shifts are those of this repository's other recipes for the same data
+(FixMatch draws RandAugment's strength anew for each image), batch norm sees labeled and unlabeled
+images together for all methods, the ramps of Pi-model and mean teacher are their papers' Gaussian, and
+VAT, which has Adam in the FixMatch code, has SGD as in USB.
+"""
+
+from configs import recipes
+
+STEPS = 2**20
+RAMP = round(0.4 * STEPS)
+METHODS = {
+    'pseudo_label': dict(threshold=0.95, ramp_steps=RAMP),
+    'pi_model': dict(weight=10.0, ramp_steps=RAMP),
+    # Weight, memory and ramp (80 of 300 epochs) are its paper's (arXiv 1610.02242), recalled.
+    'temporal_ensembling': dict(weight=30.0, memory_decay=0.6, ramp_steps=round(80 / 300 * STEPS)),
+    'mean_teacher': dict(weight=50.0, ramp_steps=RAMP),
+    'vat': dict(weight=0.3, entropy_weight=0.06, ramp_steps=RAMP),
+    'fixmatch': dict(weight=1.0, threshold=0.95),
+    # From their configs in USB. FreeMatch's classes on SVHN have thresholds between 0.9 and 0.95
+    # there, which has not been taken over.
+    'flexmatch': dict(weight=1.0, threshold=0.95),
+    'freematch': dict(weight=1.0, fairness_weight=0.001, memory_decay=0.999),
+    'softmatch': dict(weight=1.0, deviations=2.0, memory_decay=0.999),
+}
+STRONG = ('fixmatch', 'flexmatch', 'freematch', 'softmatch')
+
+
+def config(data: dict, method: str):
+    """The config of one of METHODS; data: as in recipes.config."""
+    strong = method in STRONG
+    algorithm = dict(name=method, ema_decay=0.999) | METHODS[method]
+    if method == 'vat':  # 6 where pixels lie between -1 and 1, in the units of these views.
+        std = data['views']['std']
+        algorithm['radius'] = round(6.0 * 127.5 * len(std) / sum(std), 2)
+    if not strong:  # The other view of an image is the weak one drawn again.
+        views = data['views'] | dict(strong=dict(name='identity'), strong_geometry='own')
+        data = data | dict(views=views)
+    return recipes.config(
+        data,
+        algorithm,
+        dict(
+            student=dict(name='sgd', learning_rate=0.03, schedule='cosine_part', weight_decay=5e-4)
+        ),
+        STEPS,
+        labeled=64,
+        unlabeled=7 * 64 if strong else 64,
+    )
