@@ -51,7 +51,7 @@ if [ ! -x "$python" ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; 
   requirements=(-r requirements.txt)
   [ -z "$extra" ] || requirements+=("jax[$extra]")
   [ "$extra" != tpu ] || requirements+=(gcsfs)  # For work directories in a bucket.
-  run "${uv[@]}" pip install --quiet --python "$python" "${requirements[@]}" ||
+  run "${uv[@]}" pip install --quiet --compile-bytecode --python "$python" "${requirements[@]}" ||
     fail "requirements.txt could not be installed; the lines above say why"
   [ -n "${dry_run:-}" ] || printf '%s\n' "$wanted" >.venv/installed
 fi

@@ -1,5 +1,7 @@
 """The pictures of a run: curves, pseudo-label quality, confusion, views."""
 
+import functools
+
 import jax
 import matplotlib
 import numpy as np
@@ -161,7 +163,8 @@ def view_sheet(experiment: Experiment) -> Figure:
     image, views, seed = pool.read(numbers), experiment.views, experiment.config.seed
     bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(numbers), views.crop.draws)[0]
     plain = experiments.plain(experiment, numbers, bits) | {'index': np.arange(len(numbers))}
-    seen = experiments.view(views, {'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
+    view = jax.jit(functools.partial(experiments.view, views))
+    seen = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
     rows = {
         'image': image,
         'labeled': seen['labeled']['image'],
