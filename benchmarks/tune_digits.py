@@ -77,6 +77,16 @@ SETTINGS = {
     'flexmatch': _CONFIDENT,
     'freematch': grid(algorithm__fairness_weight=(0.001, 0.01, 0.05), algorithm__weight=(1.0, 3.0)),
     'softmatch': grid(algorithm__deviations=(1.0, 2.0, 3.0), algorithm__weight=(1.0, 3.0)),
+    # One round of it; what wins is taken for all.
+    'noisy_student:1': grid(
+        algorithm__labels=('soft', 'hard'),
+        networks__student__model__dropout=(0.0, 0.2, 0.5),
+    ),
+    'distill:cached': grid(algorithm__temperature=(2.0, 4.0, 8.0), algorithm__weight=(0.5, 0.9)),
+    'reduced_mpl': grid(
+        algorithm__feedback_weight=(0.3, 1.0, 3.0),
+        networks__teacher__optimizer__learning_rate=(0.01, 0.05),
+    ),
 }
 
 

@@ -60,7 +60,10 @@ def test_installs_once_then_trains_what_is_asked_for(project):
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
     assert lines[0].startswith('uv venv') and lines[0].endswith('.venv')
-    assert lines[1] == 'uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt'
+    assert (
+        lines[1]
+        == 'uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt'
+    )
     assert lines[2] == 'python -m mpl.train --config=configs/x.py --config.steps=2000 --workdir=a b'
     second = run(project, 'local.sh', '--config=configs/x.py')
     assert second.stdout == 'python -m mpl.train --config=configs/x.py\n'
