@@ -18,7 +18,7 @@ def get_config(answers: str = 'live', labels: int = 40):
     """answers: of the teacher, 'live' or 'cached'."""
     roles = {'live': ('student', 'teacher'), 'cached': ('student',)}[answers]
     config = digits.config(
-        labels, dict(name='distill', weight=0.9, temperature=4.0, ema_decay=0.99), roles
+        labels, dict(name='distill', weight=0.5, temperature=8.0, ema_decay=0.99), roles
     )
     if answers == 'live':
         config.init_from = dict(workdir='', network='student_ema', networks=('teacher',))

@@ -17,6 +17,6 @@ def get_config(rounds: str = '3', labels: int = 40):
     student = digits.config(
         labels, dict(name='noisy_student', labels='soft', ema_decay=0.99), labeled='strong'
     )
-    student.networks.student.model.dropout = 0.2
+    student.networks.student.model.dropout = 0.5
     teacher = digits_40_supervised.get_config(labels=labels)
     return noisy_student.rounds(teacher, student, int(rounds), per_class=100)
