@@ -55,20 +55,7 @@ def assemble(
     if source is None:
         source = configs.build('data', config.source)
         source = open_set.hide(source, config.split.unlabeled_only)
-    split = _split(config, source)
-    views = configs.build('augment', config.views)
-    if views.mix is not None:
-        views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
-    definitions = {
-        role: network.Definition(
-            configs.build('models', net.model, num_classes=len(source.classes)),
-            configs.build('optimizers', net.optimizer, steps=config.steps),
-            mesh.abstract_mesh,
-            net.evaluation_mode,
-        )
-        for role, net in config.networks.items()
-    }
-    learner = configs.build('algorithms', config.algorithm, **definitions)
+    split, views, definitions, learner = build(config, source, mesh)
     batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
     init = partial(learner.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
@@ -92,6 +79,31 @@ def assemble(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
     )
     return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
+
+
+def build(
+    config: ConfigDict, source: Source, mesh: Mesh
+) -> tuple[splits.Split, Views, dict[str, network.Definition], Algorithm]:
+    """Split, views, networks by role and algorithm of a run, each of which checks its own numbers.
+
+    Raises:
+      ValueError: a part refuses its numbers.
+    """
+    split = _split(config, source)
+    views = configs.build('augment', config.views)
+    if views.mix is not None:
+        views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
+    definitions = {
+        role: network.Definition(
+            configs.build('models', net.model, num_classes=len(source.classes)),
+            configs.build('optimizers', net.optimizer, steps=config.steps),
+            mesh.abstract_mesh,
+            net.evaluation_mode,
+        )
+        for role, net in config.networks.items()
+    }
+    learner = configs.build('algorithms', config.algorithm, **definitions)
+    return split, views, definitions, learner
 
 
 def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:

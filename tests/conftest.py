@@ -1,11 +1,15 @@
 """Eight virtual CPU devices for every test, and no cache outside of the tests."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
-os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')  # Few and small files.
+if 'PYTEST_XDIST_WORKER' not in os.environ:  # Workers share that of the process that started them.
+    os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')
+    atexit.register(shutil.rmtree, os.environ['MPL_CACHE'], ignore_errors=True)
 
 import jax
 import pytest
