@@ -27,13 +27,12 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import step_time
-from mpl import command, metrics, train
+from mpl import chips, command, metrics, train
 from mpl import config as configs
 from mpl import experiment as experiments
 
-# Dense bfloat16 and float32 TFLOP/s of one device as jax counts them, from the data sheets (NVIDIA,
-# Google Cloud); float32 as jax multiplies it by default: TF32 on these GPUs, one bfloat16 pass on
-# a TPU. A device of TPU v2 and v3 is half a chip.
+# Dense bfloat16 and float32 TFLOP/s of a GPU, from NVIDIA's data sheets; float32 as jax multiplies it
+# by default, which is TF32. Those of TPUs are in mpl/chips.py.
 PEAKS = {
     r'A100': (312, 156),
     r'H100 PCIe': (756, 378),
@@ -41,19 +40,16 @@ PEAKS = {
     r'H100|H200|GH200': (989.4, 494.7),
     r'NVIDIA L4$': (121, 60),
     r'NVIDIA L40S': (362, 183),
-    r'TPU v2': (22.5, 22.5),
-    r'TPU v3': (61.5, 61.5),
-    r'TPU v4': (275, 275),
-    r'TPU v5 lite|TPU v5e': (197, 197),
-    r'TPU v5': (459, 459),
-    r'TPU v6 lite|TPU v6e': (918, 918),
 }
 
 
-def find_peak(kind: str, dtype: str | None) -> float | None:
+def find_peak(device: jax.Device, dtype: str | None) -> float | None:
     """FLOP/s that a device promises; None where it is not known."""
+    chip = chips.find(device)
+    if chip is not None:
+        return chip.flops
     for pattern, (narrow, wide) in PEAKS.items():
-        if re.search(pattern, kind):
+        if re.search(pattern, device.device_kind):
             return 1e12 * (narrow if dtype == 'bfloat16' else wide)
     return None
 
@@ -103,7 +99,7 @@ def work(config: dict, seconds: float, window: int) -> dict:
     row = step_time.measure(config, seconds)
     device, count = jax.devices()[0], jax.device_count()
     model = config.networks.student.model
-    peak = find_peak(device.device_kind, model.dtype if 'dtype' in model else None)
+    peak = find_peak(device, model.dtype if 'dtype' in model else None)
     rate = row['flops_by_layers'] and 1000 * row['flops_by_layers'] / row['compiled_ms']['median']
     return row | {
         'devices': f'{count} x {device.device_kind}',

@@ -84,11 +84,13 @@ def parse(topology: str) -> tuple[str, tuple[int, ...]]:
 
 
 def devices(topology: str) -> list[jax.Device]:
-    """The devices of a slice, to compile for; nothing runs on them.
+    """The devices of a slice, to compile for; nothing runs on them. The present ones for 'local'.
 
     Raises:
       ValueError: there is no such slice, or libtpu, which compiles for it, is not installed.
     """
+    if topology == 'local':
+        return jax.devices()
     generation, sides = parse(topology)
     more = {}
     if generation == 'v4':

@@ -174,10 +174,19 @@ def load(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
             f'{path} gives no config ({type(error).__name__}: {error}); a config is a file with a '
             'function get_config() that returns a ConfigDict, of one argument where a : follows.'
         ) from error
-    config = complete(given).to_dict()
-    for override in overrides:
-        _override(config, override)
-    return complete(config)
+    return override(complete(given), overrides)
+
+
+def override(config: ml_collections.ConfigDict, overrides: list[str]) -> ml_collections.ConfigDict:
+    """The complete config with other numbers, such as '--config.steps=2000'.
+
+    Raises:
+      ValueError: there is no such key, or a value is of the wrong type.
+    """
+    changed = config.to_dict()
+    for one in overrides:
+        _override(changed, one)
+    return complete(changed)
 
 
 def complete(config: dict) -> ml_collections.ConfigDict:

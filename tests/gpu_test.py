@@ -1,18 +1,20 @@
 """The benchmark of the released recipe's step, at the size of a test."""
 
+from types import SimpleNamespace as named
+
 import jax
 
 from benchmarks import gpu, step_time
 
 
 def test_known_devices_have_a_peak_and_others_none():
-    assert gpu.find_peak('NVIDIA A100-SXM4-80GB', 'bfloat16') == 312e12
-    assert gpu.find_peak('NVIDIA A100-SXM4-80GB', None) == 156e12
-    assert gpu.find_peak('NVIDIA H100 80GB HBM3', 'bfloat16') == 989.4e12
-    assert gpu.find_peak('NVIDIA H100 PCIe', 'bfloat16') == 756e12
-    assert gpu.find_peak('TPU v5 lite', 'bfloat16') == 197e12
-    assert gpu.find_peak('TPU v5', 'bfloat16') == 459e12
-    assert gpu.find_peak('cpu', None) is None
+    assert gpu.find_peak(named(device_kind='NVIDIA A100-SXM4-80GB'), 'bfloat16') == 312e12
+    assert gpu.find_peak(named(device_kind='NVIDIA A100-SXM4-80GB'), None) == 156e12
+    assert gpu.find_peak(named(device_kind='NVIDIA H100 80GB HBM3'), 'bfloat16') == 989.4e12
+    assert gpu.find_peak(named(device_kind='NVIDIA H100 PCIe'), 'bfloat16') == 756e12
+    assert gpu.find_peak(named(device_kind='TPU v5 lite'), 'bfloat16') == 197e12
+    assert gpu.find_peak(named(device_kind='TPU v5'), 'bfloat16') == 459e12
+    assert gpu.find_peak(named(device_kind='cpu'), None) is None
 
 
 def test_each_row_differs_in_one_thing():
@@ -52,7 +54,7 @@ def test_row_has_the_share_of_all_devices(monkeypatch):
     }
     monkeypatch.setattr(step_time, 'measure', lambda config, seconds: measured)
     monkeypatch.setattr(jax, 'device_count', lambda: 8)
-    monkeypatch.setattr(gpu, 'find_peak', lambda kind, dtype: {'bfloat16': 1e12}[dtype])
+    monkeypatch.setattr(gpu, 'find_peak', lambda device, dtype: {'bfloat16': 1e12}[dtype])
     row = gpu.work(gpu.made_up('/nowhere', 128, 28, 2), 1.0, 50)
     assert row['flops_per_second'] == 1e12 and row['share_of_peak'] == 1 / 8
     assert row['devices'] == '8 x cpu' and row['device_peak_bytes'] is None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from mpl import chips, flops, plan, sharding, train
+from mpl import alternatives, chips, flops, footprint, plan, sharding, train
 from mpl import config as configs
 from mpl import experiment as experiments
 
@@ -37,13 +37,13 @@ def config(**more):
 
 @functools.cache
 def planned(groups=0, weights='whole'):
-    return plan.make(config(mesh={'weights': weights}), groups=groups)
+    return footprint.make(config(mesh={'weights': weights}), groups=groups)
 
 
 @functools.cache
 def compiled():
     experiment = experiments.assemble(config())
-    return train.jit_steps(experiment).lower(*plan.arguments(experiment)).compile()
+    return train.jit_steps(experiment).lower(*footprint.arguments(experiment)).compile()
 
 
 @pytest.mark.parametrize('views', ['images', 'crops'])
@@ -60,7 +60,7 @@ def test_arguments_are_those_of_the_real_call(views):
     def form(array, place):
         return array.shape, array.dtype, place and array.sharding
 
-    state, *asked = plan.arguments(experiment)
+    state, *asked = footprint.arguments(experiment)
     asked_key, real_key = asked.pop(), real[-1]
     assert state is experiment.state
     assert jax.tree.map(lambda a: form(a, True), tuple(asked)) == jax.tree.map(
@@ -72,8 +72,8 @@ def test_arguments_are_those_of_the_real_call(views):
 def test_memory_and_bytes_are_those_of_the_compiled_step():
     got, program = planned(), compiled()
     sizes = program.memory_analysis()
-    given = jax.tree.leaves(plan.arguments(experiments.assemble(config())))
-    counted = sum(plan.shard_bytes(leaf, leaf.sharding) for leaf in given)
+    given = jax.tree.leaves(footprint.arguments(experiments.assemble(config())))
+    counted = sum(footprint.shard_bytes(leaf, leaf.sharding) for leaf in given)
     assert abs(counted - sizes.argument_size_in_bytes) < 64
     assert got['memory']['arguments'] == sizes.argument_size_in_bytes > got['memory']['state']
     assert got['memory']['temporaries'] == sizes.temp_size_in_bytes > 0
@@ -170,7 +170,7 @@ def test_sides_of_slices():
 
 def test_more_groups_than_there_are_are_refused():
     with pytest.raises(ValueError, match='groups is 9; give at most the 8 groups of 1 devices'):
-        plan.make(config(), groups=9)
+        footprint.make(config(), groups=9)
 
 
 def test_a_program_too_big_is_read_from_what_the_compiler_says():
@@ -180,9 +180,9 @@ def test_a_program_too_big_is_read_from_what_the_compiler_says():
     )
     gib = 2**30
     want = {'temporaries': round(71.56 * gib), 'limit': round(15.75 * gib)}
-    assert plan.read_overflow(said) == want
+    assert footprint.read_overflow(said) == want
     with pytest.raises(ValueError, match='refuses the step: Unimplemented'):
-        plan.read_overflow('Unimplemented')
+        footprint.read_overflow('Unimplemented')
 
 
 def test_what_makes_it_fit_is_estimated_then_compiled():
@@ -190,7 +190,7 @@ def test_what_makes_it_fit_is_estimated_then_compiled():
     memory = planned()['memory']
     tight = planned() | {'memory': memory | {'limit': memory['peak'] - 20_000}, 'fits': False}
     more = dict(groups=0, examples=64)
-    estimated = plan.alternatives(config(), 'local', tight, False, **more)
+    estimated = alternatives.find(config(), 'local', tight, False, **more)
     changes = [entry['changes'] for entry in estimated]
     assert changes[0] == {'mesh.weights': 'data'}
     assert {'mesh.model': 2, 'mesh.weights': 'model'} in changes
@@ -198,7 +198,7 @@ def test_what_makes_it_fit_is_estimated_then_compiled():
     parts = next(e for e in estimated if e['changes'] == {'mesh.weights': 'data'})
     saved = memory['state'] - planned(weights='data')['memory']['state']
     assert memory['peak'] - parts['peak'] == saved > memory['state'] / 2
-    searched = plan.alternatives(config(), 'local', tight, True, **more)
+    searched = alternatives.find(config(), 'local', tight, True, **more)
     assert searched[0]['compiled'] and searched[0]['changes'] == changes[0]
     assert searched[0]['peak'] == planned(weights='data')['memory']['peak']
     text = plan.show(tight | {'alternatives': estimated})
@@ -209,7 +209,7 @@ def test_a_smaller_batch_is_offered_where_the_state_fits():
     memory = planned()['memory']
     some = memory['state'] + 0.4 * (memory['peak'] - memory['state'])
     tight = planned() | {'memory': memory | {'limit': some}}
-    found = plan.alternatives(config(), 'local', tight, False, groups=0, examples=64)
+    found = alternatives.find(config(), 'local', tight, False, groups=0, examples=64)
     assert found[-1]['changes'] == {'batch.labeled': 8, 'batch.unlabeled': 0}  # 8 devices
     quarter = memory['state'] + (memory['peak'] - memory['state']) / 4
     assert found[-1]['peak'] == round(quarter) <= some
@@ -224,9 +224,9 @@ def test_times_are_those_of_the_slowest_unit_and_the_links():
             'all-gather': {'number': 1, 'bytes': 100e9},
         },
     }
-    got = plan.estimate(program, chips.CHIPS['v5e'])
+    got = footprint.estimate(program, chips.CHIPS['v5e'])
     assert got == {'compute': 1.0, 'memory': 0.5, 'links': 2.5, 'step': 3.5}
-    assert plan.estimate(program, None) is None
+    assert footprint.estimate(program, None) is None
 
 
 def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
@@ -234,7 +234,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
     words = ['plan', '--config=configs/smoke.py', f'--json={path}', '--config.steps=40']
     monkeypatch.setattr(sys, 'argv', words)
     monkeypatch.setattr(jax.config, 'update', lambda *_: None)  # The cache stays for other tests.
-    monkeypatch.setattr(plan, 'make', lambda *_, **more: planned() | more)
+    monkeypatch.setattr(footprint, 'make', lambda *_, **more: planned() | more)
     plan.main()
     got = json.loads(path.read_text())
     assert got == json.loads(json.dumps(planned())) | {
@@ -251,10 +251,10 @@ def test_pictures_that_are_not_at_hand_are_black():
         views=dict(name='crops', mean=0.0, std=1.0, size=4),
         split=dict(validation=1000),
     )
-    experiment = plan.assemble(given, jax.devices(), 60_000)
+    experiment = footprint.assemble(given, jax.devices(), 60_000)
     assert experiments.cuts_on_host(experiment) and not train.is_resident(experiment)
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
-    _, resident, batch, _ = plan.arguments(experiment)
+    _, resident, batch, _ = footprint.arguments(experiment)
     image = batch['labeled']['image']
     assert (image.shape, image.dtype, resident) == ((1, 32, 4, 4, 3), 'uint8', None)
     assert set(batch['labeled']) == {'image', 'index', 'label'}
@@ -265,7 +265,7 @@ def test_pictures_that_are_not_at_hand_are_black():
     reason='launch/requirements-plan.txt: libtpu is absent',
 )
 def test_a_slice_is_compiled_for():
-    got = plan.make(config(), 'v5e:2x2')
+    got = footprint.make(config(), 'v5e:2x2')
     assert (got['device'], got['devices'], got['fits']) == ('TPU v5 lite', 4, True)
     assert got['memory']['peak'] > got['memory']['arguments'] > got['memory']['state']
     assert got['collectives']['all-reduce']['bytes'] > 4 * got['parameters']['student']
