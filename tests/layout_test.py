@@ -96,7 +96,8 @@ def structure(part):
         return {
             key: bool(value) if key.endswith('steps') else structure(value)
             for key, value in part.items()
-            if key != 'operations'  # Names, which are checked when they are built.
+            if key
+            not in ('operations', 'variant')  # What these name is built, and traced elsewhere.
         }
     if isinstance(part, (list, tuple)) and part and isinstance(part[0], float):
         return len(part)
@@ -128,7 +129,7 @@ def test_every_config_traces_a_full_step(recipe):
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
     key |= {'taught': bool(given['teacher']['config'])}
-    key |= {'image': (*source.image_shape, len(source.classes), given['views'].get('size'))}
+    key |= {'image': (*source.image_shape, given['views'].get('size'))}
     key['views'] = [given['views']['name'], structure(given['views'].get('strong'))]
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)
