@@ -90,14 +90,17 @@ def stand_in(config):
     )
 
 
+# Numbers of layers' sizes, and names of operations and sizes: all are built, none changes the rules.
+ALIKE = ('operations', 'variant', 'width', 'patch', 'cutout', 'size')
+
+
 def structure(part):
-    """What of a config a trace depends on: names, sizes, and which numbers are 0, not which they are."""
+    """What of a config a trace depends on: names, and which numbers are 0, not which they are."""
     if isinstance(part, dict):
         return {
             key: bool(value) if key.endswith('steps') else structure(value)
             for key, value in part.items()
-            if key
-            not in ('operations', 'variant')  # What these name is built, and traced elsewhere.
+            if key not in ALIKE
         }
     if isinstance(part, (list, tuple)) and part and isinstance(part[0], float):
         return len(part)
@@ -129,8 +132,8 @@ def test_every_config_traces_a_full_step(recipe):
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
     key |= {'taught': bool(given['teacher']['config'])}
-    key |= {'image': (*source.image_shape, given['views'].get('size'))}
-    key['views'] = [given['views']['name'], structure(given['views'].get('strong'))]
+    key['image'] = 'cut' if 'size' in given['views'] else source.image_shape
+    key['strong'] = structure(given['views'].get('strong'))
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)
     FIRST.setdefault(key, given)
