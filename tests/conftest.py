@@ -18,6 +18,8 @@ from etils import epath
 from mpl import config as configs
 from mpl import train
 
+# What a run compiles, the next one with the same numbers does not.
+jax.config.update('jax_compilation_cache_dir', os.environ['MPL_CACHE'])
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 
 
