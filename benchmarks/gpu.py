@@ -5,7 +5,7 @@ steps in one call; and how its time changes with the policy of the strong views,
 the number of steps in a call: one row for each change, in a process of its own. The pictures are
 made up; --config=configs/... takes a config in their place, --config.x=y changes a number. Share of
 peak: FLOPs of the convolutions and linear layers alone, by benchmarks/flops.py, per second of the
-compiled call, over what the chip's maker promises for dense products of that type. `loop` is a real
+compiled call, over the rate of dense products of that type (below; of TPUs mpl/chips.py). `loop` is a real
 run of mpl.train, with its batches and log lines. On a CPU it is tried at tiny size, with
 --config=configs/smoke.py --dtypes --policies --seconds=0.5 --window=10. --trace=DIR also writes a
 profile of two calls of the first row, for `tensorboard --logdir=DIR` with the plugin xprof, or for

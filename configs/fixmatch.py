@@ -2,13 +2,13 @@
 
 Its protocol, which TorchSSL and USB have taken over: 2^20 steps of 64 labeled images, SGD at 0.03 with
 Nesterov momentum 0.9 along a part of a cosine, weight decay 5e-4, and an average of the weights with
-decay 0.999. Methods with a threshold have 7 unlabeled images to each labeled one; Pi-model, mean teacher,
-VAT and pseudo-labels have 1, and only weak views. Their weights rise over 40 % of the run.
+decay 0.999. Methods of weak and strong views have 7 unlabeled images to each labeled one; those of weak
+views alone have 1, and weights that rise over 40 % of the run.
 
-Not as there: strong views and shifts are those of this repository's other recipes for the same data
-(FixMatch draws RandAugment's strength anew for each image), batch norm sees labeled and unlabeled
-images together for all methods, the ramps of Pi-model and mean teacher are their papers' Gaussian, and
-VAT, which has Adam in the FixMatch code, has SGD as in USB.
+Not as there: the network's details, strong views, shifts and precision are those of this repository's other
+recipes for the same data (FixMatch draws RandAugment's strength anew for each image); batch norm sees
+labeled and unlabeled images together for all methods; the ramps of Pi-model and mean teacher are their
+papers' Gaussian; VAT, which has Adam in the FixMatch code, has SGD as in USB.
 """
 
 from configs import recipes
@@ -23,8 +23,8 @@ METHODS = {
     'mean_teacher': dict(weight=50.0, ramp_steps=RAMP),
     'vat': dict(weight=0.3, entropy_weight=0.06, ramp_steps=RAMP),
     'fixmatch': dict(weight=1.0, threshold=0.95),
-    # From their configs in USB. FreeMatch's classes on SVHN have thresholds between 0.9 and 0.95
-    # there, which has not been taken over.
+    # From their configs in USB, which caps FreeMatch's threshold at 0.95 on SVHN; that has not been
+    # taken over.
     'flexmatch': dict(weight=1.0, threshold=0.95),
     'freematch': dict(weight=1.0, fairness_weight=0.001, memory_decay=0.999),
     'softmatch': dict(weight=1.0, deviations=2.0, memory_decay=0.999),

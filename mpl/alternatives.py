@@ -6,7 +6,9 @@ from mpl import chips, footprint
 from mpl import config as configs
 
 
-def find(config: ConfigDict, topology: str, plan: dict, search: bool, **more) -> list[dict]:
+def find(
+    config: ConfigDict, topology: str, plan: dict, search: bool, groups: int, examples: int
+) -> list[dict]:
     """Changes of the config that may make it fit, the cheapest first.
 
     Estimates keep what is beside the state, or shrink it as the batch: a finer cut of the
@@ -17,12 +19,12 @@ def find(config: ConfigDict, topology: str, plan: dict, search: bool, **more) ->
       topology: of the slice.
       plan: of the config as it is.
       search: whether to compile each in turn until one fits.
-      **more: arguments of `footprint.make`.
+      groups, examples: as of `footprint.make`.
     """
     memory, mesh, found = plan['memory'], plan['mesh'], []
     rest = memory['peak'] - memory['state']
     devices = chips.devices(topology)
-    whole = footprint.assemble(config, devices, more['examples'])
+    whole = footprint.assemble(config, devices, examples)
 
     def add(changes, peak):
         found.append({'changes': changes, 'peak': peak, 'compiled': False})
@@ -31,8 +33,8 @@ def find(config: ConfigDict, topology: str, plan: dict, search: bool, **more) ->
     if bare:
         add({f'networks.{role}.model.remat': True for role in bare}, None)
     for model in (mesh['model'], 2 * mesh['model']):
-        groups = len(devices) // model
-        if len(devices) % model or any(size % groups for size in plan['batch'].values()):
+        of_slice = len(devices) // model
+        if len(devices) % model or any(size % of_slice for size in plan['batch'].values()):
             continue
         for weights in ('whole', 'model', 'data'):
             state = footprint.state_bytes(whole, model, weights)
@@ -40,15 +42,17 @@ def find(config: ConfigDict, topology: str, plan: dict, search: bool, **more) ->
                 changed = {'mesh.model': model, 'mesh.weights': weights}
                 kept = {'mesh.model': mesh['model'], 'mesh.weights': mesh['weights']}
                 add({k: v for k, v in changed.items() if v != kept[k]}, state + rest)
-    share, groups = (memory['limit'] - memory['state']) / rest, mesh['data']
-    smaller = {key: int(share * size / groups) * groups for key, size in plan['batch'].items()}
+    share, even = (memory['limit'] - memory['state']) / rest, mesh['data']
+    smaller = {key: int(share * size / even) * even for key, size in plan['batch'].items()}
     if all(smaller[key] > 0 for key, size in plan['batch'].items() if size):
         left = max(smaller[key] / size for key, size in plan['batch'].items() if size)
         changes = {f'batch.{key}': size for key, size in smaller.items()}
         add(changes, memory['state'] + round(rest * left))
     for entry in found if search else ():
         changes = [f'--config.{key}={value}' for key, value in entry['changes'].items()]
-        tried = footprint.make(configs.override(config, changes), topology, **more)
+        changed = configs.override(config, changes)
+        few = min(groups, len(devices) // changed.mesh.model)
+        tried = footprint.make(changed, topology, few, examples)
         entry |= {'peak': tried['memory']['peak'], 'compiled': True}
         if tried['fits']:
             break

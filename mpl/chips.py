@@ -45,8 +45,11 @@ KINDS = {  # as jax names devices
     'TPU v3': 'v3',
     'TPU v4': 'v4',
     'TPU v5 lite': 'v5e',
+    'TPU v5e': 'v5e',
     'TPU v5': 'v5p',
+    'TPU v5p': 'v5p',
     'TPU v6 lite': 'v6e',
+    'TPU v6e': 'v6e',
 }
 HOST = (2, 2, 1)  # chips of one host along each axis
 

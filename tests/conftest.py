@@ -11,6 +11,9 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # Workers share that of the process
     os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')
     atexit.register(shutil.rmtree, os.environ['MPL_CACHE'], ignore_errors=True)
 
+# What took a run a second to compile is not compiled again by the next.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = os.environ['MPL_CACHE']
+
 import jax
 import pytest
 from etils import epath
@@ -18,8 +21,6 @@ from etils import epath
 from mpl import config as configs
 from mpl import train
 
-# What a run compiles, the next one with the same numbers does not.
-jax.config.update('jax_compilation_cache_dir', os.environ['MPL_CACHE'])
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 
 

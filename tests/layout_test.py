@@ -9,6 +9,7 @@ import re
 import jax
 import pytest
 
+from configs import small_images
 from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import sharding
@@ -78,7 +79,7 @@ RECIPES = [
     for recipe in dict.fromkeys(
         re.findall(rf'--config=configs/({path.stem}\.py(?::[\w,]+)?)', docstring(path))
     )
-]
+] + [f'small_fashion_mnist_200.py:{method}' for method in small_images.METHODS if method != 'exact']
 
 
 def stand_in(config):
@@ -90,7 +91,7 @@ def stand_in(config):
     )
 
 
-# Numbers of layers' sizes, and names of operations and sizes: all are built, none changes the rules.
+# Keys whose values change sizes and numbers alone, not which operations a step has.
 ALIKE = ('operations', 'variant', 'width', 'patch', 'cutout', 'size')
 
 
@@ -124,8 +125,8 @@ FIRST = {}  # config of each structure
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_every_config_traces_a_full_step(recipe):
-    """At full size, on abstract values. All are built; those that differ in numbers are traced once."""
+def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
+    """At full size, on abstract values: of configs that differ in numbers alone, the first is traced."""
     config = configs.load(f'{ROOT}/configs/{recipe}', ['--config.mesh.model=1'])
     source = stand_in(config) or configs.build('data', config.source)
     experiments.build(config, source, sharding.make_mesh(jax.devices()[:1], 1))
@@ -133,7 +134,7 @@ def test_every_config_traces_a_full_step(recipe):
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
     key |= {'taught': bool(given['teacher']['config'])}
     key['image'] = 'cut' if 'size' in given['views'] else source.image_shape
-    key['strong'] = structure(given['views'].get('strong'))
+    key['views'] = [structure(given['views'].get(part)) for part in ('strong', 'mix')]
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)
     FIRST.setdefault(key, given)

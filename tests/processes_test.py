@@ -36,10 +36,7 @@ def begin(workdir):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
-        'JAX_COMPILATION_CACHE_DIR': os.environ['MPL_CACHE'],
-    }
+    environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=1'}
     return [
         subprocess.Popen(
             [

@@ -122,11 +122,49 @@ def test_uda_is_the_teacher_of_mpl_alone():
 
 
 def test_fewer_labels_change_the_labels_alone():
-    for method in ('mpl', 'uda', 'supervised'):
+    for method in ('mpl', 'uda', 'supervised', 'fixmatch', 'flexmatch', 'freematch', 'softmatch'):
         many = load(f'cifar10_4000_{method}.py').to_dict()
         for labels in (40, 250):
             few = load(f'cifar10_{labels}_{method}.py').to_dict()
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
+
+
+STEPS = 2**20
+FIXMATCH = {
+    'fixmatch': {'threshold': 0.95, 'weight': 1.0},
+    'flexmatch': {'threshold': 0.95, 'weight': 1.0},
+    'freematch': {'fairness_weight': 0.001, 'memory_decay': 0.999},
+    'softmatch': {'deviations': 2.0, 'memory_decay': 0.999, 'align': True},
+    'pi_model': {'weight': 10.0, 'ramp_steps': round(0.4 * STEPS)},
+    'mean_teacher': {'weight': 50.0, 'ramp_steps': round(0.4 * STEPS)},
+    'temporal_ensembling': {'weight': 30.0, 'memory_decay': 0.6},
+    'vat': {'weight': 0.3, 'entropy_weight': 0.06, 'iterations': 1},
+    'pseudo_label': {'threshold': 0.95, 'ramp_steps': round(0.4 * STEPS)},
+}
+
+
+@pytest.mark.parametrize('data', ['cifar10_4000', 'svhn_1000'])
+@pytest.mark.parametrize('method', FIXMATCH)
+def test_numbers_of_fixmatch_and_its_suites(method, data):
+    config = load(f'{data}_{method}.py' + (':fixmatch' if method == 'pseudo_label' else ''))
+    strong = method.endswith('match')
+    got, optimizer = config.algorithm.to_dict(), config.networks.student.optimizer
+    assert {key: got[key] for key in FIXMATCH[method]} == FIXMATCH[method]
+    assert (got['name'], got['ema_decay'], config.steps) == (method, 0.999, STEPS)
+    assert (config.batch.labeled, config.batch.unlabeled) == (64, 448 if strong else 64)
+    assert (optimizer.learning_rate, optimizer.schedule) == (0.03, 'cosine_part')
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.weight_decay) == (0.9, True, 5e-4)
+    assert config.views.strong.name == ('released' if strong else 'identity')
+    if method == 'vat':  # 6 where 255 pixel values are 2, which are 2 / 127.5 times the deviation.
+        assert math.isclose(got['radius'] * np.mean(config.views.std), 6 * 127.5, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize('data', ['cifar10_4000', 'svhn_1000'])
+@pytest.mark.parametrize('method', ['distill', 'reduced_mpl'])
+def test_the_teacher_of_a_taught_recipe_is_uda(method, data):
+    config = load(f'{data}_{method}.py')
+    assert config.teacher.config.to_dict() == load(f'{data}_uda.py').to_dict()
+    assert config.networks.student.optimizer.wait_steps == 0
 
 
 def test_rate_of_efficientnet_falls_as_in_noisy_student():

@@ -71,7 +71,7 @@ def train(model, parts, weights):
 
 # All of them with MPL_TEST_MESHES=all in the environment, which takes minutes more.
 MESHES = [(1, 'data'), (2, 'data'), (4, 'model'), (8, 'whole')]
-QUICK = [('wide_resnet', 4, 'model')]
+QUICK = [('wide_resnet', 2, 'data'), ('wide_resnet', 4, 'model')]
 CHOSEN = (
     [(model, *mesh) for model in MODELS for mesh in MESHES]
     if os.environ.get('MPL_TEST_MESHES') == 'all'
