@@ -9,6 +9,8 @@ each was tuned for itself (`benchmarks.tune_digits`), with ramps over the same s
 
 import ml_collections
 
+from configs import noisy_student
+
 METHODS = {
     'supervised': dict(name='supervised'),
     'pseudo_label': dict(name='pseudo_label', threshold=0.8),
@@ -79,9 +81,10 @@ def config(
         )
     )
     if method in TEACHERS:
-        chosen.teacher = dict(config=config(dataset, labels, TEACHERS[method], *data).to_dict())
+        teacher = config(dataset, labels, TEACHERS[method], *data)
+        chosen.teacher = dict(config=teacher.to_dict())
     if method == 'noisy_student':  # One round, with its noise.
-        chosen.teacher.update(confidence=0.3, per_class=5000, balance=True)
         chosen.views.labeled = 'strong'
         chosen.networks.student.model.dropout = 0.5
+        chosen = noisy_student.rounds(teacher, chosen, 1, per_class=5000)
     return chosen

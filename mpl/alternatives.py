@@ -49,11 +49,15 @@ def find(
         changes = {f'batch.{key}': size for key, size in smaller.items()}
         add(changes, memory['state'] + round(rest * left))
     for entry in found if search else ():
-        changes = [f'--config.{key}={value}' for key, value in entry['changes'].items()]
-        changed = configs.override(config, changes)
+        changed = configs.override(config, overrides(entry))
         few = min(groups, len(devices) // changed.mesh.model)
         tried = footprint.make(changed, topology, few, examples)
         entry |= {'peak': tried['memory']['peak'], 'compiled': True}
         if tried['fits']:
             break
     return found
+
+
+def overrides(entry: dict) -> list[str]:
+    """What an alternative changes, as the command line takes it."""
+    return [f'--config.{key}={value}' for key, value in entry['changes'].items()]

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from mpl import chips, collectives, flops, network, sharding, train
 from mpl import experiment as experiments
 from mpl.data import synthetic
+from mpl.data.source import Source
 from mpl.experiment import Experiment
 
 EXAMPLES = 50_000  # labeled training images that a set not at hand is taken to have
@@ -82,15 +83,20 @@ def make(
 
 def assemble(config: ConfigDict, devices: list[jax.Device], examples: int) -> Experiment:
     """The run on these devices, on black pictures where its own would be files."""
-    source = None
-    if 'dataset' in config.source or 'path' in config.source:
-        asked = config.split.labels + config.split.validation
-        source = synthetic.blank(config.source, max(examples, 2 * asked))
+    source = stand_in(config, examples)
     experiment = experiments.assemble(config, devices, source)
     if experiments.is_taught(config):
         said = (len(experiment.source.train.label), len(experiment.source.classes))
         experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), said))
     return experiment
+
+
+def stand_in(config: ConfigDict, examples: int) -> Source | None:
+    """Black pictures in the form of the config's own where those are files; None where they are not."""
+    if 'dataset' not in config.source and 'path' not in config.source:
+        return None
+    asked = config.split.labels + config.split.validation
+    return synthetic.blank(config.source, max(examples, 2 * asked))
 
 
 def arguments(experiment: Experiment) -> tuple:

@@ -66,7 +66,7 @@ def show(plan: dict) -> str:
 
 def say(entry: dict, limit: float) -> str:
     """A line about an alternative."""
-    numbers = ' '.join(f'--config.{key}={value}' for key, value in entry['changes'].items())
+    numbers = ' '.join(alternatives.overrides(entry))
     if entry['peak'] is None:
         return f'  {numbers}: not known without compiling (--search)'
     fits = 'fits' if entry['peak'] <= limit else 'does not fit'

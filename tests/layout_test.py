@@ -1,7 +1,6 @@
 """The shape of the house: what may import what, and that every config is a working one."""
 
 import ast
-import functools
 import json
 import pathlib
 import re
@@ -12,8 +11,7 @@ import pytest
 from configs import small_images
 from mpl import config as configs
 from mpl import experiment as experiments
-from mpl import sharding
-from mpl.data import synthetic
+from mpl import footprint, sharding
 
 ROOT = pathlib.Path(__file__).parent.parent
 LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')
@@ -82,15 +80,6 @@ RECIPES = [
 ] + [f'small_fashion_mnist_200.py:{method}' for method in small_images.METHODS if method != 'exact']
 
 
-def stand_in(config):
-    """Black pictures in the form of the config's set where that does not come with the project."""
-    if 'dataset' not in config.source and 'path' not in config.source:
-        return None
-    return synthetic.blank(
-        config.source, 2 * (config.split.labels + config.split.validation) + 2000
-    )
-
-
 # Keys whose values change sizes and numbers alone, not which operations a step has.
 ALIKE = ('operations', 'variant', 'width', 'patch', 'cutout', 'size')
 
@@ -108,11 +97,9 @@ def structure(part):
     return bool(part) if isinstance(part, float) else part
 
 
-@functools.cache
-def traced(key):
-    """The shapes before and after a step of a config with this structure, and those of its metrics."""
-    config = configs.complete(FIRST[key])
-    experiment = experiments.assemble(config, jax.devices()[:1], stand_in(config))
+def trace(config, source):
+    """The shapes before and after a step of the config, and those of its metrics."""
+    experiment = experiments.assemble(config, jax.devices()[:1], source)
     # Without the places of arrays, so that the trace is the one that `assemble` has made.
     before = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), experiment.state)
     after, metrics = jax.eval_shape(
@@ -121,14 +108,14 @@ def traced(key):
     return before, after, metrics
 
 
-FIRST = {}  # config of each structure
+TRACES = {}  # by structure
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     """At full size, on abstract values: of configs that differ in numbers alone, the first is traced."""
     config = configs.load(f'{ROOT}/configs/{recipe}', ['--config.mesh.model=1'])
-    source = stand_in(config) or configs.build('data', config.source)
+    source = footprint.stand_in(config, 2000) or configs.build('data', config.source)
     experiments.build(config, source, sharding.make_mesh(jax.devices()[:1], 1))
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
@@ -137,8 +124,9 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     key['views'] = [structure(given['views'].get(part)) for part in ('strong', 'mix')]
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)
-    FIRST.setdefault(key, given)
-    before, after, metrics = traced(key)
+    if key not in TRACES:
+        TRACES[key] = trace(config, source)
+    before, after, metrics = TRACES[key]
     assert jax.tree.map(lambda s: (s.shape, s.dtype), after) == jax.tree.map(
         lambda s: (s.shape, s.dtype), before
     )
