@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
-from mpl import chips, collectives, flops, network, sharding, train
+from mpl import chips, collectives, flops, hlo, network, sharding, traffic, train
 from mpl import experiment as experiments
 from mpl.data import synthetic
 from mpl.data.source import Source
@@ -63,6 +63,8 @@ def make(
     chip = chips.find(devices[0])
     limit = memory.pop('limit') or (chip.memory if chip else None)
     seconds = estimate(program, chip)
+    if seconds:
+        seconds['run'] = seconds['step'] and config.steps * seconds['step']
     return {
         'topology': topology,
         'device': devices[0].device_kind,
@@ -75,7 +77,7 @@ def make(
         'groups_compiled': compiled.mesh.shape['data'],
         'memory': memory | {'state': state, 'limit': limit},
         'fits': memory['peak'] <= limit if limit and memory['peak'] else None,
-        'seconds': seconds and seconds | {'run': config.steps * seconds['step']},
+        'seconds': seconds,
         'alternatives': [],
         'versions': {name: version(name) for name in ('jax', 'jaxlib', 'libtpu')},
     } | {key: program[key] for key in ('flops', 'bytes', 'collectives', 'spent')}
@@ -132,7 +134,7 @@ def compile(experiment: Experiment) -> dict:
     lowered = traced.lower()
     begun = time.monotonic()
     memory = dict.fromkeys(('arguments', 'temporaries', 'peak', 'limit'))
-    counted, sent = {}, {}
+    counted, sent, moved = {}, {}, None
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -146,15 +148,12 @@ def compile(experiment: Experiment) -> dict:
             'temporaries': sizes.temp_size_in_bytes,
             'peak': sizes.peak_memory_in_bytes,
         }
-        sent = collectives.count(compiled.as_text())
-    xla = counted.get('flops')
-    # What loops repeat is missing in both counts of the compiler alike.
-    repeats = max(1.0, layers / xla) if xla else 1.0
-    once = counted.get('bytes accessed')
+        program = hlo.parse(compiled.as_text())
+        sent, moved = collectives.count(program), traffic.count(program)
     return {
         'memory': memory,
-        'flops': {'layers': layers, 'compiler': xla},
-        'bytes': {'compiler': once, 'with_loops': once and once * repeats},
+        'flops': {'layers': layers, 'compiler': counted.get('flops')},
+        'bytes': {'moved': moved, 'compiler': counted.get('bytes accessed')},
         'collectives': {kind: {'number': n, 'bytes': size} for kind, (n, size) in sent.items()},
         'spent': {'trace': begun - started, 'compile': time.monotonic() - begun},
     }
@@ -208,19 +207,21 @@ def add_sum_of_gradients(sent: dict, experiment: Experiment) -> None:
 
 
 def estimate(program: dict, chip: chips.Chip | None) -> dict | None:
-    """Seconds of a step, at the least: all units at their full rates, the links after the rest."""
+    """Seconds of a step, at the least: all units at their full rates, the links after the rest.
+
+    None for the parts that are not known where the compiler refuses the program.
+    """
     if chip is None:
         return None
     work = max(program['flops']['layers'], program['flops']['compiler'] or 0)
-    parts = {
-        'compute': work / chip.flops,
-        'memory': (program['bytes']['with_loops'] or 0) / chip.bandwidth,
-        'links': sum(
-            PASSES.get(kind, 1) * entry['bytes'] for kind, entry in program['collectives'].items()
-        )
-        / chip.links,
-    }
-    return parts | {'step': max(parts['compute'], parts['memory']) + parts['links']}
+    parts = {'compute': work / chip.flops, 'memory': None, 'links': None, 'step': None}
+    if program['bytes']['moved'] is not None:
+        parts['memory'] = program['bytes']['moved'] / chip.bandwidth
+        sent = program['collectives'].items()
+        passed = sum(PASSES.get(kind, 1) * entry['bytes'] for kind, entry in sent)
+        parts['links'] = passed / chip.links
+        parts['step'] = max(parts['compute'], parts['memory']) + parts['links']
+    return parts
 
 
 def version(package: str) -> str | None:

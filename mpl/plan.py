@@ -31,22 +31,23 @@ def show(plan: dict) -> str:
         ['fits', {True: 'yes', False: 'NO', None: 'unknown'}[plan['fits']]],
         ['GFLOP, layers', giga(plan['flops']['layers'])],
         ["GFLOP, compiler's count", giga(plan['flops']['compiler'])],
-        ["GB moved, compiler's count", giga(plan['bytes']['compiler'])],
-        ['GB moved, with loops', giga(plan['bytes']['with_loops'])],
+        ['GB moved', giga(plan['bytes']['moved'])],
         *(
             [f'{kind}: number, GB', f'{entry["number"]:,}, {giga(entry["bytes"])}']
             for kind, entry in plan['collectives'].items()
         ),
     ]
     if seconds:
-        rows += [[f'ms, {part}', f'{1000 * seconds[part]:.3g}'] for part in list(seconds)[:-1]]
-        rows += [['days of the run', f'{seconds["run"] / 86400:.3g}']]
+        run = seconds['run']
+        rows += [[f'ms, {part}', milli(seconds[part])] for part in list(seconds)[:-1]]
+        rows += [['days of the run', 'unknown' if run is None else f'{run / 86400:.3g}']]
     lines = [tabulate(rows, ['of one device, in one step', ''], disable_numparse=True)]
     lines.append(
         'FLOPs of layers are those of the trace, loops as often as they turn, over the devices; the '
-        "compiler's counts take the body of a loop once, and bytes with loops are more by the same "
-        'share. Times are least ones: the larger of FLOPs and bytes at the rates of the data sheet, '
-        'then the links at theirs, sums twice; no evaluation, no reading of pictures.'
+        "compiler's count takes the body of a loop once. Bytes moved are what instructions read and "
+        'write of the memory, padding and loops included. Times are least ones: the larger of FLOPs '
+        'and bytes at the rates of the data sheet, then the links at theirs, sums twice; no '
+        'evaluation, no reading of pictures.'
     )
     if plan['groups_compiled'] < mesh['data']:
         lines.append(
@@ -80,6 +81,10 @@ def gib(size: float | None) -> str:
 
 def giga(number: float | None) -> str:
     return 'unknown' if number is None else f'{number / 1e9:,.4g}'
+
+
+def milli(number: float | None) -> str:
+    return 'unknown' if number is None else f'{1000 * number:.3g}'
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mpl import collectives, sharding
+from mpl import collectives, hlo, sharding
 
 # As the compilers write them, shortened.
 CASES = {
@@ -95,7 +95,7 @@ CASES = {
 @pytest.mark.parametrize('case', CASES)
 def test_counts(case):
     text, want = CASES[case]
-    assert collectives.count(textwrap.dedent(text)) == want
+    assert collectives.count(hlo.parse(textwrap.dedent(text))) == want
 
 
 def test_counts_of_a_compiled_program(haste):
@@ -116,4 +116,4 @@ def test_counts_of_a_compiled_program(haste):
         (16,), jnp.float32, sharding=NamedSharding(mesh, PartitionSpec('data'))
     )
     text = jax.jit(program).lower(x).compile().as_text()
-    assert collectives.count(text) == {'all-reduce': (5, 40)}
+    assert collectives.count(hlo.parse(text)) == {'all-reduce': (5, 40)}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from mpl import alternatives, chips, flops, footprint, plan, sharding, train
+from mpl import alternatives, chips, flops, footprint, hlo, plan, sharding, traffic, train
 from mpl import config as configs
 from mpl import experiment as experiments
 
@@ -79,6 +79,7 @@ def test_memory_and_bytes_are_those_of_the_compiled_step():
     assert got['memory']['temporaries'] == sizes.temp_size_in_bytes > 0
     assert got['memory']['peak'] == sizes.peak_memory_in_bytes > got['memory']['arguments']
     assert got['bytes']['compiler'] == program.cost_analysis()['bytes accessed']
+    assert got['bytes']['moved'] == traffic.count(hlo.parse(program.as_text())) > 0
     assert got['flops']['compiler'] == program.cost_analysis()['flops']
 
 
@@ -218,7 +219,7 @@ def test_a_smaller_batch_is_offered_where_the_state_fits():
 def test_times_are_those_of_the_slowest_unit_and_the_links():
     program = {
         'flops': {'layers': 197e12, 'compiler': 100e12},
-        'bytes': {'compiler': 1, 'with_loops': 819e9 / 2},
+        'bytes': {'compiler': 1, 'moved': 819e9 / 2},
         'collectives': {
             'all-reduce': {'number': 1, 'bytes': 200e9},
             'all-gather': {'number': 1, 'bytes': 100e9},
@@ -227,6 +228,9 @@ def test_times_are_those_of_the_slowest_unit_and_the_links():
     got = footprint.estimate(program, chips.CHIPS['v5e'])
     assert got == {'compute': 1.0, 'memory': 0.5, 'links': 2.5, 'step': 3.5}
     assert footprint.estimate(program, None) is None
+    refused = program | {'bytes': {'compiler': None, 'moved': None}}
+    got = footprint.estimate(refused, chips.CHIPS['v5e'])
+    assert got == {'compute': 1.0, 'memory': None, 'links': None, 'step': None}
 
 
 def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):

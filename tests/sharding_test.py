@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from mpl import algorithm, collectives, network, sharding
+from mpl import algorithm, collectives, hlo, network, sharding
 from mpl.algorithms import mpl
 from mpl.models import efficientnet, wide_resnet
 
@@ -106,10 +106,8 @@ def test_what_devices_send_each_other_is_known(model, parts, weights, x64, haste
     counts otherwise and the steps are still equal: MPL_TEST_WRITE=1 writes the file anew.
     """
     name = f'{model}, {8 // parts}x{parts}, weights {weights}'
-    found = {
-        k: list(v)
-        for k, v in collectives.count(compile(model, parts, weights)[0].as_text()).items()
-    }
+    program = hlo.parse(compile(model, parts, weights)[0].as_text())
+    found = {kind: list(both) for kind, both in collectives.count(program).items()}
     golden = json.loads(GOLDEN.read_text())
     if os.environ.get('MPL_TEST_WRITE'):
         golden[name] = found
