@@ -8,6 +8,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from mpl import spatial
+
 SMALLEST = 4096  # numbers; to gather arrays below takes longer than it saves memory
 
 
@@ -74,3 +76,28 @@ def local_rows(mesh: Mesh, count: int) -> np.ndarray:
 def rows(mesh: Mesh, axis: int) -> NamedSharding:
     """Cut along `axis` into one part per group of data-parallel devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
+
+
+def deal(batch: Any, mesh: Mesh) -> Any:
+    """A batch with its rows dealt out over all devices, not only groups, where they can be.
+
+    So an image is augmented by one of the devices that share it, not by each of them.
+    """
+    everyone = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.tree.map(
+        lambda leaf: (
+            leaf if leaf.shape[0] % mesh.size else jax.lax.with_sharding_constraint(leaf, everyone)
+        ),
+        batch,
+    )
+
+
+def gather(batch: Any, mesh: Mesh) -> Any:
+    """A batch as networks take it: by groups, images [B, H, W, C] by columns too where they can be."""
+
+    def place(leaf):
+        by_columns = leaf.ndim == 4 and leaf.shape[2] % mesh.shape['model'] == 0
+        spec = spatial.CUT if by_columns else PartitionSpec('data')
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, batch)

@@ -187,6 +187,7 @@ def make_steps(experiment: Experiment, size: int):
 
 def jit_steps(experiment: Experiment):
     """The call of `make_steps`, of as many steps as its batch has."""
+    mesh = experiment.mesh
 
     def steps(state, resident, batch, root):
         def one(state, batch):
@@ -194,16 +195,16 @@ def jit_steps(experiment: Experiment):
             if resident is not None:
                 for part in batch.values():
                     part['image'] = resident[part['index']]
+            batch = sharding.deal(batch, mesh)
             batch = experiments.view(experiment.views, batch, root, step)
+            batch = sharding.gather(batch, mesh)
             key = experiments.derive(root, step, 'update')
             return experiment.algorithm.update(state, batch, step, key)
 
         return jax.lax.scan(one, state, batch)
 
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
-    return jax.jit(
-        steps, donate_argnums=0, out_shardings=(places, sharding.replicated(experiment.mesh))
-    )
+    return jax.jit(steps, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
 
 
 def make_fetch(experiment: Experiment, size: int):

@@ -12,6 +12,9 @@ import optax
 import pytest
 
 from mpl import algorithm, collectives, hlo, network, sharding
+from mpl import config as configs
+from mpl import experiment as experiments
+from mpl import train as loop
 from mpl.algorithms import mpl
 from mpl.models import efficientnet, wide_resnet
 
@@ -113,3 +116,60 @@ def test_what_devices_send_each_other_is_known(model, parts, weights, x64, haste
         golden[name] = found
         GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1) + '\n')
     assert found == golden[name], 'see the docstring of this test for what a change means'
+
+
+def views(parts, labeled=8):
+    """What `update` is given of the third step, and where it and what is augmented lie, by name."""
+    config = configs.complete(
+        dict(
+            steps=10,
+            source=dict(name='synthetic', classes=3, size=16, channels=3, examples=64),
+            batch=dict(labeled=labeled, unlabeled=16),
+            views=dict(name='images', mean=128.0, std=64.0, strong=dict(name='randaugment')),
+            networks=dict(
+                student=dict(model=dict(name='cnn'), optimizer=dict(name='sgd', learning_rate=0.1))
+            ),
+            algorithm=dict(name='uda'),
+            mesh=dict(model=parts),
+        )
+    )
+    experiment = experiments.assemble(config)
+    found = {}
+
+    def look(name, array):
+        jax.debug.inspect_array_sharding(array, callback=lambda place: found.update({name: place}))
+        return array
+
+    def update(state, batch, step, key):
+        jax.tree_util.tree_map_with_path(
+            lambda path, leaf: look(path[-1].key, leaf), batch['unlabeled']
+        )
+        look('label', batch['labeled']['label'])
+        return state, batch
+
+    def unlabeled(key, image):
+        return experiment.views.unlabeled(key, look('augmented', image))
+
+    watched = experiment._replace(
+        algorithm=experiment.algorithm._replace(update=update),
+        views=experiment.views._replace(unlabeled=unlabeled),
+    )
+    steps, resident = loop.make_steps(watched, 1)
+    state = experiments.initialize(experiment)
+    _, batch = steps(state, resident, loop.make_fetch(watched, 1)(2), jax.random.key(0))
+    return jax.device_get(batch), found, experiment.mesh
+
+
+def test_devices_that_share_images_augment_a_part_of_them_each(haste):
+    """And give them to each other by columns; the views are those of a mesh where none is shared."""
+    got, found, mesh = views(4)
+    assert mesh.shape == {'data': 2, 'model': 4}
+
+    def place(name, shape):
+        return found[name].shard_shape(shape)
+
+    assert place('augmented', (16, 16, 16, 3)) == (2, 16, 16, 3)
+    assert place('weak', (16, 16, 16, 3)) == place('strong', (16, 16, 16, 3)) == (8, 16, 4, 3)
+    assert place('index', (16,)) == (8,) and place('label', (8,)) == (4,)
+    want, _, _ = views(1)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
