@@ -31,7 +31,7 @@ NUMBERS = [
 ]
 
 
-def begin(workdir):
+def begin(workdir, words=('--config=configs/smoke.py', *NUMBERS)):
     """Both processes, with a device each."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
@@ -40,9 +40,8 @@ def begin(workdir):
     return [
         subprocess.Popen(
             [
-                *(sys.executable, '-m', 'mpl.train', '--config=configs/smoke.py'),
-                *(f'--workdir={workdir}', *NUMBERS, f'--coordinator=localhost:{port}'),
-                *('--num_processes=2', f'--process_id={number}'),
+                *(sys.executable, '-m', 'mpl.train', *words, f'--workdir={workdir}'),
+                *(f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={number}'),
             ],
             env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
@@ -105,6 +104,43 @@ def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
     assert 'student_ema' in told[0][0] and 'student_ema' not in told[1][0], told
     assert_same(lines(workdir), alone)
     assert json.loads((workdir / 'report.json').read_text())['devices'] == '2 x cpu'
+
+
+TAUGHT = """
+from configs import smoke
+
+def get_config():
+    teacher, student = smoke.get_config(), smoke.get_config()
+    for config in (teacher, student):
+        config.finetune.steps = 0
+        del config.networks.teacher
+    teacher.algorithm = dict(name='supervised')
+    teacher.batch.unlabeled = 0
+    student.algorithm = dict(name='noisy_student')
+    student.teacher = dict(config=teacher.to_dict(), network='student', per_class=50, balance=True)
+    return student
+"""
+
+
+@pytest.mark.skipif(
+    os.environ.get('MPL_TEST_MESHES') != 'all', reason='a minute more, with MPL_TEST_MESHES=all'
+)
+def test_a_teacher_labels_for_both(tmp_path):
+    """Trained by both, it says what it would say trained by one, and both learn from what is kept."""
+    recipe = tmp_path / 'taught.py'
+    recipe.write_text(TAUGHT)
+    one, two = epath.Path(tmp_path) / 'one', epath.Path(tmp_path) / 'two'
+    codes, told = end(begin(two, [f'--config={recipe}']))
+    assert codes == [0, 0], told
+    train.run(configs.load(str(recipe), []), one)
+    said = [np.load(workdir / 'logits.npy') for workdir in (one, two)]
+    np.testing.assert_allclose(*said, rtol=0, atol=1e-3)
+    assert np.nanstd(said[0]) > 0.1
+    reports = [json.loads((workdir / 'report.json').read_text()) for workdir in (one, two)]
+    assert [report['devices'] for report in reports] == ['8 x cpu', '2 x cpu']
+    assert reports[0]['selected'].keys() == reports[1]['selected'].keys()
+    rows = [metrics.read(workdir / 'metrics.jsonl') for workdir in (one, two)]
+    assert [r['step'] for r in rows[0]] == [r['step'] for r in rows[1]]
 
 
 def test_one_that_is_lost_ends_the_others(tmp_path):
