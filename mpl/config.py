@@ -81,8 +81,8 @@ class InitFrom(NamedTuple):
 class Teacher(NamedTuple):
     """The stage before: a trained network labels all training examples, once, for this run.
 
-    config: of the run that trains it, whole, with this run's seed; it may have a teacher of
-    its own. workdir: a finished run of the same data and split, instead. network: whose labels,
+    config: of the run that trains it, whole, but for its seed, source and split, which are this
+    run's; it may have a teacher of its own. workdir: a finished run of the same data and split, instead. network: whose labels,
     under its name in that run's report. per_class: unlabeled examples to keep of each class, the
     most confident; 0 keeps all. confidence: least probability of those. balance: repeats those
     of smaller classes until there are `per_class`.
@@ -144,6 +144,7 @@ PLAIN = {
     'teacher': Teacher,
     'mesh': Mesh,
 }
+SHARED = ('seed', 'source', 'split')  # of a run and the teacher that is trained for it
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
 
 
@@ -216,7 +217,7 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     )
     if run['teacher']['config']:
         try:
-            teacher = complete(run['teacher']['config'] | {'seed': run['seed']})
+            teacher = complete(run['teacher']['config'] | {key: run[key] for key in SHARED})
         except ValueError as error:
             raise ValueError(f'teacher.config: {error}') from error
         run['teacher']['config'] = teacher.to_dict()

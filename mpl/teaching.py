@@ -49,26 +49,20 @@ def stage_config(config: ConfigDict) -> ConfigDict | None:
         )
     if not stage.config:
         return None
-    teacher = configs.complete(stage.config.to_dict())
-    if lines := configs.differences(teacher.source.to_dict(), config.source.to_dict()):
-        raise ValueError(
-            f'teacher.config.source is another one than source ({"; ".join(lines)}); make them one.'
-        )
-    return teacher
+    return configs.complete(stage.config.to_dict())
 
 
 def check(experiment: Experiment, teacher: Experiment) -> None:
     """Refuses a teacher that does not fit, before it is trained.
 
     Raises:
-      ValueError: its split is another one, or it has no network of the name.
+      ValueError: it has no network of the name.
     """
     names = [*teacher.algorithm.networks(teacher.state)]
     names += ['finetuned'] if teacher.config.finetune.steps else []
     name = experiment.config.teacher.network
     if name not in names:
         raise ValueError(f'teacher.network is {name!r}; the teacher has {", ".join(names)}.')
-    _check_split(experiment, teacher.split.hash, 'teacher.config')
 
 
 def check_run(experiment: Experiment, workdir: epath.Path) -> None:
@@ -88,7 +82,11 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
     place = epath.Path(stage.workdir)
     evaluate.find(stage.network, evaluate.load(place))
     there, here = json.loads((place / 'data.json').read_text()), folders.data(experiment)
-    _check_split(experiment, there['split'], f'teacher.workdir {place}')
+    if there['split'] != here['split']:
+        raise ValueError(
+            f'teacher.workdir {place} has another split than this run (hash {there["split"]}, here '
+            f'{here["split"]}); give both the same split section and seed.'
+        )
     if there != here:
         raise ValueError(f'teacher.workdir {place} is a run of other data; give another one.')
 
@@ -169,11 +167,3 @@ def _select(experiment, rule, rows, workdir):
 def _rule(config):
     stage = config.teacher
     return Rule(stage.confidence, stage.per_class, stage.balance)
-
-
-def _check_split(experiment, hash, where):
-    if hash != experiment.split.hash:
-        raise ValueError(
-            f'{where} has another split than this run (hash {hash}, here {experiment.split.hash}); '
-            'give both the same split section and seed.'
-        )
