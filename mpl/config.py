@@ -82,10 +82,10 @@ class Teacher(NamedTuple):
     """The stage before: a trained network labels all training examples, once, for this run.
 
     config: of the run that trains it, whole, but for its seed, source and split, which are this
-    run's; it may have a teacher of its own. workdir: a finished run of the same data and split, instead. network: whose labels,
-    under its name in that run's report. per_class: unlabeled examples to keep of each class, the
-    most confident; 0 keeps all. confidence: least probability of those. balance: repeats those
-    of smaller classes until there are `per_class`.
+    run's; it may have a teacher of its own. workdir: a finished run of the same data and split,
+    instead. network: whose labels, under its name in that run's report. per_class: unlabeled
+    examples to keep of each class, the most confident; 0 keeps all. confidence: least probability
+    of those. balance: repeats those of smaller classes until there are `per_class`.
     """
 
     config: dict = {}

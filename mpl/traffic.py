@@ -10,6 +10,7 @@ STILL = {
     'while', 'call', 'conditional', 'async-start', 'async-update', 'async-done', 'partition-id',
     'replica-id', 'opt-barrier',
 }  # fmt: skip
+COPIES = ('copy-start', 'slice-start')
 SLICES = ('dynamic-slice', 'gather', 'slice')
 SET = {'dynamic-update-slice': 1, 'scatter': 2}  # in place, and which operand is what is set
 
@@ -45,10 +46,7 @@ def _moved(instruction: Instruction, by_name: dict, program: Program) -> int:
     if opcode in STILL or opcode.endswith('-done'):
         return 0
     results = hlo.arrays(instruction.shape)
-    if opcode in (
-        'copy-start',
-        'slice-start',
-    ):  # Source and result are the first two, in some order.
+    if opcode in COPIES:  # Source and result are the first two, in some order.
         return min(each.padded for each in results[:2]) * sum(not e.space for e in results[:2])
     operands = [by_name[name] for name in instruction.operands if name in by_name]
     inner = _inside(instruction, program) or _alone(instruction, operands)
