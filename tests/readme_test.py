@@ -27,13 +27,15 @@ SMALL = [
 
 
 def small(line, runs):
-    """The command with few steps and one seed, writing under `runs`."""
+    """The command with few steps, one seed and at most two configs, writing under `runs`."""
     words = [
         re.sub('^--(output|features|logits|config.split.file)=', rf'--\g<1>={runs}/', word)
         for word in shlex.split(line)
     ]
     words = [re.sub('^--workdir=runs', f'--workdir={runs}', word) for word in words]
     words = [re.sub('^--seeds=.*', '--seeds=1', word) for word in words]
+    if '--configs' in words:
+        words = words[: words.index('--configs') + 3]
     trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
     more = SMALL if trains else []
     return [sys.executable, *words[1:], *more]
