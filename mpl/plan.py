@@ -38,9 +38,8 @@ def show(plan: dict) -> str:
         ),
     ]
     if seconds:
-        run = seconds['run']
-        rows += [[f'ms, {part}', milli(seconds[part])] for part in list(seconds)[:-1]]
-        rows += [['days of the run', 'unknown' if run is None else f'{run / 86400:.3g}']]
+        rows += [[f'ms, {part}', scaled(seconds[part], 1e-3, '.3g')] for part in list(seconds)[:-1]]
+        rows += [['days of the run', scaled(seconds['run'], 86400, '.3g')]]
     lines = [tabulate(rows, ['of one device, in one step', ''], disable_numparse=True)]
     lines.append(
         'FLOPs of layers are those of the trace, loops as often as they turn, over the devices; the '
@@ -75,16 +74,17 @@ def say(entry: dict, limit: float) -> str:
     return f'  {numbers}: {gib(entry["peak"])} GiB, {fits} ({how})'
 
 
+def scaled(number: float | None, unit: float, form: str) -> str:
+    """The number in that unit; 'unknown' for None."""
+    return 'unknown' if number is None else f'{number / unit:{form}}'
+
+
 def gib(size: float | None) -> str:
-    return 'unknown' if size is None else f'{size / chips.GIB:,.3f}'
+    return scaled(size, chips.GIB, ',.3f')
 
 
 def giga(number: float | None) -> str:
-    return 'unknown' if number is None else f'{number / 1e9:,.4g}'
-
-
-def milli(number: float | None) -> str:
-    return 'unknown' if number is None else f'{1000 * number:.3g}'
+    return scaled(number, 1e9, ',.4g')
 
 
 def main() -> None:

@@ -95,9 +95,13 @@ def deal(batch: Any, mesh: Mesh) -> Any:
 def gather(batch: Any, mesh: Mesh) -> Any:
     """A batch as networks take it: by groups, images [B, H, W, C] by columns too where they can be."""
 
-    def place(leaf):
-        by_columns = leaf.ndim == 4 and leaf.shape[2] % mesh.shape['model'] == 0
-        spec = spatial.CUT if by_columns else PartitionSpec('data')
-        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
-
-    return jax.tree.map(place, batch)
+    groups = rows(mesh, 0)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return jax.tree.map(
+            lambda leaf: (
+                spatial.cut(leaf)
+                if leaf.ndim == 4
+                else jax.lax.with_sharding_constraint(leaf, groups)
+            ),
+            batch,
+        )

@@ -118,13 +118,13 @@ def test_what_devices_send_each_other_is_known(model, parts, weights, x64, haste
     assert found == golden[name], 'see the docstring of this test for what a change means'
 
 
-def views(parts, labeled=8):
+def views(parts):
     """What `update` is given of the third step, and where it and what is augmented lie, by name."""
     config = configs.complete(
         dict(
             steps=10,
             source=dict(name='synthetic', classes=3, size=16, channels=3, examples=64),
-            batch=dict(labeled=labeled, unlabeled=16),
+            batch=dict(labeled=8, unlabeled=16),
             views=dict(
                 name='images', mean=128.0, std=64.0, strong=dict(name='affine', rotate=15.0)
             ),
