@@ -73,7 +73,7 @@ def assemble(
             f'algorithm {config.algorithm.name} learns from {error} images, but '
             f'batch.{error.args[0]} is 0; give a number above 0.'
         ) from error
-    _check_evaluation(learner, shapes, source, views)
+    _check_evaluation(learner, shapes, source, views, config.batch.evaluate)
     places = sharding.layout(shapes, mesh, config.mesh.weights)
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
@@ -248,12 +248,12 @@ def cuts_on_host(experiment: Experiment) -> bool:
     return crop is not None and crop.whole and experiment.source.train.crop is not None
 
 
-def _check_evaluation(learner, state, source, views):
+def _check_evaluation(learner, state, source, views, size):
     """Networks that take images of one size only train on views of that size."""
     shape = source.image_shape
     if views.crop is None or shape[:2] == (views.crop.size, views.crop.size):
         return
-    image = jax.ShapeDtypeStruct((1, *shape), np.uint8)
+    image = jax.ShapeDtypeStruct((size, *shape), np.uint8)
     try:
         jax.eval_shape(lambda s, x: algorithms.predict(learner, s, views.evaluate(x)), state, image)
     except Exception as error:  # Models refuse shapes in their own ways.

@@ -196,6 +196,13 @@ def test_networks_of_one_size_are_refused_another_for_evaluation():
         experiments.assemble(complete(dict(size=8)), jax.devices()[:1], small())
 
 
+def test_other_networks_may_be_evaluated_at_another_size_by_devices_that_share_images():
+    config = complete(dict(size=8), mesh=dict(model=2))
+    config.networks.student.model = dict(name='wide_resnet', depth=10, width=1)
+    experiment = experiments.assemble(config, jax.devices(), small())
+    assert experiment.batch['labeled']['image'].shape[1:] == (8, 8, 3)
+
+
 PROCESS = """
 import json, sys
 import jax
