@@ -171,7 +171,8 @@ def make(
         if feedback in ('exact', 'per_example'):
             gain = (1 - label_smoothing) * push(u)  # -B dL / dtarget
             return loss, jnp.sum(target * gain, axis=-1), gain
-        h = -optax.tree.vdot(u, gradient)
+        # Not tree.vdot: it makes vectors first, for which weights in parts would be put together.
+        h = -optax.tree.sum(optax.tree.mul(u, gradient))
         if feedback == 'cosine':
             h /= jnp.maximum(optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30)
         return loss, h, None

@@ -4,7 +4,9 @@ On the mesh ('data', 'model') the examples are spread over 'data' and the column
 'model'. Elementwise layers, means and products of channels need nothing for that: the compiler
 spreads them right. A convolution needs the columns beside its own, the halo, and what the compiler
 makes of those has wrong gradients, without a warning, where a device has few columns
-(tests/models_spatial_test.py keeps the cases). So `windows` exchanges them itself.
+(tests/spatial_test.py keeps the cases). So `windows` exchanges them itself. A convolution of single
+pixels needs none; but its result the compiler may spread by channels, as weights in parts beside it lie,
+and put whole images together for the next.
 
 The mesh is the one that network.py names around a pass (jax.sharding.use_abstract_mesh). Without one,
 and with one device for an image, nothing here changes a program.
@@ -58,7 +60,7 @@ def windows(
       pads: as above, of the whole image.
     """
     count, width = parts(), image.shape[2]
-    if count == 1 or kernel.shape[1] == stride == 1:
+    if count == 1:
         return function(image, whole(kernel), pads)
     rows, (left, _) = pads
     outputs = (width + sum(pads[1]) - kernel.shape[1]) // stride + 1

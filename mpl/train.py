@@ -196,7 +196,8 @@ def jit_steps(experiment: Experiment):
                 for part in batch.values():
                     part['image'] = resident[part['index']]
             batch = sharding.deal(batch, mesh)
-            batch = experiments.view(experiment.views, batch, root, step)
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                batch = experiments.view(experiment.views, batch, root, step)
             batch = sharding.gather(batch, mesh)
             key = experiments.derive(root, step, 'update')
             return experiment.algorithm.update(state, batch, step, key)

@@ -16,6 +16,7 @@ from mpl import config as configs
 from mpl import experiment as experiments
 from mpl import train as loop
 from mpl.algorithms import mpl
+from mpl.augment import images
 from mpl.models import efficientnet, wide_resnet
 
 MODELS = {
@@ -175,3 +176,29 @@ def test_devices_that_share_images_augment_a_part_of_them_each(haste):
     assert place('index', (16,)) == (8,) and place('label', (8,)) == (4,)
     want, _, _ = views(1)
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+STRONG = {
+    'affine': dict(rotate=15.0),
+    'color': dict(hue=0.0, blurred=0.0),
+    'randaugment': dict(operations=('Equalize', 'Rotate', 'Cutout')),
+}
+
+
+@pytest.mark.parametrize('name', STRONG)
+def test_views_are_made_where_their_images_lie(name, haste):
+    """All that is sent is every view, once, from those who made it to those who share it."""
+    mesh = sharding.make_mesh(jax.devices(), 4)
+    strong = dict(name=name) | STRONG[name]
+    views = images.make(0.0, 1.0, weak=dict(mirror=True, shift=2), strong=strong)
+
+    def unlabeled(key, image):
+        image = sharding.deal(image, mesh)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            seen = views.unlabeled(key, image)
+        return sharding.gather(seen, mesh)
+
+    image = jax.ShapeDtypeStruct((16, 8, 8, 3), jnp.uint8, sharding=sharding.rows(mesh, 0))
+    program = jax.jit(unlabeled).lower(jax.random.key(0), image).compile()
+    sent = collectives.count(hlo.parse(program.as_text()))
+    assert sent == {'all-to-all': (2, 2 * 16 * 8 * 8 * 3 * 4 // mesh.size)}

@@ -1,10 +1,12 @@
 """A strong policy for small grey pictures: one affine warp, light, a box cut out, noise."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from mpl import sharding
 from mpl.augment import ops, warp
 
 
@@ -54,9 +56,8 @@ def policy(
     def change(key, image):
         warp_key, light_key, cutout_key, noise_key = jax.random.split(key, 4)
         if rotate or shear or translate or tuple(scale) != (1, 1):
-            image = warp.bilinear(
-                image, _draw_map(warp_key, image.shape, rotate, shear, scale, translate), fill
-            )
+            map = _draw_map(warp_key, image.shape, rotate, shear, scale, translate)
+            image = sharding.row_by_row(partial(warp.bilinear, fill=fill), image, map)
         if tuple(contrast) != (1, 1) or tuple(brightness) != (1, 1):
             image = _light(light_key, image, brightness, contrast)
         if cutout:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import jax.numpy as jnp
 
+from mpl import sharding
 from mpl.augment import images, resize
 from mpl.augment.views import Crop, Views
 
@@ -57,7 +59,8 @@ def make(
         return draw(bits, height, width, area, ratio)
 
     def cut(image, box):
-        return resize.resized_crop(image, box.astype(jnp.float32), (size, size), 'bicubic')
+        resized = partial(resize.resized_crop, size=(size, size), method='bicubic')
+        return sharding.row_by_row(resized, image, box.astype(jnp.float32))
 
     views = images.make(mean, std, labeled, weak={'mirror': mirror}, strong=strong)
     return views._replace(crop=Crop(size, of == 'whole', 4 * TRIES, box, cut))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpl import sharding
 from mpl.augment import policies, warp
 from mpl.augment.mix import mixing
 from mpl.augment.views import Views
@@ -51,12 +52,13 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
         if mirror:
             seen = jax.random.bernoulli(mirror_key, shape=(size, 1))
             column = jnp.where(seen, width - 1 - column, column)
-        moved = warp.take(
-            image, _inward(row, height, fill)[:, :, None], _inward(column, width, fill)[:, None, :]
+        row, column = row[:, :, None], column[:, None, :]
+        moved = sharding.row_by_row(
+            warp.take, image, _inward(row, height, fill), _inward(column, width, fill)
         )
         if fill in ('reflect', 'edge') or not shift:
             return moved
-        inside = _inside(row, height)[:, :, None, None] & _inside(column, width)[:, None, :, None]
+        inside = (_inside(row, height) & _inside(column, width))[..., None]
         return jnp.where(inside, moved, jnp.asarray(fill, image.dtype))
 
     return move if mirror or shift else lambda key, image: image

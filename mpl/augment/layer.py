@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mpl import sharding
 from mpl.augment import ops, warp
 
 
@@ -52,9 +53,12 @@ def apply(
         fill: the pixel value in boxes and around warped pictures.
     """
     numbers = {'operations': operations, 'fill': fill}
-    return jax.lax.platform_dependent(
-        image, draw, cpu=partial(apply_singly, **numbers), default=partial(apply_jointly, **numbers)
+    fastest = partial(
+        jax.lax.platform_dependent,
+        cpu=partial(apply_singly, **numbers),
+        default=partial(apply_jointly, **numbers),
     )
+    return sharding.row_by_row(fastest, image, draw)
 
 
 def apply_jointly(image, draw, operations, fill=ops.FILL):
@@ -87,11 +91,7 @@ def apply_jointly(image, draw, operations, fill=ops.FILL):
 
 
 def apply_singly(image, draw, operations, fill=ops.FILL):
-    """`apply` image after image, each by its own operation alone.
-
-    A batch sharded over several CPU devices is gathered for it; `apply_jointly` needs no
-    communication.
-    """
+    """`apply` image after image, each by its own operation alone."""
 
     def alone(operation):
         def branch(image, draw):
