@@ -1,6 +1,6 @@
 """Where arrays lie: the mesh of devices, and the layout of state and batches over it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -90,19 +90,6 @@ def deal(batch: Any, mesh: Mesh) -> Any:
         ),
         batch,
     )
-
-
-def row_by_row(function: Callable, *arrays: Any) -> Any:
-    """function(*arrays) of arrays [B, ...] whose rows do not meet: each device computes those that it has.
-
-    Left to the compiler, looking up pixels, or a loop over images, puts the whole batch on every device.
-    The mesh is the one that is named around it (jax.sharding.use_abstract_mesh); rows lie as `deal` has them.
-    """
-    mesh, count = jax.sharding.get_abstract_mesh(), len(jax.tree.leaves(arrays)[0])
-    if mesh.empty or mesh.size == 1:
-        return function(*arrays)
-    place = PartitionSpec('data' if count % mesh.size else mesh.axis_names)
-    return jax.shard_map(function, in_specs=place, out_specs=place)(*arrays)
 
 
 def gather(batch: Any, mesh: Mesh) -> Any:

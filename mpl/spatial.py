@@ -8,11 +8,13 @@ makes of those has wrong gradients, without a warning, where a device has few co
 pixels needs none; but its result the compiler may spread by channels, as weights in parts beside it lie,
 and put whole images together for the next.
 
-The mesh is the one that network.py names around a pass (jax.sharding.use_abstract_mesh). Without one,
-and with one device for an image, nothing here changes a program.
+Views are made before images are cut, by `row_by_row`. The mesh is the one that is named around a pass
+(network.py) or views (train.py) by jax.sharding.use_abstract_mesh. Without one nothing here changes a
+program.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +96,16 @@ def with_halo(image: jax.Array, left: int, right: int, count: int) -> jax.Array:
         moves = [(i, i - hop) for i in range(hop, count)]
         columns.append(lax.ppermute(image[:, :, :taken], 'model', moves))
     return jnp.concatenate(columns, 2)
+
+
+def row_by_row(function: Callable, *arrays: Any) -> Any:
+    """function(*arrays) of arrays [B, ...] whose rows do not meet: each device computes those that it has.
+
+    Left to the compiler, looking up pixels, or a loop over images, puts the whole batch on every device.
+    Rows lie as `sharding.deal` has them.
+    """
+    mesh, count = jax.sharding.get_abstract_mesh(), len(jax.tree.leaves(arrays)[0])
+    if mesh.empty or mesh.size == 1:
+        return function(*arrays)
+    place = PartitionSpec('data' if count % mesh.size else mesh.axis_names)
+    return jax.shard_map(function, in_specs=place, out_specs=place)(*arrays)

@@ -16,7 +16,9 @@ from mpl import footprint, sharding
 ROOT = pathlib.Path(__file__).parent.parent
 LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')
 # What a file or folder of mpl/ may import of mpl/, besides itself.
-ALLOWED = {name: {'schedules'} if name == 'optimizers' else set() for name in LEAVES} | {
+ALLOWED = {name: set() for name in LEAVES} | {
+    'optimizers': {'schedules'},
+    'augment': {'spatial'},
     'algorithms': {'algorithm', 'feedback', 'network', 'losses', 'schedules'},
     'feedback': {'algorithm', 'network', 'losses'},
     'models': {'spatial'},

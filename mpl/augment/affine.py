@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mpl import sharding
+from mpl import spatial
 from mpl.augment import ops, warp
 
 
@@ -57,7 +57,7 @@ def policy(
         warp_key, light_key, cutout_key, noise_key = jax.random.split(key, 4)
         if rotate or shear or translate or tuple(scale) != (1, 1):
             map = _draw_map(warp_key, image.shape, rotate, shear, scale, translate)
-            image = sharding.row_by_row(partial(warp.bilinear, fill=fill), image, map)
+            image = spatial.row_by_row(partial(warp.bilinear, fill=fill), image, map)
         if tuple(contrast) != (1, 1) or tuple(brightness) != (1, 1):
             image = _light(light_key, image, brightness, contrast)
         if cutout:

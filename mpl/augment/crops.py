@@ -6,7 +6,7 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from mpl import sharding
+from mpl import spatial
 from mpl.augment import images, resize
 from mpl.augment.views import Crop, Views
 
@@ -60,7 +60,7 @@ def make(
 
     def cut(image, box):
         resized = partial(resize.resized_crop, size=(size, size), method='bicubic')
-        return sharding.row_by_row(resized, image, box.astype(jnp.float32))
+        return spatial.row_by_row(resized, image, box.astype(jnp.float32))
 
     views = images.make(mean, std, labeled, weak={'mirror': mirror}, strong=strong)
     return views._replace(crop=Crop(size, of == 'whole', 4 * TRIES, box, cut))

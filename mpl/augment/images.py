@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpl import sharding
+from mpl import spatial
 from mpl.augment import policies, warp
 from mpl.augment.mix import mixing
 from mpl.augment.views import Views
@@ -53,7 +53,7 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
             seen = jax.random.bernoulli(mirror_key, shape=(size, 1))
             column = jnp.where(seen, width - 1 - column, column)
         row, column = row[:, :, None], column[:, None, :]
-        moved = sharding.row_by_row(
+        moved = spatial.row_by_row(
             warp.take, image, _inward(row, height, fill), _inward(column, width, fill)
         )
         if fill in ('reflect', 'edge') or not shift:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mpl import sharding
+from mpl import spatial
 from mpl.augment import ops, warp
 
 
@@ -58,7 +58,7 @@ def apply(
         cpu=partial(apply_singly, **numbers),
         default=partial(apply_jointly, **numbers),
     )
-    return sharding.row_by_row(fastest, image, draw)
+    return spatial.row_by_row(fastest, image, draw)
 
 
 def apply_jointly(image, draw, operations, fill=ops.FILL):
