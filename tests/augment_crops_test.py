@@ -7,6 +7,8 @@ import pytest
 
 from mpl.augment import crops, images
 
+pytestmark = pytest.mark.usefixtures('haste')
+
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 

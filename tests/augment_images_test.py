@@ -9,6 +9,8 @@ from sklearn import datasets
 
 from mpl.augment import affine, images, points
 
+pytestmark = pytest.mark.usefixtures('haste')
+
 AFFINE = {
     'name': 'affine',
     'rotate': 15.0,

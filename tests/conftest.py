@@ -23,6 +23,13 @@ from mpl import train
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 
+LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'processes_test')
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, lest one worker is left with them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 @pytest.fixture
 def x64():

@@ -144,7 +144,7 @@ def test_equals_a_plain_restatement_in_double_precision(short, small_image):
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_scan_and_remat_change_no_number(short):
+def test_scan_and_remat_change_no_number(short, haste):
     models = [make(), make(scan=True), make(remat=True), make(scan=True, remat=True)]
     variables = drawn(models[0])
 
