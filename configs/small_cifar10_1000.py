@@ -4,8 +4,8 @@
 
 Result on test over 3 seeds (mean ± standard deviation): labels only 36.4 ± 2.3 %, UDA 35.6 ± 1.4; MPL
 without feedback, student 28.9 ± 1.7, teacher 35.8 ± 0.8; `exact` 28.2 ± 1.2 and 35.3 ± 0.7;
-`per_example` 26.2 ± 1.3 and 36.2 ± 0.4. None of these is ahead of labels only after so few steps; for
-some of the other methods see the README.
+`per_example` 26.2 ± 1.3 and 36.2 ± 0.4. None of these is ahead of labels only after so few steps; the
+other methods are in the README.
 Time: 4 minutes on one CPU core.
 """
 
