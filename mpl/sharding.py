@@ -83,10 +83,9 @@ def deal(batch: Any, mesh: Mesh) -> Any:
 
     So an image is augmented by one of the devices that share it, not by each of them.
     """
-    everyone = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     return jax.tree.map(
-        lambda leaf: (
-            leaf if leaf.shape[0] % mesh.size else jax.lax.with_sharding_constraint(leaf, everyone)
+        lambda leaf: jax.lax.with_sharding_constraint(
+            leaf, NamedSharding(mesh, spatial.dealt(len(leaf), mesh))
         ),
         batch,
     )

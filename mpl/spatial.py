@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 CUT = PartitionSpec('data', None, 'model', None)
 UNCUT = PartitionSpec('data', None, None, None)
@@ -98,14 +98,19 @@ def with_halo(image: jax.Array, left: int, right: int, count: int) -> jax.Array:
     return jnp.concatenate(columns, 2)
 
 
+def dealt(count: int, mesh: Mesh | AbstractMesh) -> PartitionSpec:
+    """Where `count` rows lie that are dealt out over all devices, or, where those are too many, over groups."""
+    return PartitionSpec('data' if count % mesh.size else mesh.axis_names)
+
+
 def row_by_row(function: Callable, *arrays: Any) -> Any:
     """function(*arrays) of arrays [B, ...] whose rows do not meet: each device computes those that it has.
 
     Left to the compiler, looking up pixels, or a loop over images, puts the whole batch on every device.
-    Rows lie as `sharding.deal` has them.
+    Rows lie as `dealt` says.
     """
     mesh, count = jax.sharding.get_abstract_mesh(), len(jax.tree.leaves(arrays)[0])
     if mesh.empty or mesh.size == 1:
         return function(*arrays)
-    place = PartitionSpec('data' if count % mesh.size else mesh.axis_names)
+    place = dealt(count, mesh)
     return jax.shard_map(function, in_specs=place, out_specs=place)(*arrays)

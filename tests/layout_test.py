@@ -82,8 +82,8 @@ RECIPES = [
 ] + [f'small_fashion_mnist_200.py:{method}' for method in small_images.METHODS if method != 'exact']
 
 
-# Keys whose values change sizes and numbers alone, not which operations a step has, and how often.
-ALIKE = ('operations', 'variant', 'depth', 'width', 'patch', 'cutout', 'size')
+# Keys whose values change sizes and numbers alone, not which operations a step has.
+ALIKE = ('operations', 'variant', 'width', 'patch', 'cutout', 'size')
 
 
 def structure(part):
