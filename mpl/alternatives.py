@@ -27,7 +27,7 @@ def find(
     whole = footprint.assemble(config, devices, examples)
 
     def add(changes, peak):
-        found.append({'changes': changes, 'peak': peak, 'compiled': False})
+        found.append({'changes': changes, 'peak': peak, 'compiled': False, 'refused': None})
 
     bare = [r for r, n in config.networks.items() if n.model.get('remat') is False]
     if bare:
@@ -51,7 +51,11 @@ def find(
     for entry in found if search else ():
         changed = configs.override(config, overrides(entry))
         few = min(groups, len(devices) // changed.mesh.model)
-        tried = footprint.make(changed, topology, few, examples)
+        try:
+            tried = footprint.make(changed, topology, few, examples)
+        except ValueError as refusal:  # The images can not be cut so, say; others may still do.
+            entry['refused'] = str(refusal)
+            continue
         entry |= {'peak': tried['memory']['peak'], 'compiled': True}
         if tried['fits']:
             break

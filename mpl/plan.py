@@ -67,6 +67,8 @@ def show(plan: dict) -> str:
 def say(entry: dict, limit: float) -> str:
     """A line about an alternative."""
     numbers = ' '.join(alternatives.overrides(entry))
+    if entry['refused']:
+        return f'  {numbers}: refused: {entry["refused"]}'
     if entry['peak'] is None:
         return f'  {numbers}: not known without compiling (--search)'
     fits = 'fits' if entry['peak'] <= limit else 'does not fit'

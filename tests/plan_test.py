@@ -206,6 +206,23 @@ def test_what_makes_it_fit_is_estimated_then_compiled():
     assert '--config.mesh.weights=data' in text and '(estimated)' in text
 
 
+def test_a_search_goes_on_after_what_is_refused(monkeypatch):
+    memory, make = planned()['memory'], footprint.make
+    tight = planned() | {'memory': memory | {'limit': memory['peak'] - 20_000}, 'fits': False}
+
+    def refuse_parts(config, *rest):
+        if config.mesh.weights == 'data':
+            raise ValueError('Not this one.')
+        return make(config, *rest)
+
+    monkeypatch.setattr(footprint, 'make', refuse_parts)
+    found = alternatives.find(config(), 'local', tight, True, groups=0, examples=64)
+    assert (found[0]['refused'], found[0]['compiled']) == ('Not this one.', False)
+    assert found[1]['compiled'] and not found[1]['refused']
+    line, *_ = plan.show(tight | {'alternatives': found}).splitlines()[-len(found) :]
+    assert line == '  --config.mesh.weights=data: refused: Not this one.'
+
+
 def test_a_smaller_batch_is_offered_where_the_state_fits():
     memory = planned()['memory']
     some = memory['state'] + 0.4 * (memory['peak'] - memory['state'])

@@ -100,14 +100,11 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
     summed_first = (dims - 1, 0, *range(1, dims - 1))  # of [summed, *spatial, kept], as a spec
     lhs = move(lhs, lhs_spec, summed_first)
     rhs = move(rhs, rhs_spec, summed_first)
-    lhs = lax.pad(
-        lhs, lax.full((), 0, lhs.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
-    )
     window = rhs.shape[1:-1]
     reach = [(side - 1) * step + 1 for side, step in zip(window, rhs_dilation)]
     counts = [
-        (side - span) // stride + 1
-        for side, span, stride in zip(lhs.shape[1:-1], reach, window_strides)
+        (low + side + high - span) // stride + 1
+        for side, (low, high), span, stride in zip(lhs.shape[1:-1], padding, reach, window_strides)
     ]
     images = chunk(rhs.shape[0], math.prod(window))
     out_type = params['preferred_element_type'] or lhs.dtype
@@ -120,6 +117,8 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
             lax.dynamic_slice_in_dim(x, start, images).astype(total_type) for x in (lhs, rhs)
         )
         other = other.reshape(-1, rhs.shape[-1]).T
+        border = [(0, 0, 0), *((*ends, 0) for ends in padding), (0, 0, 0)]
+        few = lax.pad(few, lax.full((), 0, few.dtype), border)
 
         def product(first):
             seen = lax.dynamic_slice(few, (0, *first, 0), (images, *reach, lhs.shape[-1]))
