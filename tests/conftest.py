@@ -40,7 +40,10 @@ def x64():
 
 @pytest.fixture
 def haste():
-    """Small programs, compiled in haste: a third less time is spent on them."""
+    """Small programs, compiled in haste: a third less time is spent on them.
+
+    A process of its own is told by JAX_DISABLE_MOST_OPTIMIZATIONS.
+    """
     jax.config.update('jax_disable_most_optimizations', True)
     yield
     jax.config.update('jax_disable_most_optimizations', False)

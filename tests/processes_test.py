@@ -36,7 +36,10 @@ def begin(workdir, words=('--config=configs/smoke.py', *NUMBERS)):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
-    environment = os.environ | {'XLA_FLAGS': '--xla_force_host_platform_device_count=1'}
+    environment = os.environ | {
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
+        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    }
     return [
         subprocess.Popen(
             [
