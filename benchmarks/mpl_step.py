@@ -36,17 +36,22 @@ def named(batch: list[np.ndarray]) -> dict:
     }
 
 
-def make_run(rule: dict, depth: int, width: int, batch: list, dtype: str, compile: str):
-    """For timing: a function of a number of steps, all done when it returns; and the device."""
+def make_run(rule: dict, depth: int, width: int, batch: list, dtype: str, compile: str, steps: int):
+    """For timing: a function that takes some steps, all done when it returns; and the device."""
     learner = make_learner(rule, depth, width, dtype)
     placed, key = jax.device_put(named(batch)), jax.random.key(0)
     state = jax.jit(lambda key: learner.init(key, placed, SIZES))(key)
-    program = jax.jit(learner.update, donate_argnums=0).lower(state, placed, 0, key).compile()
 
-    def run(steps):
+    def take(state, placed, key):  # In one call, as training does: a loop of the program.
+        return jax.lax.scan(
+            lambda state, step: learner.update(state, placed, step, key), state, jnp.arange(steps)
+        )
+
+    program = jax.jit(take, donate_argnums=0).lower(state, placed, key).compile()
+
+    def run():
         nonlocal state
-        for _ in range(steps):
-            state, _ = program(state, placed, 0, key)
+        state, _ = program(state, placed, key)
         jax.block_until_ready(state)
 
     return run, jax.devices()[0].device_kind

@@ -242,8 +242,8 @@ def check(rule, depth, width, batch, before, noises):
     }
 
 
-def make_run(rule, depth, width, batch, dtype, compile):
-    """For timing: a function of a number of steps, all done when it returns; and the device."""
+def make_run(rule, depth, width, batch, dtype, compile, steps):
+    """For timing: a function that takes some steps, all done when it returns; and the device."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as XLA does
@@ -251,7 +251,7 @@ def make_run(rule, depth, width, batch, dtype, compile):
     learner = Learner(rule, depth, width, device, dtype, compile)
     placed = place(batch, device)
 
-    def run(steps):
+    def run():
         for _ in range(steps):
             learner.step(placed)
         if device == 'cuda':

@@ -17,7 +17,7 @@ CANONICAL = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
 
 
 def ordinary(image, kernel, stride=1, padding='same', groups=1):
-    pads = 'SAME' if padding == 'same' else [((kernel.shape[0] - 1) // 2,) * 2] * 2
+    pads = 'SAME' if padding == 'same' else [((side - 1) // 2,) * 2 for side in kernel.shape[:2]]
     return lax.conv_general_dilated(
         image,
         kernel,
@@ -105,6 +105,31 @@ def test_large_ones_are_the_same(kernel_size, stride, x64, monkeypatch):
     assert ('pad = [[1, 1], [1, 2]]' in text) == ((kernel_size, stride) == (3, 1)), text
 
 
+@pytest.mark.parametrize('padding', ['same', 'symmetric'])
+@pytest.mark.parametrize('kernel, stride', [((3, 3), 2), ((5, 7), 2), ((5, 4), 3), ((2, 2), 2)])
+def test_large_gradients_of_strides_have_no_gaps(kernel, stride, padding, x64, monkeypatch):
+    monkeypatch.setattr(conv_on_cpu, 'LARGE', 0)
+    for sides in ((9, 12), (10, 11)):
+        image, weights = draw('float64', (2, *sides, 3), (*kernel, 3, 4))
+        cotangent = jnp.cos(ordinary(image, weights, stride, padding))
+
+        def gradient(conv, image, weights):
+            return jax.vjp(lambda image: conv(image, weights, stride, padding), image)[1](cotangent)
+
+        ours = jax.jit(lambda *args: gradient(convolve, *args))
+        chex.assert_trees_all_close(
+            ours(image, weights), gradient(ordinary, image, weights), rtol=0, atol=1e-12
+        )
+        assert 'lhs_dilate = [1, 1]' in ours.lower(image, weights).as_text()
+
+
+@pytest.mark.parametrize('shape, column', [((112, 16, 16, 128), True), ((112, 8, 8, 128), False)])
+def test_a_column_too_many_only_where_it_is_faster(shape, column):
+    kernel = jax.ShapeDtypeStruct((3, 3, 128, 128), 'float32')
+    text = jax.jit(convolve).lower(jax.ShapeDtypeStruct(shape, 'float32'), kernel).as_text()
+    assert ('pad = [[1, 1], [1, 2]]' in text) == column, text
+
+
 @pytest.mark.parametrize(
     'kernel_size, stride, padding, dtype, tolerance',
     [
@@ -131,7 +156,7 @@ def test_equals_the_ordinary_depthwise_convolution(
         assert_equal(got, want, dtype, tolerance)
 
 
-@pytest.mark.parametrize('images', [4, 32])  # in one part, and in several
+@pytest.mark.parametrize('images', [4, 192])  # in one part, and in several
 def test_kernel_gradient_in_bfloat16_is_summed_in_float32(images):
     image, kernel = draw('bfloat16', (images, 16, 16, 4), (3, 3, 4, 8))
 

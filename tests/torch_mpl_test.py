@@ -64,7 +64,7 @@ def test_both_sides_take_the_same_steps(feedback):
 
 
 def test_table_has_the_ratio_beside_both_sides():
-    setting = torch_mpl.Setting('exact', 16, 112, 28, 2, 32, 'float32', '', ())._asdict()
+    setting = torch_mpl.Setting('exact', 16, 112, 28, 2, 32, 'float32', '', 1, ())._asdict()
     ratio = {'median': 0.75, 'low': 0.5, 'high': 1.0}
     row = {'setting': setting, 'load': 1.0, 'ratio': ratio, 'processor_ratio': ratio}
     text = torch_mpl.show([row | {'torch': SIDE, 'jax': SIDE}])
