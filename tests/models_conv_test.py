@@ -110,6 +110,7 @@ def test_large_ones_are_the_same(kernel_size, stride, x64, monkeypatch):
 @pytest.mark.parametrize('kernel, stride', [((3, 3), 2), ((5, 7), 2), ((5, 4), 3), ((2, 2), 2)])
 def test_large_gradients_of_strides_have_no_gaps(kernel, stride, padding, x64, monkeypatch):
     monkeypatch.setattr(conv_on_cpu, 'LARGE', 0)
+    monkeypatch.setattr(conv_on_cpu, 'WIDE', 0)
 
     def gradient(conv, image, weights, cotangent):
         return jax.vjp(lambda image: conv(image, weights, stride, padding), image)[1](cotangent)

@@ -15,6 +15,7 @@ from mpl.models import depthwise_on_cpu
 ordinary_p = lax.conv_general_dilated_p
 
 LARGE = 2**26  # products of numbers; from here on one thread is as fast either way
+WIDE = 2**20  # numbers of a result; from here on gaps in what it sees cost more than they save
 
 
 def lower(lhs, rhs, **params):
@@ -76,7 +77,7 @@ def by_all_threads(lhs, rhs, *, padding, window_strides, lhs_dilation, **params)
     if small or dealt_out or set(window_strides) != {1}:
         return bind(lhs, rhs, padding=padding, lhs_dilation=lhs_dilation)
     gaps = set(lhs_dilation) != {1} and set(params['rhs_dilation']) == {1}
-    if gaps and all(side >= d for side, d in zip(rhs.shape, lhs_dilation)):
+    if gaps and out.size >= WIDE and all(side >= d for side, d in zip(rhs.shape, lhs_dilation)):
         return by_phase(lhs, rhs, out.shape[1:-1], padding, lhs_dilation, params)
     *others, (low, high) = padding
     padding = (*others, (low, high + 1))
