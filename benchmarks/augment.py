@@ -30,9 +30,6 @@ from tabulate import tabulate
 
 from benchmarks import augment_pillow, step_time
 from configs import cifar10
-from mpl import command, metrics
-from mpl import config as configs
-from mpl import experiment as experiments
 from mpl.augment import (
     affine,
     blur,
@@ -48,6 +45,9 @@ from mpl.augment import (
     warp,
 )
 from mpl.augment.layer import Draw
+from mpl.run import command, metrics
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
 
 PIXELS = 896 * 32**2  # of a batch, whatever the size of its images
 FULL = 128  # labeled images of the released batch; seven times as many are unlabeled

@@ -5,8 +5,8 @@ import math
 import jax
 from flax import linen as nn
 
-from mpl import config as configs
-from mpl.experiment import Experiment
+from mpl.run import config as configs
+from mpl.run.experiment import Experiment
 
 
 def count_exact(experiment: Experiment) -> int:

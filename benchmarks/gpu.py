@@ -27,9 +27,11 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import step_time
-from mpl import chips, command, metrics, train
-from mpl import config as configs
-from mpl import experiment as experiments
+from mpl.planning import chips
+from mpl.run import command, metrics
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 # Dense bfloat16 and float32 TFLOP/s of a GPU, from NVIDIA's data sheets; float32 as jax multiplies it
 # by default, which is TF32. Those of TPUs are in mpl/chips.py.

@@ -34,11 +34,12 @@ from PIL import Image
 from tabulate import tabulate
 
 from benchmarks import step_time
-from mpl import command, metrics, train
-from mpl import config as configs
-from mpl import experiment as experiments
 from mpl.augment import crops
 from mpl.data import folder, source, tfds
+from mpl.run import command, metrics
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 SIZE = 224
 MADE = 64  # pictures, where no photos are at hand

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpl import command
-from mpl.algorithm import Sizes
 from mpl.algorithms import mpl
+from mpl.algorithms.interface import Sizes
 from mpl.models import wide_resnet
-from mpl.network import Definition, Variables
+from mpl.models.network import Definition, Variables
 from mpl.optimizers import sgd
+from mpl.run import command
 
 SIZES = Sizes(0, 0, 10)  # The rule remembers nothing of the examples.
 NORM = {'bias': 'bias', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}

@@ -35,10 +35,11 @@ from PIL import Image
 from tabulate import tabulate
 
 from benchmarks import flops
-from mpl import command, metrics, report, train
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl.experiment import Experiment
+from mpl.run import command, metrics, report
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run.experiment import Experiment
 
 METHODS = (
     'supervised', 'pseudo_label', 'uda',

@@ -19,8 +19,10 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from mpl import command, train, workers
-from mpl import config as configs
+from mpl.comparison import workers
+from mpl.run import command
+from mpl.run import config as configs
+from mpl.run import loop as train
 
 SEEDS = (100, 101, 102)
 

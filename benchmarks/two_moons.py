@@ -16,8 +16,8 @@ import ml_collections
 
 from benchmarks import two_moons_fit, two_moons_report, two_moons_search
 from configs import two_moons
-from mpl import command
-from mpl import config as configs
+from mpl.run import command
+from mpl.run import config as configs
 
 METHODS = {
     'supervised': dict(name='supervised'),

@@ -8,11 +8,12 @@ import ml_collections
 import numpy as np
 
 from benchmarks import two_moons_report as report
-from mpl import algorithm as algorithms
-from mpl import config as configs
-from mpl import experiment, network
-from mpl.algorithm import Algorithm
+from mpl.algorithms import interface as algorithms
+from mpl.algorithms.interface import Algorithm
 from mpl.data import splits
+from mpl.models import network
+from mpl.run import config as configs
+from mpl.run import experiment
 
 
 class Moons(NamedTuple):

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 
 from benchmarks import two_moons_fit
 from configs import two_moons
-from mpl import config as configs
+from mpl.run import config as configs
 
 SEEDS = range(10_000, 10_012)  # far from those of the report
 STEPS = 6_000

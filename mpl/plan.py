@@ -14,8 +14,9 @@ import jax
 from etils import epath
 from tabulate import tabulate
 
-from mpl import alternatives, chips, command, footprint, metrics
-from mpl import config as configs
+from mpl.planning import alternatives, chips, footprint
+from mpl.run import command, metrics
+from mpl.run import config as configs
 
 
 def show(plan: dict) -> str:

@@ -21,9 +21,10 @@ import zipfile
 import numpy as np
 from etils import epath
 
-from mpl import command, evaluate, logits
 from mpl.data import selection, splits
 from mpl.data.selection import Part, Rule
+from mpl.run import command, logits
+from mpl.run import evaluation as evaluate
 
 
 def duplicates(pool: str, test: str, similarity: float, split: splits.Split, examples: int):

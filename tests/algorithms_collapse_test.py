@@ -9,7 +9,6 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mpl.algorithm import Sizes
 from mpl.algorithms import (
     fixmatch,
     mean_teacher,
@@ -22,7 +21,8 @@ from mpl.algorithms import (
     uda,
     vat,
 )
-from mpl.network import Definition
+from mpl.algorithms.interface import Sizes
+from mpl.models.network import Definition
 
 pytestmark = pytest.mark.usefixtures('haste', 'x64')
 

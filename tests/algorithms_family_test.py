@@ -7,13 +7,12 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mpl import losses, network, schedules
-from mpl.algorithm import Sizes
 from mpl.algorithms import (
     distill,
     fixmatch,
     flexmatch,
     freematch,
+    losses,
     mean_teacher,
     noisy_student,
     pi_model,
@@ -23,7 +22,10 @@ from mpl.algorithms import (
     uda,
     vat,
 )
-from mpl.network import Definition
+from mpl.algorithms.interface import Sizes
+from mpl.models import network
+from mpl.models.network import Definition
+from mpl.optimizers import schedules
 
 pytestmark = pytest.mark.usefixtures('haste', 'x64')
 

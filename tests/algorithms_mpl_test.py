@@ -11,11 +11,11 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mpl import feedback as feedbacks
-from mpl.algorithm import Sizes
+from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import mpl, uda
+from mpl.algorithms.interface import Sizes
 from mpl.models import mlp
-from mpl.network import Definition, Network
+from mpl.models.network import Definition, Network
 from mpl.optimizers import adamw, sgd
 
 SIZES = Sizes(0, 0, 0)  # of no matter to rules that remember nothing

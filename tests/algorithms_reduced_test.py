@@ -8,11 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from mpl import losses
-from mpl.algorithm import Sizes
-from mpl.algorithms import mpl, reduced_mpl
+from mpl.algorithms import losses, mpl, reduced_mpl
+from mpl.algorithms.interface import Sizes
 from mpl.models import mlp
-from mpl.network import Definition
+from mpl.models.network import Definition
 from mpl.optimizers import sgd
 
 SIZES = Sizes(0, 0, 0)  # of no matter to rules that remember nothing

@@ -12,8 +12,9 @@ import pytest
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
-from mpl import algorithm, algorithms
-from mpl.network import Definition, Network
+from mpl import algorithms
+from mpl.algorithms import interface as algorithm
+from mpl.models.network import Definition, Network
 from mpl.optimizers import sgd
 
 CLASSES = 3

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import augment, augment_pillow
-from mpl import config as configs
+from mpl.run import config as configs
 
 # One of each kind, and those whose arguments could differ in sign or place.
 SAME = (

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpl import config as configs
-from mpl import experiment as experiments
 from mpl.augment import images, mix
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
 
 pytestmark = pytest.mark.usefixtures('haste')
 SIZE, KEY = 64, jax.random.key(3)

@@ -11,11 +11,11 @@ import pytest
 from etils import epath
 from etils.epath import backend, gpath
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import metrics, teaching
-from mpl import workdir as folders
 from mpl.data import splits
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import metrics, teaching
+from mpl.run import workdir as folders
 
 
 class Bucket:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import collapse, report, train
-from mpl import config as configs
+from mpl.run import collapse, report
+from mpl.run import config as configs
+from mpl.run import loop as train
 
 EVEN = np.full(10, 4)  # labeled examples by class
 TAIL = np.round(100 * 10 ** (-np.arange(10) / 9))  # imbalanced 1:10

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mpl import collectives, hlo, sharding
+from mpl.parallel import sharding
+from mpl.planning import collectives, hlo
 
 # As the compilers write them, shortened.
 CASES = {

@@ -12,7 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from mpl import compare, table, workers
+from mpl.comparison import runs as compare
+from mpl.comparison import table, workers
 
 SMOKE = 'configs/smoke.py'
 # A config file that is the smoke config with other numbers.

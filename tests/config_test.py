@@ -8,9 +8,9 @@ import sys
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import train
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 SMOKE = 'configs/smoke.py'
 

@@ -18,8 +18,8 @@ import jax
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import train
+from mpl.run import config as configs
+from mpl.run import loop as train
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 

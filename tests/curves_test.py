@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mpl import curves
+from mpl.comparison import curves
 
 
 @pytest.fixture

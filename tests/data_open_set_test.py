@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import train
 from mpl.data import digits, open_set, source
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 IMAGE = np.arange(7, dtype=np.uint8)[:, None, None, None]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import evaluate
+from mpl.run import evaluation as evaluate
 
 
 @pytest.fixture(scope='module')

@@ -16,11 +16,12 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import sharding, train
 from mpl.data import encoded, source, splits
-from mpl.experiment import Experiment
+from mpl.parallel import sharding
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIZE = 16

@@ -9,9 +9,10 @@ import jax
 import pytest
 
 from configs import small_images
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import footprint, sharding
+from mpl.parallel import sharding
+from mpl.planning import footprint
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
 
 ROOT = pathlib.Path(__file__).parent.parent
 LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpl import logits
-from mpl.network import Outputs
+from mpl.models.network import Outputs
+from mpl.run import logits
 
 
 def test_rows_are_nan_until_written_and_stay(tmp_path, monkeypatch):

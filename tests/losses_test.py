@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpl import losses
+from mpl.algorithms import losses
 
 
 def logits_of(probability):

@@ -11,8 +11,8 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mpl.models import conv_on_cpu
 from mpl.models.conv import convolve
+from mpl.models.cpu import conv as conv_on_cpu
 
 CANONICAL = '[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]'
 

@@ -8,8 +8,8 @@ import pytest
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
-from mpl import network
-from mpl.network import Definition
+from mpl.models import network
+from mpl.models.network import Definition
 
 
 class Tiny(nn.Module):

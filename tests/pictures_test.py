@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
 
-from mpl import pictures
-from mpl.collapse import Finding
+from mpl.run import pictures
+from mpl.run.collapse import Finding
 
 LINES = [
     {'step': 5, 'mask_rate': 0.5},

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
-from mpl import alternatives, chips, flops, footprint, hlo, plan, sharding, traffic, train
-from mpl import config as configs
-from mpl import experiment as experiments
+from mpl import plan
+from mpl.parallel import sharding
+from mpl.planning import alternatives, chips, flops, footprint, hlo, traffic
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 WIDTHS = (16, 512, 10)  # of the network, whose pictures are 4x4
 

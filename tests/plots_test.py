@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpl import plots
-from mpl.table import Row
+from mpl.comparison import plots
+from mpl.comparison.table import Row
 
 
 def row(config, labels, test, network='student', seconds=1.0, images=100):

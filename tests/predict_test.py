@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl import evaluate, measure, predict
+from mpl.run import evaluation as evaluate
+from mpl.run import measure
+from mpl.run import prediction as predict
 
 
 @pytest.fixture(scope='module')

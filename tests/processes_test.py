@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import metrics, processes, train
+from mpl.parallel import processes
+from mpl.run import config as configs
+from mpl.run import loop as train
+from mpl.run import metrics
 
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 300

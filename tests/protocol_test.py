@@ -2,8 +2,8 @@
 
 import pytest
 
-from mpl import config as configs
-from mpl import protocol
+from mpl.comparison import protocol
+from mpl.run import config as configs
 
 REPORT = {
     'source': {'name': 'digits'},

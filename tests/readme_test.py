@@ -11,9 +11,9 @@ import jax
 import pytest
 
 import mpl.algorithms
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import train
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()

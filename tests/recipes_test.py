@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from mpl import config as configs
-from mpl import schedules, smoke
+from mpl.optimizers import schedules
+from mpl.run import config as configs
+from mpl.run import smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from etils import epath
 
-from mpl import records
+from mpl.run import records
 
 RECORD = {'steps': 100, 'rate': 0.1, 'names': ['a', 'é'], 'inside': {'b': None, 'a': True}}
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpl import schedules
+from mpl.optimizers import schedules
 
 
 def rates(*arguments, count):

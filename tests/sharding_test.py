@@ -11,13 +11,15 @@ import numpy as np
 import optax
 import pytest
 
-from mpl import algorithm, collectives, hlo, network, sharding
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import train as loop
+from mpl.algorithms import interface as algorithm
 from mpl.algorithms import mpl
 from mpl.augment import images
-from mpl.models import efficientnet, wide_resnet
+from mpl.models import efficientnet, network, wide_resnet
+from mpl.parallel import sharding
+from mpl.planning import collectives, hlo
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop
 
 MODELS = {
     'wide_resnet': lambda: wide_resnet.make(3, depth=10, width=1),

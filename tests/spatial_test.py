@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mpl import collectives, hlo, sharding, spatial
 from mpl.models.conv import convolve
+from mpl.parallel import sharding, spatial
+from mpl.planning import collectives, hlo
 
 MESHES = [2, 4, 8]  # devices that share an image, of 8
 WIDTHS = [3, 8, 16]

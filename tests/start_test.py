@@ -13,11 +13,12 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import start, train
-from mpl import workdir as folders
 from mpl.models import cnn, torch, vit
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run import weights as start
+from mpl.run import workdir as folders
 
 pytestmark = pytest.mark.usefixtures('haste')
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import flops, step_time
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import train
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 FAR = [f'--config.{name}={step_time.STEPS}' for name in ('steps', 'every.evaluate', 'every.save')]
 KNOWN = {'steps_per_second', 'images_per_second', 'loop_ms', 'compiled_ms', 'share_outside'} | {

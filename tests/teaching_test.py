@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import config as configs
-from mpl import evaluate, logits, pictures, predict, smoke, teaching, train
-from mpl import experiment as experiments
-from mpl import workdir as folders
 from mpl.data import selection
+from mpl.run import config as configs
+from mpl.run import evaluation as evaluate
+from mpl.run import experiment as experiments
+from mpl.run import logits, pictures, smoke, teaching
+from mpl.run import loop as train
+from mpl.run import prediction as predict
+from mpl.run import workdir as folders
 
 SELECT = dict(confidence=0.11, per_class=60, balance=True)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mpl import hlo, traffic
+from mpl.planning import hlo, traffic
 
 # As the compilers write them, shortened; 4 bytes in each number.
 CASES = {

@@ -16,11 +16,11 @@ import pytest
 from absl import logging
 from etils import epath
 
-from mpl import checkpoint, train
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import start as weights
-from mpl import workdir as folders
+from mpl.run import checkpoint, weights
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run import workdir as folders
 
 SMOKE = 'configs/smoke.py'
 LONG = [

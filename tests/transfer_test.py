@@ -10,10 +10,12 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from mpl import config as configs
-from mpl import experiment as experiments
-from mpl import network, start, train
-from mpl import workdir as folders
+from mpl.models import network
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run import weights as start
+from mpl.run import workdir as folders
 
 torch = pytest.importorskip('torch')
 timm = pytest.importorskip('timm')

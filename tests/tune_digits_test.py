@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import tune_digits
-from mpl import config as configs
+from mpl.run import config as configs
 
 METHODS = list(tune_digits.SETTINGS)
 

@@ -8,7 +8,7 @@ from benchmarks import two_moons as benchmark
 from benchmarks import two_moons_fit as fit
 from benchmarks import two_moons_search as search
 from configs import two_moons
-from mpl import config as configs
+from mpl.run import config as configs
 
 
 def short(method, steps, **numbers):

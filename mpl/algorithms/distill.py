@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mpl import losses, network
-from mpl.algorithm import Algorithm, forward
-from mpl.network import Definition, Frozen, Network, Variables
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, forward
+from mpl.models import network
+from mpl.models.network import Definition, Frozen, Network, Variables
 
 
 class Distilling(NamedTuple):

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import losses
-from mpl.algorithm import Algorithm, forward, remembering
-from mpl.network import Definition
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.models.network import Definition
 
 
 def make(

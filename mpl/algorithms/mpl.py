@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import feedback as feedbacks
-from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, forward
-from mpl.feedback import State
-from mpl.network import Definition
+from mpl.algorithms import feedback as feedbacks
+from mpl.algorithms import losses
+from mpl.algorithms.feedback import State
+from mpl.algorithms.interface import Algorithm, forward
+from mpl.models import network
+from mpl.models.network import Definition
+from mpl.optimizers import schedules
 
 
 def make(

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from mpl import feedback as feedbacks
-from mpl import losses, network
-from mpl.algorithm import Algorithm
-from mpl.feedback import State
-from mpl.network import Definition
+from mpl.algorithms import feedback as feedbacks
+from mpl.algorithms import losses
+from mpl.algorithms.feedback import State
+from mpl.algorithms.interface import Algorithm
+from mpl.models import network
+from mpl.models.network import Definition
 
 
 def make(

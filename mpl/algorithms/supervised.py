@@ -1,8 +1,8 @@
 """Labels only: the baseline beside which every other number stands."""
 
-from mpl import losses
-from mpl.algorithm import Algorithm, forward, from_loss
-from mpl.network import Definition
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, forward, from_loss
+from mpl.models.network import Definition
 
 
 def make(student: Definition, label_smoothing: float = 0.0, ema_decay: float = 0.0) -> Algorithm:

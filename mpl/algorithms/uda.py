@@ -1,8 +1,9 @@
 """Unsupervised Data Augmentation (Xie et al., arXiv 1904.12848)."""
 
-from mpl import losses, schedules
-from mpl.algorithm import Algorithm, forward, from_loss
-from mpl.network import Definition
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, forward, from_loss
+from mpl.models.network import Definition
+from mpl.optimizers import schedules
 
 
 def make(

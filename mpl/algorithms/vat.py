@@ -5,9 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from mpl import losses, network, schedules
-from mpl.algorithm import Algorithm, from_loss
-from mpl.network import Definition
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, from_loss
+from mpl.models import network
+from mpl.models.network import Definition
+from mpl.optimizers import schedules
 
 
 def make(

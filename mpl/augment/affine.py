@@ -6,8 +6,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mpl import spatial
 from mpl.augment import ops, warp
+from mpl.parallel import spatial
 
 
 def policy(

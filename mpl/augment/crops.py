@@ -6,9 +6,9 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from mpl import spatial
 from mpl.augment import images, resize
 from mpl.augment.views import Crop, Views
+from mpl.parallel import spatial
 
 TRIES = 10  # boxes drawn for a picture, of which the first that lies in it is taken
 CENTER = 0.875  # share of the short side in the middle square that is taken where none does

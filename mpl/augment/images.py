@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpl import spatial
 from mpl.augment import policies, warp
 from mpl.augment.mix import mixing
 from mpl.augment.views import Views
+from mpl.parallel import spatial
 
 LABELED = ('weak', 'strong', 'none')
 STRONG_GEOMETRY = ('own', 'shared', 'twice', 'none')

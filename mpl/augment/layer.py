@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mpl import spatial
 from mpl.augment import ops, warp
+from mpl.parallel import spatial
 
 
 class Operation(NamedTuple):

@@ -22,8 +22,9 @@ from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching, mlir
 
-from mpl import spatial
-from mpl.models import conv_on_cpu, layers
+from mpl.models import layers
+from mpl.models.cpu import conv as conv_on_cpu
+from mpl.parallel import spatial
 
 ordinary_p = lax.conv_general_dilated_p
 convolution_p = Primitive('convolution')

@@ -2,8 +2,7 @@
 
 import optax
 
-from mpl import schedules
-from mpl.optimizers import clip, decay, trunk
+from mpl.optimizers import clip, decay, schedules, trunk
 
 
 def make(

@@ -1,0 +1,121 @@
+"""The one interface of all learning rules, and the short way to write most of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from mpl.models import network
+from mpl.models.network import Definition, Frozen, Network, Outputs
+
+Batch = dict[str, dict[str, jax.Array]]
+Metrics = dict[str, jax.Array]
+
+
+class Sizes(NamedTuple):
+    """Of the data, for rules that remember something of each example or class."""
+
+    examples: int  # in the training pool: their numbers are 0, ..., examples - 1
+    unlabeled: int  # of them that may be drawn as unlabeled; no shape may depend on it
+    classes: int
+
+
+class Algorithm(NamedTuple):
+    """A learning rule as three pure functions.
+
+    A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong,
+    index}}: images and views float32 [B, H, W, C], label int32 [B], index int32
+    [B], the examples' numbers in their source. Unlabeled examples carry no label.
+    'unlabeled' is absent where the config draws no unlabeled images.
+
+    Where the config has a teacher, both have `logits` too, float32 [B, K]: what the teacher
+    said of the plain images before the run, whatever views of them are in the batch. Without
+    one, and in labeled images that are mixed, the key is absent.
+    """
+
+    init: Callable[[jax.Array, Batch, Sizes], Any]  # (key, batch, sizes) -> state
+    update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
+    # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
+    networks: Callable[[Any], dict[str, Frozen]]  # those worth measuring, by name
+
+
+def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:
+    """What each network of the algorithm says of image [B, H, W, C], untrained on."""
+    return {
+        name: network.predict(frozen, image) for name, frozen in algorithm.networks(state).items()
+    }
+
+
+def forward(
+    student: Definition, params: Any, net: Network, batch: Batch, key: jax.Array, *views: str
+) -> tuple[tuple[Outputs, ...], Any]:
+    """`network.forward` over the labeled images and these views of the unlabeled ones, joined.
+
+    Returns:
+      The outputs for the labeled images and then for each view, and the batch statistics
+      after the pass.
+    """
+    images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
+    return network.forward(student, params, net.batch_stats, key, *images)
+
+
+class Remembering(NamedTuple):
+    """The state of a rule that keeps something beside its network."""
+
+    net: Network
+    memory: Any
+
+
+def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorithm:
+    """The learning rule that descends one loss of one network.
+
+    Args:
+      loss: (params, net, batch, step, key) -> (scalar, (batch_stats, metrics)),
+        where net is the network before the step.
+      student: the network.
+      ema_decay: of the average of its weights; 0 keeps none.
+    """
+
+    def init(key, batch, sizes):
+        return network.create(student, key, batch['labeled']['image'], ema_decay)
+
+    def update(net: Network, batch, step, key):
+        gradient, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(
+            net.params, net, batch, step, key
+        )
+        net = network.update(student, net, gradient, batch_stats, step, ema_decay)
+        return net, metrics
+
+    def networks(net):
+        return network.freeze('student', student, net)
+
+    return Algorithm(init, update, networks)
+
+
+def remembering(
+    loss: Callable, student: Definition, ema_decay: float, memory: Callable[[Sizes], Any]
+) -> Algorithm:
+    """`from_loss` for a rule that keeps something from step to step: thresholds, predictions.
+
+    Args:
+      loss: (params, net, memory, batch, step, key) -> (scalar, (batch_stats, metrics,
+        memory)), where net and memory are those before the step.
+      student, ema_decay: as in `from_loss`.
+      memory: what is remembered before the first step, of arrays.
+    """
+
+    def init(key, batch, sizes):
+        net = network.create(student, key, batch['labeled']['image'], ema_decay)
+        return Remembering(net, memory(sizes))
+
+    def update(state: Remembering, batch, step, key):
+        gradient, (batch_stats, metrics, kept) = jax.grad(loss, has_aux=True)(
+            state.net.params, state.net, state.memory, batch, step, key
+        )
+        net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
+        return Remembering(net, jax.lax.stop_gradient(kept)), metrics
+
+    def networks(state):
+        return network.freeze('student', student, state.net)
+
+    return Algorithm(init, update, networks)

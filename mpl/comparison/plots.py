@@ -1,0 +1,202 @@
+"""Pictures of a table: every seed of every row, accuracy against labels and against compute."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.isotonic import isotonic_regression
+
+from mpl.comparison import table
+from mpl.comparison.table import Row
+
+MARKERS = 'osD^v'  # one for each ten colors
+TEXT = 8  # points
+
+
+def write(rows: list[Row], workdir: Path) -> list[Path]:
+    """Writes compare.png, and labels.png and compute.png where the rows allow them; returns which."""
+    figures = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
+    written = []
+    for name, figure in figures.items():
+        path = workdir / f'{name}.png'
+        path.unlink(missing_ok=True)  # That of other configs would not be of this table.
+        if figure is not None:
+            figure.savefig(path, dpi=120)
+            written.append(path)
+    return written
+
+
+def seeds(rows: list[Row]) -> Figure:
+    """Test accuracy (validation where there is no test) of each row: its seeds, mean and spread."""
+    part = _part(rows)
+    figure = Figure((8, 1.2 + 0.4 * len(rows)), layout='constrained')
+    axes = figure.subplots()
+    order = list(dict.fromkeys(row.config for row in rows))
+    for place, row in enumerate(rows):
+        values, color = 100 * getattr(row, part), f'C{order.index(row.config) % 10}'
+        axes.plot(values, np.full(len(values), place), 'o', color=color, alpha=0.45, markersize=5)
+        axes.errorbar(
+            np.mean(values),
+            place + 0.22,
+            xerr=None if len(values) < 2 else table.spread(values),
+            fmt='D',
+            color=color,
+            markersize=4,
+            capsize=3,
+        )
+    axes.set_yticks(range(len(rows)), [f'{row.config}  {row.network}' for row in rows])
+    axes.set(
+        ylim=(len(rows) - 0.5, -0.5),
+        xlabel=f'{part} accuracy (%): one point per seed; below, mean and standard deviation',
+    )
+    axes.grid(axis='x', alpha=0.3)
+    return figure
+
+
+def by_labels(rows: list[Row]) -> Figure | None:
+    """Accuracy against the number of labels, a line for each method, the first one dashed.
+
+    None where no method has two numbers of labels.
+    """
+    lines = {}
+    for row in finals(rows):
+        lines.setdefault(method(row), []).append(row)
+    if all(len({row.labels for row in of}) < 2 for of in lines.values()):
+        return None
+    part, ends = _part(rows), []
+    figure = Figure((8, 5), layout='constrained')
+    axes = figure.subplots()
+    for number, (name, of) in enumerate(lines.items()):
+        of = sorted(of, key=lambda row: row.labels)
+        # A little beside each other, that error bars can be told apart.
+        aside = 1.01 ** (number - (len(lines) - 1) / 2)
+        x, y = [aside * row.labels for row in of], [_mean(row, part) for row in of]
+        style = _style(number)
+        axes.errorbar(
+            x,
+            y,
+            yerr=[_error_bar(row, part) for row in of],
+            **style | ({'linestyle': '--', 'linewidth': 2} if number == 0 else {'linestyle': '-'}),
+        )
+        ends.append((x[-1], y[-1], name, style['color']))
+    counts = sorted({row.labels for row in rows})
+    axes.set_xscale('log')
+    axes.set_xticks(counts, [f'{count:,}' for count in counts])
+    axes.minorticks_off()
+    axes.set(
+        xlabel='labeled examples',
+        ylabel=_accuracy(rows, part),
+    )
+    axes.grid(alpha=0.3)
+    _name_ends(axes, ends, figure.get_figheight())
+    return figure
+
+
+def by_compute(rows: list[Row]) -> Figure | None:
+    """Accuracy against seconds of training and images seen, a row for each number of labels.
+
+    None where there is one config alone.
+    """
+    rows = finals(rows)
+    if len(rows) < 2:
+        return None
+    part = _part(rows)
+    counts = sorted({row.labels for row in rows})
+    methods = list(dict.fromkeys(method(row) for row in rows))
+    height = max(4.0, 1.5 + 0.2 * len(methods))  # inches, for the names
+    figure = Figure((10, height * len(counts)), layout='constrained')
+    grid = figure.subplots(len(counts), 2, squeeze=False, sharey='row')
+    for labels, (seconds, images) in zip(counts, grid):
+        ends = []
+        for row in (row for row in rows if row.labels == labels):
+            style = _style(methods.index(method(row)))
+            seconds.errorbar(row.seconds, _mean(row, part), _error_bar(row, part), **style)
+            images.errorbar(row.images, _mean(row, part), **style)  # One above the other.
+            ends.append((row.images, _mean(row, part), method(row), style['color']))
+        seconds.set(xlabel='training (seconds)', ylabel=_accuracy(rows, part))
+        images.set(xlabel='images seen in training')
+        images.xaxis.set_major_formatter('{x:,.0f}')
+        images.locator_params('x', nbins=5)
+        for axes in (seconds, images):
+            axes.set_xlim(0, 1.08 * axes.dataLim.x1)
+            axes.set_title(f'{labels:,} labels', fontsize='medium')
+            axes.grid(alpha=0.3)
+        _name_ends(images, ends, height)
+    return figure
+
+
+def finals(rows: list[Row]) -> list[Row]:
+    """One network of each config: the averaged student, or the student, as mpl.predict takes it."""
+    of = {}
+    for row in rows:
+        of.setdefault(row.config, {})[row.network] = row
+    return [
+        networks['student_ema'] if 'student_ema' in networks else next(iter(networks.values()))
+        for networks in of.values()
+    ]
+
+
+def method(row: Row) -> str:
+    """The name of a row's config without its number of labels, such as 40 or 10pct."""
+    return re.sub(rf'[-_](?:{row.labels}|\d+pct)(?=[-_]|$)', '', row.config)
+
+
+def spread(places: list[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Ascending places moved as little as possible to lie `gap` apart, in [low, high] if they fit."""
+    steps = gap * np.arange(len(places))
+    return steps + isotonic_regression(
+        np.array(places) - steps, y_min=low, y_max=max(low, high - steps[-1])
+    )
+
+
+def _name_ends(axes: Axes, ends: list[tuple[float, float, str, str]], height: float) -> None:
+    """Names at the right of axes of some inches, beside (x, y, name, color)."""
+    ends = sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: end[1])
+    low, high = axes.get_ylim()
+    gap = (high - low) * 1.3 * TEXT / 72 / (0.8 * height)
+    for (x, y, name, color), place in zip(ends, spread([end[1] for end in ends], gap, low, high)):
+        axes.annotate(
+            name,
+            (x, y),
+            (1.04, place),
+            textcoords=('axes fraction', 'data'),
+            arrowprops=dict(
+                arrowstyle='-', color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5), shrinkB=4
+            ),
+            color=color,
+            fontsize=TEXT,
+            va='center',
+            annotation_clip=False,
+        )
+
+
+def _style(number):
+    """Of the method of this number; the first, to which the others are compared, is black."""
+    return dict(
+        color='black' if number == 0 else f'C{(number - 1) % 10}',
+        marker=MARKERS[number // 10 % len(MARKERS)],
+        linestyle='none',
+        markersize=5,
+        capsize=2,
+        elinewidth=1,
+    )
+
+
+def _part(rows):
+    return 'validation' if all(np.isnan(row.test).all() for row in rows) else 'test'
+
+
+def _accuracy(rows, part):
+    networks = ', '.join(dict.fromkeys(row.network for row in finals(rows)))
+    return f'{part} accuracy (%) of {networks}:\nmean and standard deviation over seeds'
+
+
+def _mean(row, part):
+    return 100 * np.mean(getattr(row, part))
+
+
+def _error_bar(row, part):
+    values = 100 * getattr(row, part)
+    return table.spread(values) if len(values) > 1 else 0.0

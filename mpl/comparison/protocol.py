@@ -1,0 +1,100 @@
+"""In words, what configs that are compared have in common and where they differ."""
+
+import json
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mpl.comparison.table import Reports
+from mpl.run import config as configs
+
+SHOWN = 3  # numbers of a section that are named where they differ; more are 'another'
+
+
+def show(reports: Reports, named: dict[str, ConfigDict]) -> str:
+    """What the numbers of the table are: the data, what is the same for all configs, the measure."""
+    finished = {name: config for name, config in named.items() if reports[name]}
+    data = {}
+    for name, config in finished.items():
+        for report in reports[name].values():
+            data.setdefault(_data(config, report), {})[name] = None
+    listed = [text + (f' ({", ".join(of)})' if len(data) > 1 else '') for text, of in data.items()]
+    return (
+        f'Data: {"; ".join(listed)}. The seed draws split, weights and order.\n'
+        f'{_likeness({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
+        'Accuracy of the last checkpoint, test measured once, after training: mean ± sample '
+        'standard deviation over seeds. Difference: in test accuracy to the first row with as many '
+        'labels, seed by seed, mean ± standard error.'
+    )
+
+
+def _data(config, report):
+    source, split = report['source'], report['split']
+    named = [source[k] for k in ('name', 'dataset', 'path') if k in source]
+    counts = [f'{split[k]:,} {k}' for k in ('labeled', 'unlabeled', 'validation')]
+    if config.split.unlabeled_only:
+        counts.append(f'classes {" and ".join(config.split.unlabeled_only)} unlabeled only')
+    if config.split.imbalance != 1:
+        counts.append(f'first class {config.split.imbalance:g} times as frequent as the last')
+    return f'{" ".join(named)}, {", ".join(counts)}'
+
+
+def _aspects(config: ConfigDict, reports: dict[int, dict]) -> dict[str, Any]:
+    """What a fair comparison holds fixed, or must name: a number, or a section as a dict."""
+    networks = config.networks.to_dict()
+    return {
+        'network': _only([net['model'] for net in networks.values()]),
+        'optimizer': _only([net['optimizer'] for net in networks.values()]),
+        'views': config.views.to_dict(),
+        'steps': config.steps,
+        'batch': {'labeled': config.batch.labeled, 'unlabeled': config.batch.unlabeled},
+        'images seen': next(iter(reports.values()))['images_seen'],
+    }
+
+
+def _only(sections):
+    """The section that all roles of a config share, or all of them."""
+    return (
+        sections[0] if sections.count(sections[0]) == len(sections) else dict(enumerate(sections))
+    )
+
+
+def _likeness(aspects: dict[str, dict[str, Any]]) -> str:
+    """One line: aspects that all configs share, and of the others how they differ from most."""
+    same, other = [], []
+    for aspect in next(iter(aspects.values())):
+        holders = {}
+        for name, of in aspects.items():
+            holders.setdefault(json.dumps(of[aspect], sort_keys=True), []).append(name)
+        most = max(holders, key=lambda text: len(holders[text]))
+        texts = {}
+        for text, names in holders.items():
+            if text != most:
+                change = _change(json.loads(most), json.loads(text))
+                texts.setdefault(change, []).extend(names)
+        if texts:
+            told = '; '.join(f'{change} in {", ".join(names)}' for change, names in texts.items())
+            other.append(f'{aspect} ({told})')
+        else:
+            same.append(f'{aspect} ({_short(json.loads(most))})')
+    return '. '.join(
+        f'{head}: {", ".join(of)}'
+        for head, of in (('The same in all', same), ('Not the same', other))
+        if of
+    ) + '.'  # fmt: skip
+
+
+def _change(most, own):
+    if not isinstance(most, dict):
+        return f'{_short(most)} -> {_short(own)}'
+    lines = configs.differences(most, own)
+    return ', '.join(lines) if len(lines) <= SHOWN else 'another'
+
+
+def _short(value):
+    """1000 as '1,000'; a section by its name or numbers."""
+    if not isinstance(value, dict):
+        return f'{value:,}'
+    if 'name' in value:
+        return value['name']
+    return ', '.join(f'{key} {_short(of)}' for key, of in value.items())

@@ -1,0 +1,199 @@
+"""Compares configs over seeds: python -m mpl.compare --configs a.py b.py:argument --seeds=5
+--workdir=runs/cmp
+
+Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<seed>, what it
+prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
+lies in compare.md and compare.csv, its plot in compare.png; compute.png has accuracy over
+seconds and images, and labels.png accuracy over labels, where configs come with several
+numbers of labels, as in digits_20_uda.py and digits_40_uda.py. The differences are to the
+first network of the first config with as many labels, seed by seed: put labels only first.
+curves.png has the accuracies over steps, of runs under way too. With --minutes=25 all that
+is at work is saved after so long, and the exit code is 143; so long trainings go in pieces:
+
+    until python -m mpl.compare --minutes=25 ...; do [ $? = 143 ] || break; done
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mpl.comparison import curves, plots, protocol, table, workers
+from mpl.comparison.table import Reports
+from mpl.comparison.workers import Job
+from mpl.run import command, report
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run import workdir as folders
+
+
+def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
+    """The configs by the names of their folders: digits.py:40 is in digits-40.
+
+    Raises:
+      ValueError: two of them have one name, or one is refused.
+    """
+    named = {}
+    for path in paths:
+        file, _, argument = path.partition(':')
+        name = '-'.join([Path(file).stem, *filter(None, [re.sub(r'[^\w.,=+-]+', '-', argument)])])
+        if name in named:
+            raise ValueError(
+                f'Two of --configs have the name {name!r}, the second is {path}; '
+                'give each once, and each file another name.'
+            )
+        named[name] = configs.load(path, overrides)
+    return named
+
+
+def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[Job], Reports]:
+    """The runs that are left to do, and the reports of those that are finished.
+
+    Seed by seed, so that whenever it is stopped the configs have the same seeds.
+
+    Raises:
+      ValueError: a config is refused, or a folder holds a run of another config.
+    """
+    jobs, reports = [], {name: {} for name in named}
+    for seed in range(seeds):
+        for name, config in named.items():
+            folder = workdir / name / str(seed)
+            seeded = configs.complete(config.to_dict() | {'seed': seed})
+            folders.check(seeded, folder)
+            if (folder / 'report.json').exists():
+                reports[name][seed] = json.loads((folder / 'report.json').read_text())
+            else:
+                jobs.append(Job(name, seed, seeded.to_dict(), str(folder)))
+    for name in dict.fromkeys(job.name for job in jobs):
+        try:
+            experiments.assemble(named[name])
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+    return jobs, reports
+
+
+def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
+    """Does the jobs and adds their reports; returns a sentence for each that failed.
+
+    Raises:
+      train.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+    """
+    failures = []
+    for job in jobs:
+        Path(job.folder).parent.mkdir(parents=True, exist_ok=True)
+    done = sum(len(of) for of in reports.values())
+    with tqdm(total=done + len(jobs), initial=done, unit='run', smoothing=0) as bar:
+        for job, result in workers.run(jobs, processes):
+            if isinstance(result, str):
+                failures.append(f'{job.name}, seed {job.seed}, failed: {result}')
+                line = failures[-1]
+            else:
+                reports[job.name][job.seed] = result
+                line = f'{job.name}, seed {job.seed}: {_numbers(result)}'
+            tqdm.write(line, file=sys.stderr)
+            bar.update()
+    return failures
+
+
+@contextlib.contextmanager
+def limit(minutes: float | None) -> Iterator[None]:
+    """Sends this process SIGTERM if what is within takes longer."""
+    timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
+    if minutes:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list[Path]:
+    """Writes curves.png, where any run has measured something; returns what was written."""
+    figure = curves.draw({name: [workdir / name / str(s) for s in range(seeds)] for name in named})
+    if figure is None:
+        return []
+    figure.savefig(workdir / 'curves.png', dpi=120)
+    return [workdir / 'curves.png']
+
+
+def warnings(reports: Reports) -> list[str]:
+    """What the runs were warned of, a sentence each."""
+    return [
+        f'{name}, seed {seed}, {sentence}'
+        for name, of in reports.items()
+        for seed, one in sorted(of.items())
+        for sentence in report.warnings(one)
+    ]
+
+
+def _numbers(told):
+    measured = [part for net in told['networks'].values() for part in net]
+    part = 'test' if 'test' in measured else 'validation'
+    texts = [
+        f'{network} {table.percent(table.accuracy(told, network, part))} %'
+        for network in told['networks']
+    ]
+    return f'{part} {", ".join(texts)} ({told["seconds"]:.0f} s)'
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument(
+        '--configs', required=True, nargs='+', help='Python files, each with :argument or without'
+    )
+    parser.add_argument('--seeds', type=int, default=5, help='runs of each config')
+    parser.add_argument('--workdir', required=True, help='folder for all runs and the table')
+    parser.add_argument(
+        '--jobs', type=int, help='runs at a time; one per core, or one on a GPU or TPU'
+    )
+    parser.add_argument('--minutes', type=float, help='to stop after, as SIGTERM would')
+    given, overrides = command.parse(parser)
+    for name in ('seeds', 'jobs', 'minutes'):
+        number = getattr(given, name)
+        if number is not None and number <= 0:
+            raise ValueError(f'--{name} is {number}; give a number above 0.')
+    if any(override.startswith('--config.seed=') for override in overrides):
+        raise ValueError('--config.seed has no use here; --seeds=5 trains with the seeds 0 to 4.')
+    processes = given.jobs or workers.default_count()
+    jax.config.update('jax_platforms', 'cpu')  # An accelerator is for the workers.
+    named, workdir = load(given.configs, overrides), Path(given.workdir)
+    jobs, reports = plan(named, given.seeds, workdir)
+    try:
+        with limit(given.minutes):
+            failures = run(jobs, processes, reports)
+    except train.Stopped as stopped:
+        finished = sum(len(of) for of in reports.values())
+        print(
+            f'{stopped} {finished} of {len(named) * given.seeds} runs are finished, those at '
+            f'work are saved in {workdir}. The same command goes on from there.',
+            file=sys.stderr,
+        )
+        draw_curves(named, given.seeds, workdir)
+        sys.exit(128 + stopped.signal)
+    drawn = draw_curves(named, given.seeds, workdir)
+    rows = table.gather(reports)
+    if rows:
+        told = protocol.show(reports, named)
+        notes = warnings(reports) + failures
+        files = table.write(rows, told, notes, workdir) + plots.write(rows, workdir) + drawn
+        print(f'{told}\n\n{table.show(rows, "simple")}\n')
+        for warning in warnings(reports):
+            print(f'Warning: {warning}')
+        print('Written:', ', '.join(map(str, files)))
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == '__main__':
+    command.main(main)

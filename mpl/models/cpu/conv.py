@@ -1,0 +1,205 @@
+"""How a convolution is written for the CPU, where XLA has one fast kernel, of one layout and no groups.
+
+`lower` and the ways it chooses from take what lax.conv_general_dilated_p takes, and give the same.
+"""
+
+import itertools
+import math
+from functools import partial
+
+import jax.numpy as jnp
+from jax import lax
+
+from mpl.models.cpu import depthwise as depthwise_on_cpu
+
+ordinary_p = lax.conv_general_dilated_p
+
+LARGE = 2**26  # products of numbers; from here on one thread is as fast either way
+WIDE = 2**20  # numbers of a result; from here on gaps in what it sees cost more than they save
+
+
+def lower(lhs, rhs, **params):
+    """Many groups of hardly any channels as shifted products, others by XLA's kernel."""
+    groups = params['feature_group_count'] * params['batch_group_count']  # one of the two is 1
+    lhs_axes, rhs_axes, _ = params['dimension_numbers']  # each (batch or out, feature or in, ...)
+    lhs_axis = lhs_axes[0 if params['batch_group_count'] > 1 else 1]
+    pairs = lhs.shape[lhs_axis] // groups * (rhs.shape[rhs_axes[0]] // groups)  # in one group
+    way = depthwise_on_cpu.shift_and_multiply if 8 * pairs <= groups else multiply_groups
+    return way(lhs, rhs, **params)
+
+
+def multiply_groups(
+    lhs, rhs, *, dimension_numbers, feature_group_count, batch_group_count, **params
+):
+    """One group after another, in the layout [B, H, W, in] with [h, w, in, out]."""
+    lhs_axes, rhs_axes, out_axes = dimension_numbers  # each (batch or out, feature or in, *spatial)
+    channels_last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
+    kernel_last = (lhs.ndim - 1, lhs.ndim - 2, *range(lhs.ndim - 2))
+
+    def one_group(lhs, rhs):
+        if is_kernel_gradient(lhs, rhs, dimension_numbers, params):
+            return by_position(lhs, rhs, dimension_numbers, **params)
+        out = by_all_threads(
+            move(lhs, lhs_axes, channels_last),
+            move(rhs, rhs_axes, kernel_last),
+            dimension_numbers=lax.ConvDimensionNumbers(channels_last, kernel_last, channels_last),
+            feature_group_count=1,
+            batch_group_count=1,
+            **params,
+        )
+        return move(out, channels_last, out_axes)
+
+    groups = feature_group_count * batch_group_count  # one of the two is 1
+    lhs_split = split(lhs, groups, lhs_axes[0 if batch_group_count > 1 else 1])
+    rhs_split = split(rhs, groups, rhs_axes[0])
+    return lax.concatenate([one_group(*pair) for pair in zip(lhs_split, rhs_split)], out_axes[1])
+
+
+def by_all_threads(lhs, rhs, *, padding, window_strides, lhs_dilation, **params):
+    """A convolution in the layout above, by the one of XLA's two kernels that is faster.
+
+    XLA (jaxlib 0.10) has a kernel that is good at small work and keeps to one thread. It does not take
+    windows at steps of 1 with more padding than keeps the size, so large work gets a column too many,
+    which is cut off. On two cores 112 images of 32x32x32 with 3x3x32x32 take 13 ms then, not 23. Results of 15
+    columns and fewer it deals out where there are many weights; there the column costs more than it gains.
+    """
+    params |= {'window_strides': window_strides, 'lhs_dilation': lhs_dilation}
+    bind = partial(ordinary_p.bind, lhs, rhs, **params)
+    out = ordinary_p.abstract_eval(lhs.aval, rhs.aval, padding=padding, **params)[0]
+    small = out.size * math.prod(rhs.shape[:-1]) < LARGE
+    dealt_out = rhs.size >= 2**17 and out.shape[-2] < 16
+    if small or dealt_out or set(window_strides) != {1}:
+        return bind(padding=padding)
+    gaps = set(lhs_dilation) != {1} and set(params['rhs_dilation']) == {1}
+    if gaps and out.size >= WIDE and all(side >= d for side, d in zip(rhs.shape, lhs_dilation)):
+        return by_phase(lhs, rhs, out.shape[1:-1], padding, params)
+    *others, (low, high) = padding
+    return bind(padding=(*others, (low, high + 1)))[..., : out.shape[-2], :]
+
+
+def by_phase(lhs, rhs, sides, padding, params):
+    """A convolution of an image with gaps, as the gradient of one with strides has, without the gaps.
+
+    Along an axis with d - 1 zeros between two pixels every d-th place of the result sees pixels with the same part of
+    the kernel, one of d. All parts become channels of one convolution, of which each place takes its own. On two cores
+    240 images of 16x16x64 for a result of 32x32x32 take 24 ms, not 70.
+    """
+    dilation = params['lhs_dilation']
+    axes = list(zip(dilation, padding, rhs.shape))
+    before = [-(-low // d) for d, (low, _), _ in axes]  # pixels before the phases' place
+    reach = [-(-(d * n - low + size + d - 1) // d) for n, (d, (low, _), size) in zip(before, axes)]
+    kernels = []
+    for phase in itertools.product(*map(range, dilation)):
+        fronts = [d * n - low + p for p, n, (d, (low, _), _) in zip(phase, before, axes)]
+        ends = [
+            (front, d * seen - front - size, 0)
+            for front, seen, (d, _, size) in zip(fronts, reach, axes)
+        ]
+        part = lax.pad(rhs, lax.full((), 0, rhs.dtype), [*ends, (0, 0, 0), (0, 0, 0)])
+        kernels.append(part[tuple(slice(None, None, d) for d in dilation)])
+    places = [-(-side // d) for side, d in zip(sides, dilation)]
+    out = by_all_threads(
+        lhs,
+        lax.concatenate(kernels, rhs.ndim - 1),
+        padding=tuple(
+            (n, many - size + seen - 1 - n)
+            for n, many, size, seen in zip(before, places, lhs.shape[1:], reach)
+        ),
+        **params | {'lhs_dilation': (1,) * len(axes)},
+    )
+    out = out.reshape(len(lhs), *places, *dilation, -1)
+    pairs = [(1 + axis, 1 + len(axes) + axis) for axis in range(len(axes))]
+    out = out.transpose(0, *itertools.chain(*pairs), out.ndim - 1)
+    out = out.reshape(len(lhs), *(n * d for n, d in zip(places, dilation)), -1)
+    return out[(slice(None), *map(slice, sides))]
+
+
+def is_kernel_gradient(lhs, rhs, dimension_numbers, params):
+    """Whether a convolution has a larger window than result, as the gradient of a kernel has."""
+    out = ordinary_p.abstract_eval(
+        lhs.aval,
+        rhs.aval,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=1,
+        batch_group_count=1,
+        **params,
+    )[0]
+    window = math.prod(rhs.shape[axis] for axis in dimension_numbers.rhs_spec[2:])
+    positions = math.prod(out.shape[axis] for axis in dimension_numbers.out_spec[2:])
+    return window > positions and set(params['lhs_dilation']) <= {1}
+
+
+def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dilation, **params):
+    """A convolution as one product of matrices for each row of positions of its result, over a few images at a time.
+
+    The sum for a kernel's gradient goes over all pixels of all images, and XLA's CPU kernel first copies all that it
+    multiplies into one matrix, larger than any cache: with 144 images of 32x32x32 that took ten times as long. So few
+    images at a time are copied, once for each position along the last axis, side by side as channels. A product for
+    each single position has too small a result for two threads: 112 images of 32x32x32 took 35 ms on two cores, not 17.
+    """
+    lhs_spec, rhs_spec, out_spec = dimension_numbers
+    dims = lhs.ndim
+    summed_first = (dims - 1, 0, *range(1, dims - 1))  # of [summed, *spatial, kept], as a spec
+    lhs = move(lhs, lhs_spec, summed_first)
+    rhs = move(rhs, rhs_spec, summed_first)
+    window = rhs.shape[1:-1]
+    reach = [(side - 1) * step + 1 for side, step in zip(window, rhs_dilation)]
+    *counts, columns = [
+        (low + side + high - span) // stride + 1
+        for side, (low, high), span, stride in zip(lhs.shape[1:-1], padding, reach, window_strides)
+    ]
+    images = chunk(rhs.shape[0], math.prod(window) * lhs.shape[-1])
+    out_type = params['preferred_element_type'] or lhs.dtype
+    total_type = jnp.promote_types(out_type, jnp.float32)
+
+    def products(start):
+        # In float32 at least: the product of bfloat16 matrices is not there in every form.
+        few, other = (
+            lax.dynamic_slice_in_dim(x, start, images).astype(total_type) for x in (lhs, rhs)
+        )
+        other = other.reshape(-1, rhs.shape[-1]).T
+        border = [(0, 0, 0), *((*ends, 0) for ends in padding), (0, 0, 0)]
+        few = lax.pad(few, lax.full((), 0, few.dtype), border)
+
+        def seen(x, axis, position):
+            first = position * window_strides[axis - 1]
+            return lax.slice_in_dim(x, first, first + reach[axis - 1], rhs_dilation[axis - 1], axis)
+
+        side_by_side = lax.concatenate(
+            [seen(few, dims - 2, column) for column in range(columns)], dims - 1
+        )
+
+        def product(position):
+            x = side_by_side
+            for axis, place in enumerate(position, 1):
+                x = seen(x, axis, place)
+            return jnp.dot(other, x.reshape(-1, x.shape[-1]), precision=params['precision'])
+
+        return jnp.stack([product(position) for position in itertools.product(*map(range, counts))])
+
+    shape = (math.prod(counts), rhs.shape[-1], columns * lhs.shape[-1])
+    out = lax.fori_loop(
+        0,
+        rhs.shape[0] // images,
+        lambda i, total: total + products(i * images),
+        lax.full_like(rhs, 0, total_type, shape),
+    )
+    out = out.reshape(*counts, rhs.shape[-1], columns, lhs.shape[-1])
+    # The kept axis of rhs, the columns, the kept axis of lhs.
+    return move(out, (dims - 1, dims - 3, *range(dims - 3), dims - 2), out_spec).astype(out_type)
+
+
+def chunk(images, numbers):
+    """How many images, a divisor of all, have at most 2^17 numbers together; one has more where it must."""
+    return max(
+        n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * numbers <= 2**17)
+    )
+
+
+def move(x, source, target):
+    """Transposes x such that axis source[i] becomes axis target[i]."""
+    return lax.transpose(x, [axis for _, axis in sorted(zip(target, source))])
+
+
+def split(x, parts, axis):
+    return lax.split(x, [x.shape[axis] // parts] * parts, axis)

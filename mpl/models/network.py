@@ -1,0 +1,174 @@
+"""Networks as values. The only file that knows the module system (Flax Linen)."""
+
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import AbstractMesh
+
+from mpl.parallel import spatial
+
+PyTree = Any
+
+
+class Outputs(NamedTuple):
+    """What a network says of B images."""
+
+    features: jax.Array  # [B, D], the input of the last layer
+    logits: jax.Array  # [B, K]
+
+
+@flax.struct.dataclass
+class Variables:
+    """What a network computes with."""
+
+    params: PyTree
+    batch_stats: PyTree
+
+
+class Definition(NamedTuple):
+    """What stays fixed about a network: its architecture, how it is trained, where it starts."""
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    mesh: AbstractMesh = AbstractMesh((1, 1), ('data', 'model'))  # that its passes run on
+    evaluation_mode: bool = False  # of training passes too: see `forward`
+    start: Variables | None = None  # what it starts from; layers that are not there are drawn
+
+
+@flax.struct.dataclass
+class Network:
+    """Everything that training changes about one network."""
+
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: optax.OptState
+    ema: Variables | None  # None where no average is kept
+
+
+class Frozen(NamedTuple):
+    """A network as it stands, ready to predict; made and used within one trace."""
+
+    definition: Definition
+    variables: Variables
+
+
+def create(definition: Definition, key: jax.Array, image: jax.Array, ema_decay: float) -> Network:
+    """Initializes a network for images shaped like `image` [B, H, W, C]."""
+    variables = definition.model.init(key, jnp.zeros_like(image[:1]), train=False)
+    params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    if definition.start is not None:
+        # A copy, since networks that share buffers can not all be donated to the first step.
+        start = jax.tree.map(jnp.copy, definition.start)
+        params, batch_stats = params | start.params, batch_stats | start.batch_stats
+    return Network(
+        params,
+        batch_stats,
+        definition.optimizer.init(params),
+        Variables(params, batch_stats) if ema_decay else None,
+    )
+
+
+def forward(
+    definition: Definition, params: PyTree, batch_stats: PyTree, key: jax.Array, *images: jax.Array
+) -> tuple[tuple[Outputs, ...], PyTree]:
+    """One training-mode pass over several views, joined into one batch.
+
+    Joined views share their batch-norm statistics, which are those of the global
+    batch, over all devices. `key` drives dropout. In evaluation mode the running
+    statistics are used and stay as they are, and nothing is dropped: for a linear
+    probe, or to fine-tune in small batches.
+
+    Returns:
+      The outputs of each view, and the batch statistics after the pass.
+    """
+    shards = definition.mesh.shape['data']
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        (features, logits), changed = definition.model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            spatial.cut(_join(images, shards)),
+            train=not definition.evaluation_mode,
+            rngs={'dropout': key},
+            mutable=['batch_stats'],
+        )
+    sizes = [image.shape[0] for image in images]
+    outputs = zip(_split(features, sizes, shards), _split(logits, sizes, shards))
+    return tuple(Outputs(*o) for o in outputs), changed.get('batch_stats', {})
+
+
+def update(
+    definition: Definition,
+    net: Network,
+    gradient: PyTree,
+    batch_stats: PyTree,
+    step: jax.Array,
+    ema_decay: float,
+) -> Network:
+    """One optimizer step, then one step of the average over params and statistics.
+
+    The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in
+    the released MPL code, so that the initial values are soon forgotten.
+    """
+    changes, opt_state = definition.optimizer.update(gradient, net.opt_state, net.params)
+    params = optax.apply_updates(net.params, changes)
+    ema = net.ema
+    if ema is not None:
+        decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+        ema = jax.tree.map(
+            # In this form the average of what does not move is itself, bit by bit.
+            lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype),
+            ema,
+            Variables(params, batch_stats),
+        )
+    return Network(params, batch_stats, opt_state, ema)
+
+
+def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]:
+    """The network, and its average where it keeps one, under the names to report."""
+    frozen = {name: Frozen(definition, Variables(net.params, net.batch_stats))}
+    if net.ema is not None:
+        frozen[name + '_ema'] = Frozen(definition, net.ema)
+    return frozen
+
+
+def predict(frozen: Frozen, image: jax.Array) -> Outputs:
+    """Evaluation mode: running batch statistics, no dropout. image: [B, H, W, C]."""
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        return Outputs(
+            *definition.model.apply(
+                {'params': variables.params, 'batch_stats': variables.batch_stats},
+                spatial.cut(image),
+                train=False,
+            )
+        )
+
+
+def count_parameters(params: PyTree) -> int:
+    """The number of trained scalars."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _join(arrays: tuple[jax.Array, ...], shards: int) -> jax.Array:
+    """Concatenates along axis 0, shard by shard.
+
+    A plain concatenation of arrays that are spread over devices along that axis
+    would move rows between devices; row order within the batch is free to choose.
+    """
+    if len(arrays) == 1:
+        return arrays[0]
+    parts = [a.reshape(shards, a.shape[0] // shards, *a.shape[1:]) for a in arrays]
+    joined = jnp.concatenate(parts, axis=1)
+    return joined.reshape(-1, *joined.shape[2:])
+
+
+def _split(array: jax.Array, sizes: list[int], shards: int) -> list[jax.Array]:
+    """Undoes `_join`."""
+    if len(sizes) == 1:
+        return [array]
+    parts = array.reshape(shards, -1, *array.shape[1:])
+    ends = [sum(sizes[: i + 1]) // shards for i in range(len(sizes) - 1)]
+    return [part.reshape(-1, *array.shape[1:]) for part in jnp.split(parts, ends, axis=1)]

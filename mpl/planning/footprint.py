@@ -1,0 +1,234 @@
+"""What one step of a run takes of each device of a slice: compiled for it, and not run."""
+
+import math
+import re
+import time
+from importlib import metadata
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from mpl.data import synthetic
+from mpl.data.source import Source
+from mpl.models import network
+from mpl.parallel import sharding
+from mpl.planning import chips, collectives, flops, hlo, traffic
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
+from mpl.run.experiment import Experiment
+
+EXAMPLES = 50_000  # labeled training images that a set not at hand is taken to have
+# Times that the bytes of a result pass a device's links: a sum is dealt out and gathered.
+PASSES = {'all-reduce': 2}
+UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+
+
+def make(
+    config: ConfigDict, topology: str = 'local', groups: int = 0, examples: int = EXAMPLES
+) -> dict:
+    """The plan of a run on a slice, as it goes into JSON; bytes, FLOPs and seconds are of one device.
+
+    Args:
+      config: of the run.
+      topology: of the slice, or 'local'.
+      groups: of devices to compile for, each with as much of the batch as on the whole slice;
+        0 compiles for all.
+      examples: labeled ones of a set that is not at hand.
+
+    Raises:
+      ValueError: the topology, or the config on it, is refused.
+    """
+    devices = chips.devices(topology)
+    whole = assemble(config, devices, examples)
+    of_slice = whole.mesh.shape['data']
+    if not 0 <= groups <= of_slice:
+        raise ValueError(
+            f'groups is {groups}; give at most the {of_slice} groups of {config.mesh.model} devices '
+            'that the slice has, or 0 for all.'
+        )
+    compiled = whole
+    if 0 < groups < of_slice:
+        part = config.copy_and_resolve_references()
+        for name in ('labeled', 'unlabeled'):
+            part.batch[name] = config.batch[name] * groups // of_slice
+        compiled = assemble(part, [*whole.mesh.devices[:groups].flat], examples)
+    program = compile(compiled)
+    memory = program['memory']
+    state = state_bytes(whole, config.mesh.model, config.mesh.weights)
+    saved = state_bytes(compiled, config.mesh.model, config.mesh.weights) - state
+    for part in ('arguments', 'peak'):
+        if memory[part] is not None:  # A state in parts has smaller ones on more groups.
+            memory[part] -= saved
+    if groups == 1 < of_slice:
+        add_sum_of_gradients(program['collectives'], whole)
+    chip = chips.find(devices[0])
+    limit = memory.pop('limit') or (chip.memory if chip else None)
+    seconds = estimate(program, chip)
+    if seconds:
+        seconds['run'] = seconds['step'] and config.steps * seconds['step']
+    return {
+        'topology': topology,
+        'device': devices[0].device_kind,
+        'devices': len(devices),
+        'mesh': dict(whole.mesh.shape) | {'weights': config.mesh.weights},
+        'batch': {key: config.batch[key] for key in ('labeled', 'unlabeled')},
+        'steps': config.steps,
+        'parameters': parameters(whole),
+        'resident': train.is_resident(whole),
+        'groups_compiled': compiled.mesh.shape['data'],
+        'memory': memory | {'state': state, 'limit': limit},
+        'fits': memory['peak'] <= limit if limit and memory['peak'] else None,
+        'seconds': seconds,
+        'alternatives': [],
+        'versions': {name: version(name) for name in ('jax', 'jaxlib', 'libtpu')},
+    } | {key: program[key] for key in ('flops', 'bytes', 'collectives', 'spent')}
+
+
+def assemble(config: ConfigDict, devices: list[jax.Device], examples: int) -> Experiment:
+    """The run on these devices, on black pictures where its own would be files."""
+    source = stand_in(config, examples)
+    experiment = experiments.assemble(config, devices, source)
+    if experiments.is_taught(config):
+        said = (len(experiment.source.train.label), len(experiment.source.classes))
+        experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), said))
+    return experiment
+
+
+def stand_in(config: ConfigDict, examples: int) -> Source | None:
+    """Black pictures in the form of the config's own where those are files; None where they are not."""
+    if 'dataset' not in config.source and 'path' not in config.source:
+        return None
+    asked = config.split.labels + config.split.validation
+    return synthetic.blank(config.source, max(examples, 2 * asked))
+
+
+def arguments(experiment: Experiment) -> tuple:
+    """What the call of one step is given, as jax.ShapeDtypeStructs with places."""
+    everywhere = sharding.replicated(experiment.mesh)
+
+    def struct(shape, dtype, place=everywhere):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+
+    places, batch, shapes = train.make_read(experiment, 1)(0)
+    batch = {
+        name: jax.tree.map(
+            lambda array, shape, place=places[name]: struct(shape, array.dtype, place),
+            batch[name],
+            shapes[name],
+        )
+        for name in batch
+    }
+    resident = None
+    if train.is_resident(experiment):
+        pool = experiment.source.train
+        one = pool.read(np.zeros(1, np.int64))
+        resident = struct((len(pool.label), *one.shape[1:]), one.dtype)
+    return experiment.state, resident, batch, struct((), jax.random.key(0).dtype)
+
+
+def compile(experiment: Experiment) -> dict:
+    """Memory, FLOPs, bytes and collectives of one step on one device, and the seconds this took."""
+    started = time.monotonic()
+    given = arguments(experiment)
+    traced = train.jit_steps(experiment).trace(*given)
+    layers = flops.count(traced.jaxpr) / experiment.mesh.size
+    lowered = traced.lower()
+    begun = time.monotonic()
+    memory = dict.fromkeys(('arguments', 'temporaries', 'peak', 'limit'))
+    counted, sent, moved = {}, {}, None
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = sum(shard_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(given))
+        memory |= read_overflow(str(error)) | {'arguments': needed}
+        memory['peak'] = needed + memory['temporaries']
+    else:
+        sizes, counted = compiled.memory_analysis(), compiled.cost_analysis()
+        memory |= {
+            'arguments': sizes.argument_size_in_bytes,
+            'temporaries': sizes.temp_size_in_bytes,
+            'peak': sizes.peak_memory_in_bytes,
+        }
+        program = hlo.parse(compiled.as_text())
+        sent, moved = collectives.count(program), traffic.count(program)
+    return {
+        'memory': memory,
+        'flops': {'layers': layers, 'compiler': counted.get('flops')},
+        'bytes': {'moved': moved, 'compiler': counted.get('bytes accessed')},
+        'collectives': {kind: {'number': n, 'bytes': size} for kind, (n, size) in sent.items()},
+        'spent': {'trace': begun - started, 'compile': time.monotonic() - begun},
+    }
+
+
+def read_overflow(message: str) -> dict:
+    """Temporaries and limit from the compiler's refusal of a program that is too big.
+
+    Raises:
+      ValueError: the message is of something else.
+    """
+    size = r'\(([\d.]+)([KMGT]?)\)'
+    found = re.search(rf'required for [\w ]+ {size} exceeds available HBM {size}', message)
+    if not found:
+        raise ValueError(f'The compiler refuses the step: {message[:2000]}')
+    needed, limit = (round(float(found[i]) * UNITS[found[i + 1]]) for i in (1, 3))
+    return {'temporaries': needed, 'limit': limit}
+
+
+def shard_bytes(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> int:
+    """Bytes of an array on one device."""
+    return math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
+
+def state_bytes(experiment: Experiment, model: int, weights: str) -> int:
+    """Bytes of the state on one device, were the mesh this one."""
+    mesh = sharding.make_mesh([*experiment.mesh.devices.flat], model)
+    places = sharding.layout(experiment.state, mesh, weights)
+
+    return sum(jax.tree.leaves(jax.tree.map(shard_bytes, experiment.state, places)))
+
+
+def parameters(experiment: Experiment) -> dict[str, int]:
+    """Of the network of each role."""
+    networks = experiment.algorithm.networks(experiment.state)
+    return {
+        name: network.count_parameters(networks[name].variables.params)
+        for name in experiment.definitions
+        if name in networks
+    }
+
+
+def add_sum_of_gradients(sent: dict, experiment: Experiment) -> None:
+    """Adds what groups sum that was compiled for one: float32 gradients, in parts where weights are."""
+    mesh, weights = experiment.mesh, experiment.config.mesh.weights
+    parts = 1 if weights == 'whole' else mesh.shape[weights]
+    entry = sent.setdefault('all-reduce', {'number': 0, 'bytes': 0})
+    for count in parameters(experiment).values():
+        entry['number'] += 1
+        entry['bytes'] += 4 * count // parts
+
+
+def estimate(program: dict, chip: chips.Chip | None) -> dict | None:
+    """Seconds of a step, at the least: all units at their full rates, the links after the rest.
+
+    None for the parts that are not known where the compiler refuses the program.
+    """
+    if chip is None:
+        return None
+    work = max(program['flops']['layers'], program['flops']['compiler'] or 0)
+    parts = {'compute': work / chip.flops, 'memory': None, 'links': None, 'step': None}
+    if program['bytes']['moved'] is not None:
+        parts['memory'] = program['bytes']['moved'] / chip.bandwidth
+        sent = program['collectives'].items()
+        passed = sum(PASSES.get(kind, 1) * entry['bytes'] for kind, entry in sent)
+        parts['links'] = passed / chip.links
+        parts['step'] = max(parts['compute'], parts['memory']) + parts['links']
+    return parts
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,307 @@
+"""A config made into parts that fit together; everything is checked here, before any compile."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mpl.algorithms import interface as algorithms
+from mpl.algorithms.interface import Algorithm
+from mpl.augment.views import Views
+from mpl.data import open_set, splits
+from mpl.data.source import Pool, Source
+from mpl.models import network
+from mpl.parallel import sharding
+from mpl.run import config as configs
+
+
+class Experiment(NamedTuple):
+    """The parts of a run."""
+
+    config: ConfigDict
+    source: Source
+    split: splits.Split
+    views: Views
+    definitions: dict[str, network.Definition]  # by the role of the network
+    algorithm: Algorithm
+    mesh: Mesh
+    batch: Any  # of one step, as jax.ShapeDtypeStructs
+    state: Any  # as jax.ShapeDtypeStructs with shardings
+    logits: np.ndarray | None = None  # [N, K] of the training pool, what a teacher said of it
+
+
+def assemble(
+    config: ConfigDict,
+    devices: Sequence[jax.Device] | None = None,
+    source: Source | None = None,
+) -> Experiment:
+    """Builds every part of a run and checks that they fit.
+
+    Args:
+      config: of the run.
+      devices: to run on; None takes all.
+      source: that of the config, where it is at hand already, less split.unlabeled_only.
+
+    Raises:
+      ValueError: a part refuses its numbers, or two parts do not fit.
+    """
+    devices = jax.devices() if devices is None else devices
+    mesh = sharding.make_mesh(devices, config.mesh.model)
+    _check_numbers(config, mesh)
+    if source is None:
+        source = configs.build('data', config.source)
+        source = open_set.hide(source, config.split.unlabeled_only)
+    split, views, definitions, learner = build(config, source, mesh)
+    batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
+    init = partial(learner.init, sizes=_sizes(source, split))
+    shapes = jax.eval_shape(init, jax.random.key(0), batch)
+    try:
+        jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
+    except KeyError as error:
+        if error.args == ('logits',):
+            raise ValueError(
+                f"algorithm {config.algorithm.name} learns from a teacher's logits, but the batch has "
+                'none; give teacher.config or teacher.workdir (and with labeled images no views.mix).'
+            ) from error
+        if error.args != ('unlabeled',):
+            raise
+        raise ValueError(
+            f'algorithm {config.algorithm.name} learns from {error} images, but '
+            f'batch.{error.args[0]} is 0; give a number above 0.'
+        ) from error
+    _check_evaluation(learner, shapes, source, views, config.batch.evaluate)
+    places = sharding.layout(shapes, mesh, config.mesh.weights)
+    state = jax.tree.map(
+        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
+    )
+    return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
+
+
+def build(
+    config: ConfigDict, source: Source, mesh: Mesh
+) -> tuple[splits.Split, Views, dict[str, network.Definition], Algorithm]:
+    """Split, views, networks by role and algorithm of a run, each of which checks its own numbers.
+
+    Raises:
+      ValueError: a part refuses its numbers.
+    """
+    split = _split(config, source)
+    views = configs.build('augment', config.views)
+    if views.mix is not None:
+        views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
+    definitions = {
+        role: network.Definition(
+            configs.build('models', net.model, num_classes=len(source.classes)),
+            configs.build('optimizers', net.optimizer, steps=config.steps),
+            mesh.abstract_mesh,
+            net.evaluation_mode,
+        )
+        for role, net in config.networks.items()
+    }
+    learner = configs.build('algorithms', config.algorithm, **definitions)
+    return split, views, definitions, learner
+
+
+def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:
+    """The state before the first step, on the devices.
+
+    Args:
+      experiment: the run.
+      starts: by role, the weights of networks that do not start from random ones.
+    """
+    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
+    sizes = _sizes(experiment.source, experiment.split)
+
+    def init(key, batch, starts):  # Arguments, since a program would be as large as its constants.
+        definitions = {
+            role: definition._replace(start=starts.get(role))
+            for role, definition in experiment.definitions.items()
+        }
+        learner = configs.build('algorithms', experiment.config.algorithm, **definitions)
+        return learner.init(key, batch, sizes)
+
+    root = jax.random.key(experiment.config.seed)
+    return jax.jit(init, out_shardings=places)(derive(root, 0, 'init'), zeros, starts)
+
+
+PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
+
+
+def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
+    """The key of a step for one of PURPOSES, from the root key of a run."""
+    return jax.random.fold_in(jax.random.fold_in(root, step), PURPOSES.index(purpose))
+
+
+def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
+    """The pool that holds the validation examples, and their numbers in it."""
+    if experiment.source.validation is not None:
+        pool = experiment.source.validation
+        return pool, np.arange(len(pool.label))
+    return experiment.source.train, experiment.split.validation
+
+
+def labeled_counts(experiment: Experiment) -> np.ndarray:
+    """Labeled examples of each class, int [K]."""
+    label = experiment.source.train.label[experiment.split.labeled]
+    return np.bincount(label, minlength=len(experiment.source.classes))
+
+
+def _sizes(source, split):
+    distinct = len(np.unique(split.unlabeled))
+    return algorithms.Sizes(len(source.train.label), distinct, len(source.classes))
+
+
+def is_taught(config: ConfigDict) -> bool:
+    """Whether a teacher labels the training examples before the run."""
+    return bool(config.teacher.config or config.teacher.workdir)
+
+
+def _split(config, source):
+    if config.split.validation and source.validation is not None:
+        raise ValueError(
+            f'split.validation is {config.split.validation}, but the source has a validation part '
+            'of its own; set it to 0.'
+        )
+    if config.split.file:
+        if config.split.labels or config.split.validation or config.split.imbalance != 1:
+            raise ValueError(
+                'split.file says which examples to take; set labels and validation to 0, '
+                'imbalance to 1.'
+            )
+        split = splits.load(config.split.file, source.train.label)
+    else:
+        split = _draw(config, source)
+    for name in ('labeled', 'unlabeled'):
+        if config.batch[name] and not len(getattr(split, name)):
+            raise ValueError(
+                f'batch.{name} is {config.batch[name]}, but the split has no {name} examples; '
+                'set it to 0, or change the split.'
+            )
+    return split
+
+
+def _draw(config, source):
+    return splits.draw(
+        source.train.label,
+        config.split.labels,
+        config.split.validation,
+        config.seed,
+        config.split.unlabeled_includes_labeled,
+        source.classes,
+        config.split.imbalance,
+    )
+
+
+def _check_numbers(config, mesh):
+    shards = mesh.shape['data']
+    for name, size in config.batch.items():
+        if size < (0 if name == 'unlabeled' else 1) or size % shards:
+            raise ValueError(
+                f'batch.{name} is {size}; give a multiple of the {shards} '
+                f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
+                + ('.' if name == 'unlabeled' else ' above 0.')
+            )
+    if not 0 <= config.seed < 2**31:
+        raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
+    for name, number in {
+        'steps': config.steps,
+        'steps_per_call': config.steps_per_call,
+        **{f'every.{k}': v for k, v in config.every.items()},
+    }.items():
+        if number < 1:
+            raise ValueError(f'{name} is {number}; give a number above 0.')
+
+
+def plain(
+    experiment: Experiment, numbers: np.ndarray, bits: np.ndarray | None, resident: bool = False
+) -> dict[str, np.ndarray]:
+    """What `view` makes views of: 'image' [n, H, W, C], and 'box' [n, 4] where a part is yet to be cut out.
+
+    Args:
+      experiment: the run.
+      numbers: of training images, int [n].
+      bits: uint64 [n, views.crop.draws], which choose the parts; None where views have no crop.
+      resident: whether the images are on the devices already; only boxes are made then.
+    """
+    pool, crop = experiment.source.train, experiment.views.crop
+    if cuts_on_host(experiment):
+
+        def box(n, height, width):
+            return crop.box(bits[n].tolist(), height, width)
+
+        return {'image': pool.crop(numbers, box, crop.size)}
+    seen = {} if resident else {'image': pool.read(numbers)}
+    if crop is not None:
+        shape = experiment.source.image_shape[:2]
+        seen['box'] = np.array([crop.box(row, *shape) for row in bits.tolist()], np.int32)
+    return seen
+
+
+def cuts_on_host(experiment: Experiment) -> bool:
+    """Whether parts are cut out of encoded pictures: where `read` does not give the whole of them."""
+    crop = experiment.views.crop
+    return crop is not None and crop.whole and experiment.source.train.crop is not None
+
+
+def _check_evaluation(learner, state, source, views, size):
+    """Networks that take images of one size only train on views of that size."""
+    shape = source.image_shape
+    if views.crop is None or shape[:2] == (views.crop.size, views.crop.size):
+        return
+    image = jax.ShapeDtypeStruct((size, *shape), np.uint8)
+    try:
+        jax.eval_shape(lambda s, x: algorithms.predict(learner, s, views.evaluate(x)), state, image)
+    except Exception as error:  # Models refuse shapes in their own ways.
+        raise ValueError(
+            f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
+            f'for evaluation, which the networks can not take: {error}; give both one size.'
+        ) from error
+
+
+def _zero_batch(config, source, views):
+    root = jax.random.key(0)
+    shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
+    if views.crop is not None:
+        shape = (views.crop.size, views.crop.size, shape[-1])
+    batch = {}
+    for name, size in (('labeled', config.batch.labeled), ('unlabeled', config.batch.unlabeled)):
+        if size:
+            number = jnp.zeros(size, jnp.int32)
+            batch[name] = {'image': jnp.zeros((size, *shape), dtype), 'index': number}
+            if is_taught(config):
+                batch[name]['logits'] = jnp.zeros((size, len(source.classes)))
+    batch['labeled']['label'] = jnp.zeros(config.batch.labeled, jnp.int32)
+    return view(views, batch, root, 0)
+
+
+def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
+    """The batch of an algorithm, from one of what `plain` gives."""
+    batch = {name: _cut(views, part) for name, part in batch.items()}
+    labeled = batch['labeled']
+    seen = {
+        'labeled': labeled
+        | {'image': views.labeled(derive(root, step, 'labeled'), labeled['image'])}
+    }
+    if views.mix is not None and 'label' in labeled:
+        mixed = views.mix(derive(root, step, 'mix'), seen['labeled']['image'], labeled['label'])
+        seen['labeled'] |= dict(zip(('image', 'label'), mixed))
+        seen['labeled'].pop('logits', None)  # Nobody was asked about a mixed image.
+    if 'unlabeled' in batch:
+        others = dict(batch['unlabeled'])
+        image = others.pop('image')
+        seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | others
+    return seen
+
+
+def _cut(views, part):
+    """The part of a batch with its boxes cut out of the images, where it has any."""
+    if 'box' not in part:
+        return part
+    part = dict(part)
+    return part | {'image': views.crop.cut(part['image'], part.pop('box'))}

@@ -1,0 +1,402 @@
+"""Trains one config: python -m mpl.train --config=configs/digits_40_mpl.py --workdir=runs/x"""
+
+import contextlib
+import functools
+import json
+import math
+import signal
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mpl.data import stream
+from mpl.data.source import Source
+from mpl.models import network
+from mpl.parallel import processes, sharding
+from mpl.run import (
+    checkpoint,
+    collapse,
+    command,
+    measure,
+    metrics,
+    report,
+    smoke,
+    teaching,
+    weights,
+)
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run import workdir as folders
+from mpl.run.experiment import Experiment
+
+# Unlabeled examples whose labels, known but never trained on, measure the pseudo-labels.
+UNLABELED_MEASURED = 2048
+
+
+class Stopped(Exception):
+    """A signal asked the run to end; everything is saved."""
+
+    def __init__(self, caught: signal.Signals, message: str):
+        super().__init__(message)
+        self.signal = caught
+
+
+def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> dict:
+    """Trains, or goes on where a run of the same config stopped, and reports.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      source: that of the config, where it is at hand already; see experiment.assemble.
+
+    Returns:
+      The report, also written to <workdir>/report.json; pictures lie beside it.
+
+    Raises:
+      ValueError: the config or the work directory is refused; nothing was written.
+      FloatingPointError: a loss is not finite.
+      Stopped: SIGTERM or SIGINT came; the same call goes on from there.
+    """
+    folders.check(config, workdir)
+    if (workdir / 'report.json').exists():
+        _say(f'{workdir} holds a finished run; nothing is left to do.')
+        return json.loads((workdir / 'report.json').read_text())
+    experiment, tuned = assemble(config, workdir, source)
+    folders.check_data(experiment, workdir)
+    begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
+    starts = {} if begun else weights.find(experiment)
+    for role, found in starts.items():
+        _say(weights.describe(experiment, role, found))
+    processes.wait('checked')  # Before anything is written there.
+    folders.prepare(experiment, workdir)
+    with folders.hold(workdir):
+        stages, teacher = {}, teaching.stage_config(config)
+        if teacher is not None:
+            stages['teacher'] = run(teacher, workdir / 'teacher', experiment.source)
+        experiment = teaching.label(experiment, workdir)
+        state, seconds = fit(experiment, workdir, starts)
+        if tuned is not None:
+            stages['finetune'] = run(tuned, workdir / 'finetune', experiment.source)
+        return report.write(experiment, state, seconds, stages, workdir)
+
+
+def assemble(
+    config: ConfigDict, workdir: epath.Path, source: Source | None
+) -> tuple[Experiment, ConfigDict | None]:
+    """The run, and the config of its last stage or None.
+
+    All its stages are checked, those of its teacher too: refused now, not after a training.
+    """
+    experiment = experiments.assemble(config, source=source)
+    tuned = report.finetune_config(experiment, workdir)
+    if tuned is not None:
+        experiments.assemble(tuned, source=experiment.source)
+    before = teaching.stage_config(config)
+    if before is not None:
+        teacher, _ = assemble(before, workdir / 'teacher', experiment.source)
+        teaching.check(experiment, teacher)
+    teaching.check_run(experiment, workdir)
+    return experiment, tuned
+
+
+def fit(
+    experiment: Experiment, workdir: epath.Path, starts: dict[str, network.Variables] = {}
+) -> tuple[Any, float]:
+    """The training loop, from the newest checkpoint, `starts` or random weights.
+
+    Returns:
+      The last state, and the seconds it took over all restarts.
+    """
+    config, every = experiment.config, experiment.config.every
+    size = math.gcd(config.steps, every.log, every.evaluate, every.save)
+    size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
+    with contextlib.ExitStack() as stack:
+        manager = stack.enter_context(checkpoint.open_folder(workdir / 'checkpoints'))
+        signals = stack.enter_context(Signals())
+        step, state, record = _begin(experiment, workdir, manager, starts)
+        started = time.monotonic() - record['seconds']
+        writer = stack.enter_context(contextlib.closing(metrics.Writer(workdir, step)))
+        window, due = metrics.Window(record['window']), None
+        forward = measure.make_forward(experiment)
+        steps, resident = make_steps(experiment, size)
+        root = jax.random.key(config.seed)
+        calls = range(step, config.steps, size)
+        batches = stream.prefetch(make_fetch(experiment, size), calls)
+        with contextlib.closing(batches), _progress(config, workdir, step) as bar:
+            log = functools.partial(_log, config, writer, bar, started)
+            for step, batch in zip(calls, batches):
+                state, values = steps(state, resident, batch, root)
+                if due is not None:  # Read while the device is at work on this call.
+                    log(*due)
+                    due = None
+                window.add(step, values)
+                step += size
+                bar.update(size)
+                last = step == config.steps
+                evaluates = step % every.evaluate == 0 or last
+                # Asked once: a signal from here on stops the next turn.
+                caught = signals.caught or processes.to_stop(step // size - 1) and signal.SIGTERM
+                saves = step % every.save == 0 or last or caught
+                if step % every.log == 0 or last:
+                    due, window = (step, window), metrics.Window({})
+                if due is not None and (evaluates or saves):
+                    log(*due)
+                    due = None
+                if evaluates:
+                    _evaluate(experiment, forward, state, step, writer)
+                if evaluates or saves:
+                    writer.save()
+                if evaluates and processes.leads():
+                    _warn(experiment, workdir, step)
+                if saves:
+                    record = {'seconds': time.monotonic() - started, 'window': window.values()}
+                    checkpoint.save(manager, step, state, record)
+                if caught and not last:
+                    break
+        manager.wait_until_finished()
+        if step != config.steps:
+            raise Stopped(
+                caught,
+                f'{caught.name} came: saved step {step} of {config.steps} in {workdir}. '
+                'The same command goes on from there.',
+            )
+        return state, record['seconds']
+
+
+def make_steps(experiment: Experiment, size: int):
+    """The compiled call of `size` steps, and the images that stay on the devices.
+
+    Returns:
+      (state, resident, batch, root key) -> (state, metrics, each [size]), and resident.
+    """
+    resident, pool = None, experiment.source.train
+    if is_resident(experiment):
+        everything = pool.read(np.arange(len(pool.label)))
+        resident = jax.make_array_from_process_local_data(
+            sharding.replicated(experiment.mesh), everything, everything.shape
+        )
+    return jit_steps(experiment), resident
+
+
+def jit_steps(experiment: Experiment):
+    """The call of `make_steps`, of as many steps as its batch has."""
+    mesh = experiment.mesh
+
+    def steps(state, resident, batch, root):
+        def one(state, batch):
+            step = batch.pop('step')
+            if resident is not None:
+                for part in batch.values():
+                    part['image'] = resident[part['index']]
+            batch = sharding.deal(batch, mesh)
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                batch = experiments.view(experiment.views, batch, root, step)
+            batch = sharding.gather(batch, mesh)
+            key = experiments.derive(root, step, 'update')
+            return experiment.algorithm.update(state, batch, step, key)
+
+        return jax.lax.scan(one, state, batch)
+
+    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    return jax.jit(steps, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+
+
+def make_fetch(experiment: Experiment, size: int):
+    """The batches of `size` steps from a step on, on the devices: see `make_read`."""
+    read = make_read(experiment, size)
+    return lambda step: jax.make_array_from_process_local_data(*read(step))
+
+
+def make_read(experiment: Experiment, size: int):
+    """The batches of `size` steps from a step on: numbers, labels and what `experiment.plain` gives.
+
+    And where there is a teacher, what it said, read from its file by number.
+    Every process reads the rows of its own devices alone.
+
+    Returns:
+      step -> the places of the arrays, a tree that begins as the batch does; the batch, as numpy
+      arrays; and their shapes over all processes.
+    """
+    config, pool, split = experiment.config, experiment.source.train, experiment.split
+    parts = {'labeled': (config.batch.labeled, split.labeled)}
+    if config.batch.unlabeled:
+        parts['unlabeled'] = (config.batch.unlabeled, split.unlabeled)
+    stays, crop = is_resident(experiment), experiment.views.crop
+    rows, everywhere = sharding.rows(experiment.mesh, 1), sharding.replicated(experiment.mesh)
+
+    def read(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
+        batch, places = {'step': np.arange(step, step + size, dtype=np.int32)}, {'step': everywhere}
+        shapes = {'step': (size,)}
+        for name, (count, numbers) in parts.items():
+            drawn = stream.rows(config.seed, name, step // size, size * count, numbers)
+            mine = sharding.local_rows(experiment.mesh, count)
+            index = drawn.reshape(size, count)[:, mine]
+            bits = None
+            if crop is not None:
+                steps = range(step, step + size)
+                bits = stream.bits(config.seed, f'{name} crops', steps, count, crop.draws)
+                bits = bits[:, mine].reshape(index.size, crop.draws)
+            plain = experiments.plain(experiment, index.ravel(), bits, stays)
+            part = {
+                key: value.reshape(*index.shape, *value.shape[1:]) for key, value in plain.items()
+            }
+            part['index'] = index.astype(np.int32)
+            if name == 'labeled':
+                part['label'] = pool.label[index]
+            if experiment.logits is not None:
+                part['logits'] = np.asarray(experiment.logits[index])
+            batch[name], places[name] = part, rows
+            shapes[name] = {key: (size, count, *value.shape[2:]) for key, value in part.items()}
+        return places, batch, shapes
+
+    return read
+
+
+def is_resident(experiment: Experiment) -> bool:
+    """Whether the training images stay on the devices, decoded."""
+    pool = experiment.source.train
+    if experiments.cuts_on_host(experiment):
+        return False
+    one = pool.read(np.zeros(1, np.int64))
+    return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
+
+
+def _begin(experiment, workdir, manager, starts):
+    """The step to go on from, the state there, and the record of the run so far."""
+    restored = checkpoint.restore(
+        manager, experiment.state, lambda step: folders.set_aside(manager, step)
+    )
+    if restored is None:
+        return 0, experiments.initialize(experiment, starts), {'seconds': 0.0, 'window': {}}
+    _say(f'{workdir}: goes on from step {restored[0]}.')
+    return restored
+
+
+def _progress(config, workdir, step):
+    return tqdm(
+        total=config.steps,
+        initial=step,
+        unit='step',
+        desc=workdir.name,
+        mininterval=0.5,
+        disable=not processes.leads(),
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
+
+
+def _log(config, writer, bar, started, step, window):
+    values = window.read()
+    writer.write(step, values | {'seconds': time.monotonic() - started})
+    if bar.disable:
+        return
+    rate = bar.format_dict['rate'] or 0.0
+    images = f'{rate * (config.batch.labeled + config.batch.unlabeled):,.0f}'
+    losses = {
+        name.removeprefix('loss/'): f'{value:.3f}'
+        for name, value in values.items()
+        if name.startswith('loss/')
+    }
+    bar.set_postfix({'images/s': images} | losses, refresh=False)
+
+
+def _evaluate(experiment, forward, state, step, writer):
+    """Accuracy of every network on validation, and of its labels on unlabeled images."""
+    values = {}
+    pool, numbers = experiments.validation(experiment)
+    said = measure.outputs(experiment, forward, state, pool, numbers) if len(numbers) else {}
+    for name, output in said.items():
+        for key, value in measure.summarize(output.logits, pool.label[numbers]).items():
+            values[f'validation/{name}/{key}'] = value
+    pool = experiment.source.train
+    numbers = np.setdiff1d(experiment.split.unlabeled, experiment.split.labeled)
+    if len(numbers) and experiment.config.batch.unlabeled:
+        chosen = numbers[:: math.ceil(len(numbers) / UNLABELED_MEASURED)]
+        for name, output in measure.outputs(experiment, forward, state, pool, chosen).items():
+            logits, label = output.logits, pool.label[chosen]
+            if np.any(label >= 0):
+                values[f'unlabeled/{name}/accuracy'] = measure.accuracy(
+                    logits[label >= 0], label[label >= 0]
+                )
+            values[f'unlabeled/{name}/histogram'] = np.bincount(
+                np.argmax(logits, -1), minlength=logits.shape[-1]
+            ).tolist()
+    writer.write(step, values)
+    best = {
+        k.split('/')[1]: v
+        for k, v in values.items()
+        if k.startswith('validation/') and k.endswith('/accuracy')
+    }
+    if best:
+        _say(f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()))
+
+
+def _warn(experiment, workdir, step):
+    """Says what has gone wrong since the evaluation before."""
+    config = experiment.config
+    counts = experiments.labeled_counts(experiment)
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    for finding in collapse.find(lines, counts, config.steps):
+        if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
+            _say(f'warning: {finding.sentence}')
+
+
+def _say(line):
+    """A line beside the progress bar, of one process for all."""
+    if processes.leads():
+        tqdm.write(line, file=sys.stderr)
+
+
+class Signals:
+    """Within it, SIGTERM and SIGINT are noted instead of ending the process.
+
+    Where there are several processes jax notes SIGTERM, for all; see processes.to_stop.
+    """
+
+    caught = None
+
+    def __enter__(self):
+        def note(number, frame):
+            self.caught = signal.Signals(number)
+            signal.signal(number, self._before[number])  # A second one acts at once.
+
+        noted = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
+        self._before = {s: signal.signal(s, note) for s in noted}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument('--config', required=True, help='a Python file with get_config()')
+    parser.add_argument('--workdir', required=True, help='folder of the run')
+    parser.add_argument(
+        '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
+    )
+    processes.add_arguments(parser)
+    given, overrides = command.parse(parser)
+    config = configs.load(given.config, overrides)
+    if given.smoke:
+        config = smoke.shrink(config)
+    processes.join(given)
+    with processes.together():
+        try:
+            written = run(config, epath.Path(given.workdir))
+        except Stopped as stopped:
+            _say(str(stopped))
+            sys.exit(128 + stopped.signal)
+    if processes.leads():
+        print(report.show(written, given.workdir))
+
+
+if __name__ == '__main__':
+    command.main(main)

@@ -1,0 +1,209 @@
+"""The pictures of a run: curves, pseudo-label quality, confusion, views."""
+
+import functools
+
+import jax
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+
+from mpl.data import stream
+from mpl.run import collapse, metrics
+from mpl.run import experiment as experiments
+from mpl.run.collapse import Finding
+from mpl.run.experiment import Experiment
+
+matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})
+SHOWN = 8  # images of each kind on the sheet of views
+
+
+def draw(
+    experiment: Experiment,
+    confusions: dict[str, np.ndarray],
+    findings: list[Finding],
+    workdir: epath.Path,
+) -> None:
+    """Draws all pictures of a finished run into its work directory, as PNG."""
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    _save(curves(lines), workdir / 'learning_curves.png')
+    if any('feedback/h' in line for line in lines):
+        _save(feedback(lines), workdir / 'feedback.png')
+    if any(name.startswith('unlabeled/') for line in lines for name in line):
+        labeled, classes = experiments.labeled_counts(experiment), experiment.source.classes
+        _save(pseudo_labels(lines, classes, labeled, findings), workdir / 'pseudo_labels.png')
+    if confusions:
+        _save(confusion(confusions, experiment.source.classes), workdir / 'confusion.png')
+    if min(experiment.source.image_shape[:2]) > 1:
+        _save(view_sheet(experiment), workdir / 'views.png')
+
+
+def curves(lines: list[dict]) -> Figure:
+    """Training losses, and accuracy on validation, over steps."""
+    figure = Figure((9, 3.5), layout='constrained')
+    losses, accuracy = figure.subplots(1, 2)
+    for name in metric_names(lines, 'loss/'):
+        losses.plot(*series(lines, name), label=name.removeprefix('loss/'))
+    losses.set(xlabel='step', ylabel='loss (nats)', title='training loss', ylim=(0, None))
+    for name in metric_names(lines, 'validation/', '/accuracy'):
+        accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
+    accuracy.set(xlabel='step', ylabel='accuracy', title='validation')
+    return add_legends(figure)
+
+
+def feedback(lines: list[dict]) -> Figure:
+    """MPL's feedback h and its moving average over steps."""
+    figure = Figure((6, 3.5), layout='constrained')
+    axes = figure.subplots()
+    axes.plot(*series(lines, 'feedback/h'), label='h, mean over the batch and the log window')
+    axes.plot(*series(lines, 'feedback/baseline'), label='moving average')
+    axes.axhline(0, color='black', linewidth=0.5)
+    axes.set(
+        xlabel='step', ylabel='h (nats of labeled loss gained)', title="the teacher's feedback"
+    )
+    return add_legends(figure)
+
+
+def pseudo_labels(
+    lines: list[dict], classes: tuple[str, ...], labeled: np.ndarray, findings: list[Finding]
+) -> Figure:
+    """How right and how even the networks' labels on unlabeled images are, over steps.
+
+    Args:
+      lines: of metrics.jsonl.
+      classes: their names.
+      labeled: labeled examples by class, counts [K].
+      findings: what the run was warned of.
+    """
+    figure = Figure((12, 7), layout='constrained')
+    upper, lower = figure.subfigures(2, 1)
+    accuracy, mask, even = upper.subplots(1, 3)
+    for name in metric_names(lines, 'unlabeled/', '/accuracy'):
+        accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
+    accuracy.set(title='accuracy of the labels on unlabeled images', ylim=(0, 1.02))
+    for name in metric_names(lines, 'mask_rate'):
+        mask.plot(*series(lines, name))
+    mask.set(title='share of unlabeled images that count', ylim=(0, 1.02))
+    for name in metric_names(lines, 'unlabeled/', '/histogram'):
+        steps, counts = series(lines, name)
+        values = [collapse.effective_classes(of) for of in counts]
+        even.plot(steps, values, marker='.', label=name.split('/')[1])
+    even.axhline(
+        collapse.effective_classes(labeled), color='black', linestyle='--', label='labeled examples'
+    )
+    even.set(title='classes among the labels: exp(entropy)', ylim=(0, None))
+    for axes in (accuracy, mask, even):
+        axes.set_xlabel('step')
+        for finding in findings:
+            axes.axvline(finding.step, color='red', linestyle=':', label=f'warning: {finding.kind}')
+    _histograms(lower, lines, classes, labeled)
+    return add_legends(figure)
+
+
+def _histograms(figure, lines, classes, labeled):
+    """The share of each class among each network's labels, beside that among the labeled examples.
+
+    A column goes from one evaluation to the next, whose counts it shows.
+    """
+    names = metric_names(lines, 'unlabeled/', '/histogram')
+    ratios = [1, *[8] * len(names)]
+    first, *others = figure.subplots(1, len(ratios), sharey=True, width_ratios=ratios)
+    shares = {}
+    for name in names:
+        steps, counts = series(lines, name)
+        shares[name] = steps, np.array(counts) / np.sum(counts, -1, keepdims=True)
+    reference = labeled / np.sum(labeled)
+    most = max(np.max(share) for share in (reference, *(share for _, share in shares.values())))
+    how, edges = dict(vmin=0, vmax=most, cmap='viridis'), np.arange(len(classes) + 1) - 0.5
+    first.pcolormesh([0, 1], edges, reference[:, None], **how)
+    first.set(ylabel='class', title='labeled', xticks=[])
+    first.invert_yaxis()
+    if len(classes) <= 20:
+        first.set_yticks(range(len(classes)), classes)
+    for axes, (name, (steps, share)) in zip(others, shares.items()):
+        image = axes.pcolormesh([0, *steps], edges, share.T, **how)
+        axes.set(xlabel='step', title=name.split('/')[1])
+    for axes in (first, *others):
+        axes.grid(False)
+    figure.colorbar(image, ax=[first, *others], label='share of images')
+
+
+def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
+    """True class by predicted class, of each network, on test (or validation without one)."""
+    figure = Figure((4.2 * len(counts), 4), layout='constrained')
+    for axes, (name, matrix) in zip(
+        figure.subplots(1, len(counts), squeeze=False)[0], counts.items()
+    ):
+        share = matrix / np.maximum(matrix.sum(-1, keepdims=True), 1)
+        axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
+        axes.grid(False)
+        right = np.trace(matrix) / matrix.sum()
+        axes.set(xlabel='predicted', ylabel='true', title=f'{name}: {100 * right:.2f} %')
+        if len(classes) <= 20:
+            axes.set_xticks(range(len(classes)), classes, rotation=90)
+            axes.set_yticks(range(len(classes)), classes)
+            for (row, column), count in np.ndenumerate(matrix):
+                if count:
+                    axes.text(
+                        column,
+                        row,
+                        count,
+                        ha='center',
+                        va='center',
+                        fontsize=7,
+                        color='white' if share[row, column] > 0.5 else 'black',
+                    )
+    return figure
+
+
+def view_sheet(experiment: Experiment) -> Figure:
+    """Labeled images as they are, and as the views make them under the key of step 0."""
+    pool, split = experiment.source.train, experiment.split
+    numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
+    image, views, seed = pool.read(numbers), experiment.views, experiment.config.seed
+    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(numbers), views.crop.draws)[0]
+    plain = experiments.plain(experiment, numbers, bits) | {'index': np.arange(len(numbers))}
+    view = jax.jit(functools.partial(experiments.view, views))
+    seen = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
+    rows = {
+        'image': image,
+        'labeled': seen['labeled']['image'],
+        'weak': seen['unlabeled']['weak'],
+        'strong': seen['unlabeled']['strong'],
+    }
+    low, high = np.min(rows['weak'], (0, 1, 2)), np.max(rows['weak'], (0, 1, 2))
+    figure = Figure((len(numbers), 4.4), layout='constrained')
+    grid = figure.subplots(len(rows), len(numbers), squeeze=False)
+    for line, (name, images) in zip(grid, rows.items()):
+        for axes, one in zip(line, np.asarray(images, np.float32)):
+            one = one / 255 if name == 'image' else (one - low) / np.maximum(high - low, 1e-6)
+            axes.imshow(np.clip(one, 0, 1), cmap='gray', vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name)
+    return figure
+
+
+def metric_names(lines: list[dict], prefix: str, suffix: str = '') -> list[str]:
+    """The metrics so named that any line has."""
+    return sorted(
+        {n for line in lines for n in line if n.startswith(prefix) and n.endswith(suffix)}
+    )
+
+
+def series(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
+    """The steps at which a metric was logged, and its values."""
+    pairs = [(line['step'], line[name]) for line in lines if name in line]
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def add_legends(figure: Figure) -> Figure:
+    """The figure, with a legend where something has a label."""
+    for axes in figure.axes:
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False)
+    return figure
+
+
+def _save(figure, path):
+    with path.open('wb') as file:
+        figure.savefig(file, dpi=120, format='png')

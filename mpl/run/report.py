@@ -1,0 +1,190 @@
+"""What a finished run leaves: report.json, and a table for the terminal."""
+
+import importlib.metadata
+import json
+import re
+import resource
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+from tabulate import tabulate
+
+from mpl.models import network
+from mpl.parallel import processes
+from mpl.run import collapse, measure, metrics, pictures, teaching
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+from mpl.run.experiment import Experiment
+
+LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+def write(
+    experiment: Experiment,
+    state: Any,
+    seconds: float,
+    stages: dict[str, dict],
+    workdir: epath.Path,
+) -> dict:
+    """Measures the last state on validation and, once, on test; draws; writes report.json.
+
+    Args:
+      experiment: the run.
+      state: after its last step.
+      seconds: of training, over all restarts.
+      stages: reports of the stages 'teacher', that came before, and 'finetune', after.
+      workdir: of the run.
+    """
+    networks, confusions = _measure(experiment, state)
+    if processes.leads():
+        report, findings = _compose(experiment, networks, seconds, stages, workdir)
+        try:
+            pictures.draw(experiment, confusions, findings, workdir)
+        except Exception as error:  # No picture is worth a trained run.
+            logging.warning('The pictures could not be drawn: %r', error)
+        # Last: a run with a report is finished.
+        metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
+    processes.wait('reported')
+    return json.loads((workdir / 'report.json').read_text())
+
+
+def _measure(experiment, state):
+    """What is known of each network, and its confusion matrix, of the test where there is one."""
+    forward = measure.make_forward(experiment)
+    parts = {'validation': experiments.validation(experiment)}
+    if experiment.source.test is not None:
+        test = experiment.source.test
+        parts['test'] = (test, np.arange(len(test.label)))
+    frozen = experiment.algorithm.networks(state)
+    networks = {
+        name: {'parameters': network.count_parameters(net.variables.params)}
+        for name, net in frozen.items()
+    }
+    confusions = {}
+    for part, (pool, numbers) in parts.items():
+        if len(numbers):
+            said = measure.outputs(experiment, forward, state, pool, numbers)
+            for name, output in said.items():
+                label = pool.label[numbers]
+                networks[name][part] = measure.summarize(output.logits, label)
+                known = label >= 0
+                confusions[name] = measure.confusion(output.logits[known], label[known])
+    return networks, confusions
+
+
+def _compose(experiment, networks, seconds, stages, workdir):
+    """The report, and the warnings in it."""
+    config, split = experiment.config, experiment.split
+    if 'finetune' in stages:
+        networks['finetuned'] = stages['finetune']['networks']['student']
+    if 'teacher' in stages:
+        others = stages['teacher']['networks']
+        networks |= {f'teacher/{name}': net for name, net in others.items()}
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    findings = collapse.find(lines, experiments.labeled_counts(experiment), config.steps)
+    report = {
+        'source': config.source.to_dict(),
+        'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
+        'algorithm': config.algorithm.to_dict(),
+        'split': {
+            'hash': split.hash,
+            'labeled': len(split.labeled),
+            'unlabeled': len(np.unique(split.unlabeled)),
+            'validation': len(experiments.validation(experiment)[1]),
+            'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
+            'unlabeled_only': list(config.split.unlabeled_only),
+            'imbalance': config.split.imbalance,
+        },
+        **teaching.selected(experiment, workdir),
+        'seed': config.seed,
+        'steps': config.steps,
+        'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
+        + sum(stage['images_seen'] for stage in stages.values()),
+        'weights': 'last checkpoint',
+        'networks': networks,
+        'warnings': [finding._asdict() for finding in findings],
+        'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
+        'peak_memory_bytes': peak_memory(),
+        'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
+        'versions': {'python': sys.version.split()[0]}
+        | {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    return report, findings
+
+
+def show(report: dict, workdir: str) -> str:
+    """The report as a table, and where everything lies."""
+    rows = [
+        [name, f'{net["parameters"]:,}']
+        + [
+            f'{100 * net[part]["accuracy"]:.2f} %' if part in net else '-'
+            for part in ('validation', 'test')
+        ]
+        for name, net in report['networks'].items()
+    ]
+    split = report['split']
+    table = tabulate(
+        rows,
+        ['network', 'parameters', 'validation', 'test'],
+        colalign=('left', 'right', 'right', 'right'),
+    )
+    return (
+        f'{table}\n'
+        f'{report["algorithm"]["name"]}, {split["labeled"]} labels (split {split["hash"]}), '
+        f'seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s; accuracy of '
+        f'the {report["weights"]}.\n'
+        + ''.join(f'Warning: {sentence}\n' for sentence in warnings(report))
+        + f'Report, metrics, checkpoints and pictures: {workdir}'
+    )
+
+
+def warnings(report: dict) -> list[str]:
+    """The sentences of a report's warnings; reports from before there were any have none."""
+    return [warning['sentence'] for warning in report['warnings']] if 'warnings' in report else []
+
+
+def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict | None:
+    """The config of the last stage: labels only, from the trained weights; None without one.
+
+    Raises:
+      ValueError: the network to start from is not one of the run's.
+    """
+    config = experiment.config
+    stage = config.finetune
+    if not stage.steps:
+        return None
+    networks = experiment.algorithm.networks(experiment.state)
+    if stage.network not in networks:
+        raise ValueError(
+            f'finetune.network is {stage.network!r}; this run has {", ".join(networks)}.'
+        )
+    role = stage.network.removesuffix('_ema')
+    given = config.to_dict()
+    given |= {
+        'steps': stage.steps,
+        'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
+        'networks': {
+            'student': given['networks'][role] | {'optimizer': given['finetune']['optimizer']}
+        },
+        'algorithm': {'name': 'supervised'},
+        'init_from': {'workdir': str(workdir), 'network': stage.network},
+        'finetune': {},
+        'teacher': {},
+    }
+    return configs.complete(given)
+
+
+def peak_memory() -> int:
+    """Greatest resident size of this process so far, bytes."""
+    status = epath.Path('/proc/self/status')
+    if status.exists():  # Linux; its getrusage tells of the parent process too.
+        kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text())
+        if kilobytes:
+            return int(kilobytes[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else peak * 1024

@@ -1,0 +1,73 @@
+"""Any recipe made small: through every stage of it in seconds, without its data."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mpl.data import synthetic
+from mpl.run import config as configs
+
+STEPS = 6
+BATCH = 8
+SIZE = 16  # pixels
+# A small network of each kind; kinds that are not named stay as they are.
+MODELS = {
+    'wide_resnet': dict(depth=10, width=1),
+    'resnet': dict(depth=18),
+    'efficientnet': dict(variant='b0', width=0.25, depth=0.1),
+    'vit': dict(size='Ti', patch=4),
+}
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+    """The config with few steps, small batches, networks and images, which are made up if they are files.
+
+    All numbers of steps keep their share of the run, and are at least 1 if they were; all
+    else stays: algorithm, optimizer, views, precision, fine-tuning. The config of a teacher is
+    made small too. A folder or a prepared set becomes a synthetic one of two classes with as
+    many channels.
+    """
+    small = config.to_dict()
+    if 'path' in small['source'] or 'dataset' in small['source']:
+        small['source'] = synthetic.resemble(small['source']) | dict(
+            name='synthetic', classes=2, size=SIZE, examples=64, unlabeled=32, test_examples=32
+        )
+        small['split'] |= dict(
+            labels=min(small['split']['labels'], 16),
+            validation=min(small['split']['validation'], 16),
+            file='',
+            unlabeled_only=(),
+        )
+    if 'size' in small['views']:
+        small['views']['size'] = SIZE
+    for network in small['networks'].values():
+        network['model'] |= MODELS.get(network['model']['name'], {})
+        network['optimizer'] = _shorten(network['optimizer'], config.steps)
+    small['algorithm'] = _shorten(small['algorithm'], config.steps)
+    if config.teacher.config:
+        small['teacher']['config'] = shrink(config.teacher.config).to_dict()
+        small['teacher']['per_class'] = min(config.teacher.per_class, BATCH)
+    tuned = small['finetune']
+    if tuned['steps']:
+        tuned['optimizer'] = _shorten(tuned['optimizer'], tuned['steps'])
+        tuned |= dict(steps=STEPS, labeled=BATCH)
+    return configs.complete(
+        small
+        | dict(
+            steps=STEPS,
+            batch=dict(
+                labeled=BATCH, unlabeled=2 * BATCH if config.batch.unlabeled else 0, evaluate=32
+            ),
+            every=dict(log=2, evaluate=STEPS, save=STEPS),
+            steps_per_call=2,
+            init_from={},
+        )
+    )
+
+
+def _shorten(section: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The section with its numbers of steps as for a run of STEPS instead of `steps`."""
+    return {
+        key: max(1, value * STEPS // steps) if key.endswith('_steps') and value else value
+        for key, value in section.items()
+    }

@@ -1,0 +1,148 @@
+"""Weights that a run starts from: those of another run, or of a file with timm's names."""
+
+import importlib
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from etils import epath
+from ml_collections import ConfigDict
+
+from mpl.models import network
+from mpl.models.network import Variables
+from mpl.run import workdir
+from mpl.run.experiment import Experiment
+
+
+def find(experiment: Experiment) -> dict[str, Variables]:
+    """The weights that init_from names, by the role of the network; empty where it names none.
+
+    They are checked against the network of the role, and are without 'head', the one
+    layer whose shape depends on the classes, where init_from wants a new one.
+
+    Raises:
+      ValueError: no such run, network or file, or weights of another architecture.
+    """
+    start = experiment.config.init_from
+    if start.head not in ('keep', 'new'):
+        raise ValueError(f"init_from.head is {start.head!r}; give 'keep' or 'new'.")
+    if start.workdir and start.file:
+        raise ValueError('init_from has both a workdir and a file; give one of them.')
+    roles = start.networks or experiment.definitions
+    for role in roles:
+        if role not in experiment.definitions:
+            raise ValueError(
+                f'init_from.networks has {role!r}; this run has '
+                f'{", ".join(experiment.definitions)}.'
+            )
+    if start.workdir:
+        found = _read_run(start)
+        return {role: _fit(experiment, role, found) for role in roles}
+    if start.file:
+        tensors = _read_file(start.file)
+        return {role: _fit(experiment, role, _load(experiment, role, tensors)) for role in roles}
+    return {}
+
+
+def describe(experiment: Experiment, role: str, found: Variables) -> str:
+    """A line for the log: what was found for a role, and whether its head is new."""
+    start, classes = experiment.config.init_from, len(experiment.source.classes)
+    head = '' if 'head' in found.params else f', with a new head for {classes} classes'
+    count = network.count_parameters(found.params)
+    return f'{role} starts from {count:,} parameters of {start.workdir or start.file}{head}.'
+
+
+def _read_run(start: ConfigDict) -> Variables:
+    other, state, _ = workdir.load(epath.Path(start.workdir))
+    networks = other.algorithm.networks(state)
+    if start.network not in networks:
+        raise ValueError(
+            f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
+            f'{", ".join(networks)}.'
+        )
+    return jax.device_get(networks[start.network].variables)
+
+
+def _read_file(file: str) -> dict[str, np.ndarray]:
+    """The weights in a file, float32; counters and indices are passed over."""
+    try:
+        tensors = safetensors.numpy.load_file(file)
+    except Exception as error:  # A missing file, or an error of the library's own.
+        raise ValueError(
+            f'init_from.file {file} can not be read ({error}); give a .safetensors file of weights '
+            'with the names of timm.'
+        ) from error
+    return {
+        name: tensor.astype(np.float32)
+        for name, tensor in tensors.items()
+        if jnp.issubdtype(tensor.dtype, jnp.floating)
+    }
+
+
+def _load(experiment: Experiment, role: str, tensors: dict[str, np.ndarray]) -> Variables:
+    """The tensors of a file as the weights of the model of a role."""
+    module = _module(experiment, role)
+    if not hasattr(module, 'from_timm'):
+        raise ValueError(
+            f'networks.{role} can not start from a file: {module.__name__} has no from_timm. '
+            'Leave it out of init_from.networks, or choose another model.'
+        )
+    try:
+        found = module.from_timm(experiment.definitions[role].model, tensors)
+    except ValueError as error:
+        raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
+    return Variables(found['params'], found.get('batch_stats', {}))
+
+
+def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
+    """What was found, less the head where a new one is wanted; refused where it does not fit."""
+    found, new = _resize(experiment, role, found), experiment.config.init_from.head == 'new'
+    if new:
+        found = found.replace(params={k: v for k, v in found.params.items() if k != 'head'})
+    made = jax.eval_shape(
+        lambda key, image: network.create(experiment.definitions[role], key, image, 0.0),
+        jax.random.key(0),
+        experiment.batch['labeled']['image'],
+    )
+    here, there = _shapes(Variables(made.params, made.batch_stats)), _shapes(found)
+    for name in sorted(here | there):
+        is_head = name.startswith('params/head/')
+        if here.get(name) != there.get(name) and not (new and is_head):
+            raise ValueError(
+                f'{_refusal(experiment, role)}: {name} is {there.get(name, "missing")} there and '
+                f'{here.get(name, "missing")} here; '
+                + ("set init_from.head to 'new'." if is_head else 'make the models the same.')
+            )
+    return found
+
+
+def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
+    """The weights for the images of this run, where the model has some for one size alone."""
+    module = _module(experiment, role)
+    if not hasattr(module, 'resize'):
+        return found
+    image = experiment.batch['labeled']['image']
+    try:
+        return found.replace(params=module.resize(found.params, image.shape[1:]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f'{_refusal(experiment, role)}: {error}') from error
+
+
+def _refusal(experiment, role):
+    start = experiment.config.init_from
+    return f'networks.{role} can not start from {start.workdir or start.file}'
+
+
+def _module(experiment: Experiment, role: str) -> ModuleType:
+    return importlib.import_module(f'mpl.models.{experiment.config.networks[role].model.name}')
+
+
+def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
+    """The shape of every array, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='/'): np.shape(leaf)
+        for path, leaf in leaves
+    }
