@@ -45,6 +45,7 @@ from mpl.augment import (
     warp,
 )
 from mpl.augment.layer import Draw
+from mpl.data import batches
 from mpl.run import command, metrics
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -228,7 +229,7 @@ def measure_share(
 
 
 def _see(views, batch, root):
-    return experiments.view(views, batch, root, 0)
+    return batches.view(views, batch, root, 0)
 
 
 def step_config(labeled: int, policy: str, pictures: str) -> ConfigDict:

@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from benchmarks import step_time
+from mpl.data import batches
 from mpl.planning import chips
 from mpl.run import command, metrics
 from mpl.run import config as configs
@@ -115,8 +116,8 @@ def trace(config: dict, folder: str, window: int) -> None:
     """Writes a profile of two calls, in a process of its own."""
     experiment = experiments.assemble(endless(config, window))
     size, root = experiment.config.steps_per_call, jax.random.key(0)
-    steps, resident = train.make_steps(experiment, size)
-    fetch, state = train.make_fetch(experiment, size), experiments.initialize(experiment)
+    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    fetch, state = batches.make_fetch(experiment.pipeline, size), experiments.initialize(experiment)
     state, _ = steps(state, resident, fetch(0), root)
     jax.block_until_ready(state)
     with jax.profiler.trace(folder):

@@ -35,11 +35,10 @@ from tabulate import tabulate
 
 from benchmarks import step_time
 from mpl.augment import crops
-from mpl.data import folder, source, tfds
+from mpl.data import batches, folder, source, tfds
 from mpl.run import command, metrics
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 
 SIZE = 224
 MADE = 64  # pictures, where no photos are at hand
@@ -221,7 +220,7 @@ def measure_waits(photos: str, shares: tuple[float, ...], seconds: float) -> lis
     cores = len(os.sched_getaffinity(0))
     config = jpeg_config(photos, 16)
     experiment = experiments.assemble(config)
-    fetch = train.make_fetch(experiment, 1)
+    fetch = batches.make_fetch(experiment.pipeline, 1)
     fetch(0)
     spent, started = time.process_time(), time.perf_counter()
     list(futures.ThreadPoolExecutor(2).map(fetch, range(6)))

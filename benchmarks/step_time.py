@@ -35,6 +35,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from benchmarks import flops
+from mpl.data import batches
 from mpl.run import command, metrics, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -119,8 +120,8 @@ def measure(config: ConfigDict, seconds: float) -> dict:
     if window % size:
         raise ValueError(f'every.log is {window}; give a multiple of steps_per_call, {size}.')
     experiment = experiments.assemble(config)
-    steps, resident = train.make_steps(experiment, size)
-    batch, root = train.make_fetch(experiment, size)(0), jax.random.key(config.seed)
+    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    batch, root = batches.make_fetch(experiment.pipeline, size)(0), jax.random.key(config.seed)
     state = experiments.initialize(experiment)
     set_cache(False)
     started = time.perf_counter()
@@ -211,10 +212,8 @@ def time_loop(
         busy.append(time.process_time())
         return program(*args)
 
-    def make_steps(_, chosen):
-        if chosen != size:
-            raise ValueError(f'The run makes {chosen} steps per call, not {size}.')
-        return stamped, resident
+    def make_steps(_):
+        return stamped
 
     with tempfile.TemporaryDirectory() as folder:
         path, ended = epath.Path(folder) / 'metrics.jsonl', threading.Event()
@@ -223,6 +222,7 @@ def time_loop(
             open(Path(folder) / 'stderr', 'w') as log,
             contextlib.redirect_stderr(log),
             mock.patch.object(train, 'make_steps', make_steps),
+            mock.patch.object(batches, 'resident', lambda _: resident),
         ):
             stopper.start()
             try:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpl.augment import images, mix
+from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
@@ -134,7 +135,7 @@ def test_a_run_is_given_distributions():
     image = plain.source.train.read(np.arange(number))
     labeled = {'image': image, 'index': np.arange(number), 'label': np.arange(number) % 10}
     seen = {
-        name: jax.jit(lambda batch, views=run.views: experiments.view(views, batch, KEY, 0))(
+        name: jax.jit(lambda batch, views=run.views: batches.view(views, batch, KEY, 0))(
             {'labeled': labeled, 'unlabeled': {'image': image, 'index': np.arange(number)}}
         )
         for name, run in (('plain', plain), ('mixed', mixed))

@@ -16,7 +16,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from mpl.data import encoded, source, splits
+from mpl.data import batches, encoded, source, splits
 from mpl.parallel import sharding
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -85,19 +85,19 @@ def prepare(source, devices=1, **more):
 
 def seen(experiment, step):
     """The views of a step."""
-    batch = train.make_fetch(experiment, 1)(step)
+    batch = batches.make_fetch(experiment.pipeline, 1)(step)
     batch = {name: jax.tree.map(lambda a: a[0], batch[name]) for name in ('labeled', 'unlabeled')}
-    if train.is_resident(experiment):
+    if batches.is_resident(experiment.pipeline):
         for part in batch.values():
             part['image'] = PIXELS[part['index']]
-    view = jax.jit(functools.partial(experiments.view, experiment.views))
+    view = jax.jit(functools.partial(batches.view, experiment.views))
     return view(batch, jax.random.key(0), step)
 
 
 def test_host_and_device_cut_the_same_parts(haste):
     host, device = prepare(files()), prepare(resident())
-    assert experiments.cuts_on_host(host) and not experiments.cuts_on_host(device)
-    assert not train.is_resident(host) and train.is_resident(device)
+    assert batches.cuts_on_host(host.pipeline) and not batches.cuts_on_host(device.pipeline)
+    assert not batches.is_resident(host.pipeline) and batches.is_resident(device.pipeline)
     one, other = seen(host, 3), seen(device, 3)
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
         np.testing.assert_array_equal(one[name]['index'], other[name]['index'])
@@ -113,7 +113,8 @@ def test_host_and_device_cut_the_same_parts(haste):
 def test_only_boxes_are_sent_where_images_are_resident():
     held, streamed = prepare(resident()), prepare(resident(), resident_bytes=0)
     one, other = (
-        train.make_fetch(experiment, 2)(6)['unlabeled'] for experiment in (held, streamed)
+        batches.make_fetch(experiment.pipeline, 2)(6)['unlabeled']
+        for experiment in (held, streamed)
     )
     assert set(one) == {'box', 'index'} and set(other) == {'box', 'index', 'image'}
     np.testing.assert_array_equal(one['box'], other['box'])
@@ -123,21 +124,26 @@ def test_only_boxes_are_sent_where_images_are_resident():
 def test_kept_squares_do_not_change_the_parts():
     """How much is kept in memory is a matter of speed."""
     streamed, kept = prepare(files()), prepare(files(1 << 30))
-    one, other = (train.make_fetch(e, 1)(0)['unlabeled']['image'] for e in (streamed, kept))
+    one, other = (
+        batches.make_fetch(e.pipeline, 1)(0)['unlabeled']['image'] for e in (streamed, kept)
+    )
     np.testing.assert_array_equal(one, other)
 
 
 def test_parts_of_squares_are_cut_on_the_device():
     experiment = prepare(files(1 << 30), views=dict(of='square', size=8))
-    assert train.is_resident(experiment)
-    box = np.asarray(train.make_fetch(experiment, 1)(0)['unlabeled']['box'])
+    assert batches.is_resident(experiment.pipeline)
+    box = np.asarray(batches.make_fetch(experiment.pipeline, 1)(0)['unlabeled']['box'])
     assert box.min() >= 0 and box.max() == SIZE
 
 
 @pytest.mark.parametrize('source', [files, resident])
 def test_parts_do_not_depend_on_how_many_steps_a_call_has(source):
     experiment = prepare(source())
-    single, many = train.make_fetch(experiment, 1), train.make_fetch(experiment, 4)(4)
+    single, many = (
+        batches.make_fetch(experiment.pipeline, 1),
+        batches.make_fetch(experiment.pipeline, 4)(4),
+    )
     drawn = []
     for step in range(4, 8):
         batch = single(step)
@@ -150,7 +156,7 @@ def test_parts_do_not_depend_on_how_many_steps_a_call_has(source):
 
 def test_seeds_and_epochs_draw_other_parts():
     def boxes(seed, step):
-        batch = train.make_fetch(prepare(resident(), seed=seed), 1)(step)['labeled']
+        batch = batches.make_fetch(prepare(resident(), seed=seed).pipeline, 1)(step)['labeled']
         return np.asarray(batch['box'][0])[np.argsort(batch['index'][0])]
 
     first = boxes(0, 0)  # every step takes all 8 labeled images
@@ -172,14 +178,14 @@ def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, mo
     )
     true = train.make_steps
 
-    def make_steps(*arguments):
-        steps, images = true(*arguments)
+    def make_steps(experiment):
+        steps = true(experiment)
 
         def call(*arguments):
             counts.append(sum(event.startswith('/jax/core/compile') for event in events))
             return steps(*arguments)
 
-        return call, images
+        return call
 
     monkeypatch.setattr(train, 'make_steps', make_steps)
     try:
@@ -210,10 +216,10 @@ import jax
 import numpy as np
 jax.distributed.initialize('localhost:' + sys.argv[1], 2, int(sys.argv[2]))
 from tests import experiment_test
-from mpl import train
+from mpl.data import batches
 
 experiment = experiment_test.prepare(experiment_test.watched(read := []), 4)
-batch = train.make_fetch(experiment, 2)(4)
+batch = batches.make_fetch(experiment.pipeline, 2)(4)
 shards = [
     (name, key, [s.start for s in shard.index if s.start is not None], np.asarray(shard.data).tolist())
     for name in ('labeled', 'unlabeled')
@@ -255,7 +261,7 @@ def test_each_process_reads_the_rows_of_its_own_devices():
         outputs = list(threads.map(lambda process: process.communicate(timeout=300), running))
     assert all(process.returncode == 0 for process in running), outputs
     told = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
-    whole = train.make_fetch(prepare(files(), 4), 2)(4)
+    whole = batches.make_fetch(prepare(files(), 4).pipeline, 2)(4)
     index = {name: np.asarray(whole[name]['index']) for name in ('labeled', 'unlabeled')}
     for number, one in enumerate(told):
         assert one['processes'] == 2

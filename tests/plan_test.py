@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from mpl import plan
+from mpl.data import batches
 from mpl.parallel import sharding
 from mpl.planning import alternatives, chips, flops, footprint, hlo, traffic
 from mpl.run import config as configs
@@ -46,7 +47,7 @@ def planned(groups=0, weights='whole'):
 @functools.cache
 def compiled():
     experiment = experiments.assemble(config())
-    return train.jit_steps(experiment).lower(*footprint.arguments(experiment)).compile()
+    return train.make_steps(experiment).lower(*footprint.arguments(experiment)).compile()
 
 
 @pytest.mark.parametrize('views', ['images', 'crops'])
@@ -57,8 +58,8 @@ def test_arguments_are_those_of_the_real_call(views):
         crops = dict(name='crops', mean=128.0, std=64.0, size=4, of='square')
         given = config(views=crops, resident_bytes=0)
     experiment = experiments.assemble(given)
-    _, resident = train.make_steps(experiment, 1)
-    real = (resident, train.make_fetch(experiment, 1)(0), jax.random.key(0))
+    resident = batches.resident(experiment.pipeline)
+    real = (resident, batches.make_fetch(experiment.pipeline, 1)(0), jax.random.key(0))
 
     def form(array, place):
         return array.shape, array.dtype, place and array.sharding
@@ -276,7 +277,9 @@ def test_pictures_that_are_not_at_hand_are_black():
         split=dict(validation=1000),
     )
     experiment = footprint.assemble(given, jax.devices(), 60_000)
-    assert experiments.cuts_on_host(experiment) and not train.is_resident(experiment)
+    assert batches.cuts_on_host(experiment.pipeline) and not batches.is_resident(
+        experiment.pipeline
+    )
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
     _, resident, batch, _ = footprint.arguments(experiment)
     image = batch['labeled']['image']

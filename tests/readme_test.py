@@ -11,6 +11,7 @@ import jax
 import pytest
 
 import mpl.algorithms
+from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
@@ -75,8 +76,8 @@ def test_the_method_of_the_readme_trains(tmp_path, monkeypatch):
         given | {'algorithm': {'name': 'my_fixmatch', 'threshold': 0.2}, 'steps': 100}
     )
     experiment = experiments.assemble(config)
-    steps, resident = train.make_steps(experiment, 10)
-    fetch, state = train.make_fetch(experiment, 10), experiments.initialize(experiment)
+    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    fetch, state = batches.make_fetch(experiment.pipeline, 10), experiments.initialize(experiment)
     values = []
     for step in range(0, 100, 10):
         state, metrics = steps(state, resident, fetch(step), jax.random.key(0))

@@ -14,6 +14,7 @@ import pytest
 from mpl.algorithms import interface as algorithm
 from mpl.algorithms import mpl
 from mpl.augment import images
+from mpl.data import batches
 from mpl.models import efficientnet, network, wide_resnet
 from mpl.parallel import sharding
 from mpl.planning import collectives, hlo
@@ -159,9 +160,9 @@ def views(parts):
         algorithm=experiment.algorithm._replace(update=update),
         views=experiment.views._replace(unlabeled=unlabeled),
     )
-    steps, resident = loop.make_steps(watched, 1)
+    steps, resident = loop.make_steps(watched), batches.resident(watched.pipeline)
     state = experiments.initialize(experiment)
-    _, batch = steps(state, resident, loop.make_fetch(watched, 1)(2), jax.random.key(0))
+    _, batch = steps(state, resident, batches.make_fetch(watched.pipeline, 1)(2), jax.random.key(0))
     return jax.device_get(batch), found, experiment.mesh
 
 

@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
+from mpl.data import batches
 from mpl.models import cnn, torch, vit
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -219,9 +220,11 @@ def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_
 def test_frozen_trunk_in_training_mode_still_moves_the_statistics(file):
     experiment = assemble(optimizer=dict(trunk_rate=0.0), init_from=dict(file=file, head='new'))
     state = experiments.initialize(experiment, start.find(experiment))
-    steps, resident = train.make_steps(experiment, 2)
+    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
     before = jax.device_get(state)
-    after, _ = steps(state, resident, train.make_fetch(experiment, 2)(0), jax.random.key(0))
+    after, _ = steps(
+        state, resident, batches.make_fetch(experiment.pipeline, 2)(0), jax.random.key(0)
+    )
     assert_same_bits(trunk(after.params), trunk(before.params))
     moved = (
         after.batch_stats['stage_0']['norm']['mean'] - before.batch_stats['stage_0']['norm']['mean']

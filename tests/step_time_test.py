@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import flops, step_time
+from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 
 FAR = [f'--config.{name}={step_time.STEPS}' for name in ('steps', 'every.evaluate', 'every.save')]
 KNOWN = {'steps_per_second', 'images_per_second', 'loop_ms', 'compiled_ms', 'share_outside'} | {
@@ -41,13 +41,13 @@ def test_row_is_complete_and_plausible():
 
 def test_what_a_run_waits_for_is_outside(monkeypatch):
     """Two threads fetch, for 5 steps each, in 300 ms: 30 ms per step, the step itself takes less."""
-    make_fetch = train.make_fetch
+    make_fetch = batches.make_fetch
 
-    def make_slow(experiment, size):
-        fetch = make_fetch(experiment, size)
+    def make_slow(pipeline, size):
+        fetch = make_fetch(pipeline, size)
         return lambda step: time.sleep(0.3) or fetch(step)
 
-    monkeypatch.setattr(train, 'make_fetch', make_slow)
+    monkeypatch.setattr(batches, 'make_fetch', make_slow)
     row = measure(0.1, '--config.every.log=10')
     assert row['loop_ms']['median'] >= 25
     assert row['share_outside'] > 0.3

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl.data import selection
+from mpl.data import batches, selection
 from mpl.run import config as configs
 from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
@@ -88,7 +88,7 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
     experiment = teaching.label(experiments.assemble(learn(SELECT)), unbroken)
     assert isinstance(experiment.logits, np.memmap)
-    batch = train.make_fetch(experiment, 2)(4)
+    batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
         index, said = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
         assert said.shape == (2, size, 10) and said.dtype == np.float32
@@ -100,7 +100,7 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
 def test_without_a_teacher_there_is_no_such_key():
     experiment = experiments.assemble(configs.complete(teach()))
     assert 'logits' not in experiment.batch['labeled']
-    assert 'logits' not in train.make_fetch(experiment, 2)(0)['labeled']
+    assert 'logits' not in batches.make_fetch(experiment.pipeline, 2)(0)['labeled']
     for more in ({}, dict(algorithm=dict(name='distill'))):
         with pytest.raises(ValueError, match="from a teacher's logits, but the batch has none"):
             experiments.assemble(learn(dict(config={}), **more))
@@ -121,7 +121,9 @@ def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
     assert not np.isin(split.unlabeled, split.validation).any()
     said = np.load(unbroken / 'logits.npy')[np.unique(split.unlabeled)].argmax(-1)
     assert (np.bincount(said, minlength=10) <= 60).all()
-    fetch = train.make_fetch(teaching.label(base, unbroken), 25)  # An epoch is 18.75 steps of 32.
+    fetch = batches.make_fetch(
+        teaching.label(base, unbroken).pipeline, 25
+    )  # An epoch is 18.75 steps of 32.
     drawn = np.asarray(fetch(0)['unlabeled']['index']).ravel()[:600]
     np.testing.assert_array_equal(np.sort(drawn), split.unlabeled)
     report = json.loads((unbroken / 'report.json').read_text())

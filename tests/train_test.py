@@ -16,6 +16,7 @@ import pytest
 from absl import logging
 from etils import epath
 
+from mpl.data import batches
 from mpl.run import checkpoint, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -292,7 +293,7 @@ def test_state_restores_onto_fewer_devices(unbroken):
 
 def test_streamed_images_train_to_the_same_bits_as_resident_ones(unbroken, tmp_path):
     experiment = experiments.assemble(load('--config.resident_bytes=0'))
-    assert not train.is_resident(experiment)
+    assert not batches.is_resident(experiment.pipeline)
     state, _ = train.fit(experiment, epath.Path(tmp_path) / 'run')
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(final(unbroken)))
 
@@ -308,14 +309,14 @@ def test_steps_per_call_does_not_change_the_result(unbroken, tmp_path):
 def test_unlabeled_batches_carry_no_label():
     experiment = experiments.assemble(load())
     assert set(experiment.batch['unlabeled']) == {'weak', 'strong', 'index'}
-    batch = train.make_fetch(experiment, 2)(0)
+    batch = batches.make_fetch(experiment.pipeline, 2)(0)
     assert set(batch['unlabeled']) == {'index'}
 
 
 def test_nothing_is_traced_again_after_the_first_call(tmp_path):
     experiment = experiments.assemble(load())
-    steps, resident = train.make_steps(experiment, 5)
-    fetch, state = train.make_fetch(experiment, 5), experiments.initialize(experiment)
+    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    fetch, state = batches.make_fetch(experiment.pipeline, 5), experiments.initialize(experiment)
     for step in (0, 5, 10):
         state, _ = steps(state, resident, fetch(step), jax.random.key(0))
     assert steps._cache_size() == 1

@@ -1,4 +1,4 @@
-"""In which order examples are used, and fetching them ahead of use."""
+"""Order and randomness as functions of (seed, step, purpose), and fetching ahead of use."""
 
 import collections
 import functools
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import TypeVar
 
+import jax
 import numpy as np
 
 Batch = TypeVar('Batch')
@@ -38,6 +39,14 @@ def rows(seed: int, purpose: str, step: int, batch: int, numbers: np.ndarray) ->
         places = draw(seed, purpose, epoch, len(numbers))
         drawn.append(places[max(start - first, 0) : start + batch - first])
     return numbers[np.concatenate(drawn)].astype(np.int64)
+
+
+PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
+
+
+def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
+    """The key of a step for one of PURPOSES, from the root key of a run."""
+    return jax.random.fold_in(jax.random.fold_in(root, step), PURPOSES.index(purpose))
 
 
 def bits(seed: int, purpose: str, steps: Iterable[int], batch: int, count: int) -> np.ndarray:

@@ -10,13 +10,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
-from mpl.data import synthetic
+from mpl.data import batches, synthetic
 from mpl.data.source import Source
 from mpl.models import network
 from mpl.parallel import sharding
 from mpl.planning import chips, collectives, flops, hlo, traffic
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop
 from mpl.run.experiment import Experiment
 
 EXAMPLES = 50_000  # labeled training images that a set not at hand is taken to have
@@ -76,7 +76,7 @@ def make(
         'batch': {key: config.batch[key] for key in ('labeled', 'unlabeled')},
         'steps': config.steps,
         'parameters': parameters(whole),
-        'resident': train.is_resident(whole),
+        'resident': batches.is_resident(whole.pipeline),
         'groups_compiled': compiled.mesh.shape['data'],
         'memory': memory | {'state': state, 'limit': limit},
         'fits': memory['peak'] <= limit if limit and memory['peak'] else None,
@@ -111,7 +111,7 @@ def arguments(experiment: Experiment) -> tuple:
     def struct(shape, dtype, place=everywhere):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
-    places, batch, shapes = train.make_read(experiment, 1)(0)
+    places, batch, shapes = batches.make_read(experiment.pipeline, 1)(0)
     batch = {
         name: jax.tree.map(
             lambda array, shape, place=places[name]: struct(shape, array.dtype, place),
@@ -121,7 +121,7 @@ def arguments(experiment: Experiment) -> tuple:
         for name in batch
     }
     resident = None
-    if train.is_resident(experiment):
+    if batches.is_resident(experiment.pipeline):
         pool = experiment.source.train
         one = pool.read(np.zeros(1, np.int64))
         resident = struct((len(pool.label), *one.shape[1:]), one.dtype)
@@ -132,7 +132,7 @@ def compile(experiment: Experiment) -> dict:
     """Memory, FLOPs, bytes and collectives of one step on one device, and the seconds this took."""
     started = time.monotonic()
     given = arguments(experiment)
-    traced = train.jit_steps(experiment).trace(*given)
+    traced = loop.make_steps(experiment).trace(*given)
     layers = flops.count(traced.jaxpr) / experiment.mesh.size
     lowered = traced.lower()
     begun = time.monotonic()

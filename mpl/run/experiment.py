@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mpl.algorithms import interface as algorithms
 from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
-from mpl.data import open_set, splits
+from mpl.data import batches, open_set, splits, stream
 from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
@@ -32,7 +32,12 @@ class Experiment(NamedTuple):
     mesh: Mesh
     batch: Any  # of one step, as jax.ShapeDtypeStructs
     state: Any  # as jax.ShapeDtypeStructs with shardings
-    logits: np.ndarray | None = None  # [N, K] of the training pool, what a teacher said of it
+    logits: np.ndarray | None = None  # [N, K] of the training pool, of a teacher
+
+    @property
+    def pipeline(self) -> batches.Pipeline:
+        """What its batches are made of."""
+        return _pipeline(self.config, self.source, self.split, self.views, self.mesh, self.logits)
 
 
 def assemble(
@@ -57,7 +62,8 @@ def assemble(
         source = configs.build('data', config.source)
         source = open_set.hide(source, config.split.unlabeled_only)
     split, views, definitions, learner = build(config, source, mesh)
-    batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
+    pipeline = _pipeline(config, source, split, views, mesh)
+    batch = jax.eval_shape(lambda: batches.zeros(pipeline, is_taught(config)))
     init = partial(learner.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
     try:
@@ -127,15 +133,7 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
         return learner.init(key, batch, sizes)
 
     root = jax.random.key(experiment.config.seed)
-    return jax.jit(init, out_shardings=places)(derive(root, 0, 'init'), zeros, starts)
-
-
-PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
-
-
-def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
-    """The key of a step for one of PURPOSES, from the root key of a run."""
-    return jax.random.fold_in(jax.random.fold_in(root, step), PURPOSES.index(purpose))
+    return jax.jit(init, out_shardings=places)(stream.derive(root, 0, 'init'), zeros, starts)
 
 
 def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
@@ -150,6 +148,12 @@ def labeled_counts(experiment: Experiment) -> np.ndarray:
     """Labeled examples of each class, int [K]."""
     label = experiment.source.train.label[experiment.split.labeled]
     return np.bincount(label, minlength=len(experiment.source.classes))
+
+
+def _pipeline(config, source, split, views, mesh, logits=None):
+    return batches.Pipeline(
+        source, split, views, config.batch, config.seed, mesh, config.resident_bytes, logits
+    )
 
 
 def _sizes(source, split):
@@ -218,37 +222,6 @@ def _check_numbers(config, mesh):
             raise ValueError(f'{name} is {number}; give a number above 0.')
 
 
-def plain(
-    experiment: Experiment, numbers: np.ndarray, bits: np.ndarray | None, resident: bool = False
-) -> dict[str, np.ndarray]:
-    """What `view` makes views of: 'image' [n, H, W, C], and 'box' [n, 4] where a part is yet to be cut out.
-
-    Args:
-      experiment: the run.
-      numbers: of training images, int [n].
-      bits: uint64 [n, views.crop.draws], which choose the parts; None where views have no crop.
-      resident: whether the images are on the devices already; only boxes are made then.
-    """
-    pool, crop = experiment.source.train, experiment.views.crop
-    if cuts_on_host(experiment):
-
-        def box(n, height, width):
-            return crop.box(bits[n].tolist(), height, width)
-
-        return {'image': pool.crop(numbers, box, crop.size)}
-    seen = {} if resident else {'image': pool.read(numbers)}
-    if crop is not None:
-        shape = experiment.source.image_shape[:2]
-        seen['box'] = np.array([crop.box(row, *shape) for row in bits.tolist()], np.int32)
-    return seen
-
-
-def cuts_on_host(experiment: Experiment) -> bool:
-    """Whether parts are cut out of encoded pictures: where `read` does not give the whole of them."""
-    crop = experiment.views.crop
-    return crop is not None and crop.whole and experiment.source.train.crop is not None
-
-
 def _check_evaluation(learner, state, source, views, size):
     """Networks that take images of one size only train on views of that size."""
     shape = source.image_shape
@@ -262,46 +235,3 @@ def _check_evaluation(learner, state, source, views, size):
             f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
             f'for evaluation, which the networks can not take: {error}; give both one size.'
         ) from error
-
-
-def _zero_batch(config, source, views):
-    root = jax.random.key(0)
-    shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
-    if views.crop is not None:
-        shape = (views.crop.size, views.crop.size, shape[-1])
-    batch = {}
-    for name, size in (('labeled', config.batch.labeled), ('unlabeled', config.batch.unlabeled)):
-        if size:
-            number = jnp.zeros(size, jnp.int32)
-            batch[name] = {'image': jnp.zeros((size, *shape), dtype), 'index': number}
-            if is_taught(config):
-                batch[name]['logits'] = jnp.zeros((size, len(source.classes)))
-    batch['labeled']['label'] = jnp.zeros(config.batch.labeled, jnp.int32)
-    return view(views, batch, root, 0)
-
-
-def view(views: Views, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
-    """The batch of an algorithm, from one of what `plain` gives."""
-    batch = {name: _cut(views, part) for name, part in batch.items()}
-    labeled = batch['labeled']
-    seen = {
-        'labeled': labeled
-        | {'image': views.labeled(derive(root, step, 'labeled'), labeled['image'])}
-    }
-    if views.mix is not None and 'label' in labeled:
-        mixed = views.mix(derive(root, step, 'mix'), seen['labeled']['image'], labeled['label'])
-        seen['labeled'] |= dict(zip(('image', 'label'), mixed))
-        seen['labeled'].pop('logits', None)  # Nobody was asked about a mixed image.
-    if 'unlabeled' in batch:
-        others = dict(batch['unlabeled'])
-        image = others.pop('image')
-        seen['unlabeled'] = views.unlabeled(derive(root, step, 'unlabeled'), image) | others
-    return seen
-
-
-def _cut(views, part):
-    """The part of a batch with its boxes cut out of the images, where it has any."""
-    if 'box' not in part:
-        return part
-    part = dict(part)
-    return part | {'image': views.crop.cut(part['image'], part.pop('box'))}

@@ -15,7 +15,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl.data import stream
+from mpl.data import batches, stream
 from mpl.data.source import Source
 from mpl.models import network
 from mpl.parallel import processes, sharding
@@ -124,13 +124,13 @@ def fit(
         writer = stack.enter_context(contextlib.closing(metrics.Writer(workdir, step)))
         window, due = metrics.Window(record['window']), None
         forward = measure.make_forward(experiment)
-        steps, resident = make_steps(experiment, size)
+        steps, resident = make_steps(experiment), batches.resident(experiment.pipeline)
         root = jax.random.key(config.seed)
         calls = range(step, config.steps, size)
-        batches = stream.prefetch(make_fetch(experiment, size), calls)
-        with contextlib.closing(batches), _progress(config, workdir, step) as bar:
+        fetched = stream.prefetch(batches.make_fetch(experiment.pipeline, size), calls)
+        with contextlib.closing(fetched), _progress(config, workdir, step) as bar:
             log = functools.partial(_log, config, writer, bar, started)
-            for step, batch in zip(calls, batches):
+            for step, batch in zip(calls, fetched):
                 state, values = steps(state, resident, batch, root)
                 if due is not None:  # Read while the device is at work on this call.
                     log(*due)
@@ -169,102 +169,27 @@ def fit(
         return state, record['seconds']
 
 
-def make_steps(experiment: Experiment, size: int):
-    """The compiled call of `size` steps, and the images that stay on the devices.
+def make_steps(experiment: Experiment):
+    """The compiled call of as many steps as its batch has.
 
     Returns:
-      (state, resident, batch, root key) -> (state, metrics, each [size]), and resident.
+      (state, resident images, batch of batches.make_fetch, root key) -> (state, metrics, each
+      [steps]).
     """
-    resident, pool = None, experiment.source.train
-    if is_resident(experiment):
-        everything = pool.read(np.arange(len(pool.label)))
-        resident = jax.make_array_from_process_local_data(
-            sharding.replicated(experiment.mesh), everything, everything.shape
-        )
-    return jit_steps(experiment), resident
-
-
-def jit_steps(experiment: Experiment):
-    """The call of `make_steps`, of as many steps as its batch has."""
-    mesh = experiment.mesh
+    pipeline = experiment.pipeline
 
     def steps(state, resident, batch, root):
         def one(state, batch):
             step = batch.pop('step')
-            if resident is not None:
-                for part in batch.values():
-                    part['image'] = resident[part['index']]
-            batch = sharding.deal(batch, mesh)
-            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-                batch = experiments.view(experiment.views, batch, root, step)
-            batch = sharding.gather(batch, mesh)
-            key = experiments.derive(root, step, 'update')
+            batch = batches.augment(pipeline, batch, resident, root, step)
+            key = stream.derive(root, step, 'update')
             return experiment.algorithm.update(state, batch, step, key)
 
         return jax.lax.scan(one, state, batch)
 
     places = jax.tree.map(lambda s: s.sharding, experiment.state)
-    return jax.jit(steps, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
-
-
-def make_fetch(experiment: Experiment, size: int):
-    """The batches of `size` steps from a step on, on the devices: see `make_read`."""
-    read = make_read(experiment, size)
-    return lambda step: jax.make_array_from_process_local_data(*read(step))
-
-
-def make_read(experiment: Experiment, size: int):
-    """The batches of `size` steps from a step on: numbers, labels and what `experiment.plain` gives.
-
-    And where there is a teacher, what it said, read from its file by number.
-    Every process reads the rows of its own devices alone.
-
-    Returns:
-      step -> the places of the arrays, a tree that begins as the batch does; the batch, as numpy
-      arrays; and their shapes over all processes.
-    """
-    config, pool, split = experiment.config, experiment.source.train, experiment.split
-    parts = {'labeled': (config.batch.labeled, split.labeled)}
-    if config.batch.unlabeled:
-        parts['unlabeled'] = (config.batch.unlabeled, split.unlabeled)
-    stays, crop = is_resident(experiment), experiment.views.crop
-    rows, everywhere = sharding.rows(experiment.mesh, 1), sharding.replicated(experiment.mesh)
-
-    def read(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
-        batch, places = {'step': np.arange(step, step + size, dtype=np.int32)}, {'step': everywhere}
-        shapes = {'step': (size,)}
-        for name, (count, numbers) in parts.items():
-            drawn = stream.rows(config.seed, name, step // size, size * count, numbers)
-            mine = sharding.local_rows(experiment.mesh, count)
-            index = drawn.reshape(size, count)[:, mine]
-            bits = None
-            if crop is not None:
-                steps = range(step, step + size)
-                bits = stream.bits(config.seed, f'{name} crops', steps, count, crop.draws)
-                bits = bits[:, mine].reshape(index.size, crop.draws)
-            plain = experiments.plain(experiment, index.ravel(), bits, stays)
-            part = {
-                key: value.reshape(*index.shape, *value.shape[1:]) for key, value in plain.items()
-            }
-            part['index'] = index.astype(np.int32)
-            if name == 'labeled':
-                part['label'] = pool.label[index]
-            if experiment.logits is not None:
-                part['logits'] = np.asarray(experiment.logits[index])
-            batch[name], places[name] = part, rows
-            shapes[name] = {key: (size, count, *value.shape[2:]) for key, value in part.items()}
-        return places, batch, shapes
-
-    return read
-
-
-def is_resident(experiment: Experiment) -> bool:
-    """Whether the training images stay on the devices, decoded."""
-    pool = experiment.source.train
-    if experiments.cuts_on_host(experiment):
-        return False
-    one = pool.read(np.zeros(1, np.int64))
-    return one.nbytes * len(pool.label) <= experiment.config.resident_bytes
+    replicated = sharding.replicated(experiment.mesh)
+    return jax.jit(steps, donate_argnums=0, out_shardings=(places, replicated))
 
 
 def _begin(experiment, workdir, manager, starts):

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.data import stream
+from mpl.data import batches, stream
 from mpl.run import collapse, metrics
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding
@@ -162,8 +162,8 @@ def view_sheet(experiment: Experiment) -> Figure:
     numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
     image, views, seed = pool.read(numbers), experiment.views, experiment.config.seed
     bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(numbers), views.crop.draws)[0]
-    plain = experiments.plain(experiment, numbers, bits) | {'index': np.arange(len(numbers))}
-    view = jax.jit(functools.partial(experiments.view, views))
+    plain = batches.images(experiment.pipeline, numbers, bits) | {'index': np.arange(len(numbers))}
+    view = jax.jit(functools.partial(batches.view, views))
     seen = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
     rows = {
         'image': image,
