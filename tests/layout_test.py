@@ -15,37 +15,66 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEAVES = ('losses', 'schedules', 'optimizers', 'models', 'data', 'augment')
-# What a file or folder of mpl/ may import of mpl/, besides itself.
-ALLOWED = {name: set() for name in LEAVES} | {
-    'optimizers': {'schedules'},
-    'augment': {'spatial'},
-    'algorithms': {'algorithm', 'feedback', 'network', 'losses', 'schedules'},
-    'feedback': {'algorithm', 'network', 'losses'},
-    'models': {'spatial'},
-    'network': {'spatial'},
-    'spatial': set(),
-    'algorithm': {'network'},
+MPL = ROOT / 'mpl'
+# Packages from the bottom up; each may import those of lower floors and itself. Commands, the
+# files of mpl/ itself, stand on top of all and are imported by nothing.
+FLOORS = (
+    ('parallel',),
+    ('augment', 'data', 'models', 'optimizers'),
+    ('algorithms',),
+    ('run',),
+    ('comparison', 'planning'),
+)
+PACKAGES = [package for floor in FLOORS for package in floor]
+# Of lower packages these need less than all.
+ALLOWED = {
+    'augment': {'parallel.spatial'},
+    'models': {'parallel.spatial'},
+    'optimizers': set(),
+    'algorithms': {'models.network', 'optimizers.schedules'},
 }
 CONFIGS = sorted(p for p in (ROOT / 'configs').glob('*.py') if 'def get_config' in p.read_text())
 
 
 def imported(path):
-    """The parts of mpl that a file imports."""
-    names = []
+    """The modules and packages of mpl that a file imports: 'data.source', or 'train'."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f'{node.module}.{alias.name}' for alias in node.names]
-    return {name.split('.')[1] for name in names if name.startswith('mpl.')}
+            assert not node.level, path
+            for alias in node.names:
+                below = MPL.parent / f'{node.module}.{alias.name}'.replace('.', '/')
+                is_module = below.is_dir() or below.with_suffix('.py').exists()
+                names.add(f'{node.module}.{alias.name}' if is_module else node.module)
+    return {name.removeprefix('mpl.') for name in names if name.startswith('mpl.')}
 
 
-@pytest.mark.parametrize('part', ALLOWED)
-def test_imports(part):
-    files = list((ROOT / 'mpl' / part).glob('*.py')) or [ROOT / 'mpl' / f'{part}.py']
-    for path in files:
-        assert imported(path) <= ALLOWED[part] | {part}, path
+def test_every_package_has_a_floor_and_commands_are_the_only_files_above():
+    assert sorted(PACKAGES) == sorted(p.parent.name for p in MPL.glob('*/__init__.py'))
+    for path in MPL.glob('*.py'):
+        if path.stem != '__init__':
+            assert "if __name__ == '__main__':" in path.read_text(), path
+            assert len(path.read_text().splitlines()) <= 160, path
+
+
+@pytest.mark.parametrize('package', PACKAGES)
+def test_imports_run_downstairs(package):
+    floor = next(n for n, packages in enumerate(FLOORS) if package in packages)
+    below = {name for packages in FLOORS[:floor] for name in packages}
+    for path in (MPL / package).rglob('*.py'):
+        for name in imported(path):
+            at = name.split('.')[0]
+            assert at in below | {package}, (path, name)
+            if at != package and package in ALLOWED:
+                assert name in ALLOWED[package], (path, name)
+
+
+def test_no_command_imports_another():
+    for path in MPL.glob('*.py'):
+        for name in imported(path):
+            assert name.split('.')[0] in PACKAGES, (path, name)
 
 
 def test_no_algorithm_names_a_collection_or_applies_a_module():
@@ -54,7 +83,8 @@ def test_no_algorithm_names_a_collection_or_applies_a_module():
 
 
 def test_nothing_outside_of_the_algorithms_knows_one():
-    names = [p.stem for p in (ROOT / 'mpl' / 'algorithms').glob('[a-z]*.py') if p.stem != 'mpl']
+    rules = (ROOT / 'mpl' / 'algorithms').glob('[a-z]*.py')
+    names = [p.stem for p in rules if p.stem != 'mpl' and 'def make(' in p.read_text()]
     for path in (ROOT / 'mpl').rglob('*.py'):
         if path.parent.name == 'algorithms':
             continue
