@@ -85,7 +85,7 @@ def main():
     given = vars(parser.parse_args())
     path = Path(given.pop('json'))
     table = run(**given)
-    path.write_text(json.dumps(given | {'rows_of_table': table}, indent=2) + '\n')
+    path.write_text(json.dumps(given | {'rows_of_table': table}, indent=2) + '\n', encoding='utf-8')
     print(tabulate(table, headers='keys', floatfmt=',.1f', intfmt=','))
 
 

@@ -219,7 +219,7 @@ def time_loop(
         path, ended = epath.Path(folder) / 'metrics.jsonl', threading.Event()
         stopper = threading.Thread(target=_stop, args=(path, seconds, ended))
         with (
-            open(Path(folder) / 'stderr', 'w') as log,
+            open(Path(folder) / 'stderr', 'w', encoding='utf-8') as log,
             contextlib.redirect_stderr(log),
             mock.patch.object(train, 'make_steps', make_steps),
             mock.patch.object(batches, 'resident', lambda _: resident),
@@ -243,7 +243,7 @@ def _stop(path, seconds, ended):
     """Interrupts this process when the run has logged for so many seconds."""
     first = None
     while not ended.wait(0.1):
-        lines = path.read_text().count('\n') if path.exists() else 0
+        lines = path.read_text(encoding='utf-8').count('\n') if path.exists() else 0
         if lines and first is None:
             first = time.monotonic()
         if lines > LEAST and time.monotonic() - first >= seconds:
@@ -280,7 +280,11 @@ def work(task: str, method: str, seconds: float, folder: str, labeled: int) -> d
 
 def describe_machine() -> dict:
     info = Path('/proc/cpuinfo')
-    found = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
+    found = (
+        re.search(r'model name\s*: (.*)', info.read_text(encoding='utf-8'))
+        if info.exists()
+        else None
+    )
     return {
         'cpu': found[1] if found else platform.processor(),
         'cores': len(os.sched_getaffinity(0))

@@ -162,7 +162,9 @@ def start(side: str, setting: Setting) -> dict:
         rule, setting.depth, setting.width, batch, setting.dtype, setting.compile, setting.steps
     )
     _run()
-    Path('/proc/self/clear_refs').write_text('5')  # The peak of resident memory starts anew.
+    Path('/proc/self/clear_refs').write_text(
+        '5', encoding='utf-8'
+    )  # The peak of resident memory starts anew.
     return {'device': device, 'start_seconds': time.perf_counter() - begun}
 
 
@@ -185,7 +187,14 @@ def read_memory() -> int:
     memory = _module.peak_memory()
     if memory is not None:
         return memory
-    return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
+    return (
+        int(
+            re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text(encoding='utf-8'))[
+                1
+            ]
+        )
+        * 1024
+    )
 
 
 def measure(setting: Setting, rounds: int) -> dict:
@@ -301,7 +310,8 @@ def main(given: argparse.Namespace) -> None:
         )
         rows.append(measure(setting, given.rounds))
         given.json.write_text(
-            json.dumps({'machine': machine, 'checks': checks, 'rows': rows}, indent=2) + '\n'
+            json.dumps({'machine': machine, 'checks': checks, 'rows': rows}, indent=2) + '\n',
+            encoding='utf-8',
         )
     print(show(rows))
     print(', '.join(f'{name} {value}' for name, value in machine.items()))

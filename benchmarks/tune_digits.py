@@ -20,7 +20,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mpl.comparison import workers
-from mpl.run import command
+from mpl.run import command, report
 from mpl.run import config as configs
 from mpl.run import loop as train
 
@@ -149,8 +149,7 @@ def _folder(workdir, method, number, seed):
 
 
 def _accuracy(path):
-    report = json.loads(path.read_text())
-    return 100 * report['networks']['student_ema']['validation']['accuracy']
+    return 100 * report.read(path.parent)['networks']['student_ema']['validation']['accuracy']
 
 
 def main():
@@ -170,8 +169,8 @@ def main():
         print(f'{stopped} The same command goes on from there.', file=sys.stderr)
         sys.exit(128 + stopped.signal)
     results = gather(workdir)
-    (workdir / 'tune.md').write_text(show(results) + '\n')
-    (workdir / 'tune.json').write_text(json.dumps(results, indent=2))
+    (workdir / 'tune.md').write_text(show(results) + '\n', encoding='utf-8')
+    (workdir / 'tune.json').write_text(json.dumps(results, indent=2), encoding='utf-8')
     print(show(results))
 
 

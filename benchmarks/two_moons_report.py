@@ -37,8 +37,8 @@ def write(results: dict, moons, seeds: range, out: Path) -> None:
             for method, nets in chosen.items()
         }
     print('\n' + text)
-    (out / 'two_moons.md').write_text(text)
-    (out / 'two_moons.json').write_text(json.dumps(record) + '\n')
+    (out / 'two_moons.md').write_text(text, encoding='utf-8')
+    (out / 'two_moons.json').write_text(json.dumps(record) + '\n', encoding='utf-8')
     picture(results, moons, seeds).savefig(out / 'two_moons.png', dpi=80)
 
 

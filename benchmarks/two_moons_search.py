@@ -82,7 +82,7 @@ def search(methods: dict[str, dict], path: Path) -> None:
                 rows.append({'activation': activation} | chosen | scores)
         tried[method] = sorted(rows, key=lambda row: -row['mean'])
         print(method, tried[method][0], flush=True)
-    path.write_text(to_json(tried))
+    path.write_text(to_json(tried), encoding='utf-8')
 
 
 def settings(algorithm: dict) -> dict[str, np.ndarray]:

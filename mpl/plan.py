@@ -15,7 +15,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.planning import alternatives, chips, footprint
-from mpl.run import command, metrics
+from mpl.run import command, records
 from mpl.run import config as configs
 
 
@@ -92,14 +92,16 @@ def giga(number: float | None) -> str:
 
 def main() -> None:
     parser = command.parser(__doc__)
-    parser.add_argument('--config', required=True, help='a Python file with get_config()')
+    parser.add_argument(
+        '--config', required=True, type=command.path, help='a Python file with get_config()'
+    )
     parser.add_argument('--topology', default='local', help='such as v3:32x32 or v5e:4x8')
     parser.add_argument('--groups', type=int, default=0, help='of devices to compile for; 0: all')
     parser.add_argument(
         '--examples', type=int, default=footprint.EXAMPLES, help='labeled, of a set not at hand'
     )
     parser.add_argument('--search', action='store_true', help='compile what may make it fit')
-    parser.add_argument('--json', help='file for the plan')
+    parser.add_argument('--json', type=command.path, help='file for the plan')
     given, overrides = command.parse(parser)
     config = configs.load(given.config, overrides)
     if given.topology != 'local':
@@ -112,7 +114,7 @@ def main() -> None:
     if plan['fits'] is False:
         plan['alternatives'] = alternatives.find(config, given.topology, plan, given.search, **more)
     if given.json:
-        metrics.write_whole(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
+        records.write_whole(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
     print(show(plan))
 
 

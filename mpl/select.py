@@ -183,18 +183,28 @@ def _check(given: argparse.Namespace) -> None:
 
 
 def main():
-    parser = command.parser(__doc__)
-    parser.add_argument('--workdir', required=True, help='folder of a run, whose split it is')
-    parser.add_argument('--logits', nargs='+', default=[], help='npy files of mpl.predict')
+    parser, local = command.parser(__doc__), command.local_path
+    parser.add_argument(
+        '--workdir', required=True, type=command.path, help='folder of a run, whose split it is'
+    )
+    parser.add_argument(
+        '--logits', nargs='+', type=local, default=[], help='npy files of mpl.predict'
+    )
     parser.add_argument('--confidence', type=float, default=0.0, help='least top probability')
     parser.add_argument('--per_class', type=int, default=0, help='to keep at most; 0: all')
     parser.add_argument('--balance', action='store_true', help='repeat up to --per_class')
-    parser.add_argument('--features', help='npz file of mpl.predict, of the unlabeled examples')
-    parser.add_argument('--test_features', help='npz file of mpl.predict, of the test examples')
+    parser.add_argument(
+        '--features', type=local, help='npz file of mpl.predict, of the unlabeled examples'
+    )
+    parser.add_argument(
+        '--test_features', type=local, help='npz file of mpl.predict, of the test examples'
+    )
     parser.add_argument('--similarity', type=float, default=0.95, help='least, of a duplicate')
     parser.add_argument('--shard', help='0/4: the first of four shares of the rows')
-    parser.add_argument('--merge', nargs='+', default=[], help='files of all shares')
-    parser.add_argument('--output', required=True, help='JSON file to write; npz of a share')
+    parser.add_argument('--merge', nargs='+', type=local, default=[], help='files of all shares')
+    parser.add_argument(
+        '--output', required=True, type=local, help='JSON file to write; npz of a share'
+    )
     given, overrides = command.parse(parser)
     if overrides:
         raise ValueError(f'{overrides[0]} has no use here: the split is that of the run.')

@@ -38,17 +38,17 @@ class Bucket:
 def bucket(tmp_path, monkeypatch):
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', Bucket(tmp_path))
     monkeypatch.setattr(gpath, '_is_tf_installed', lambda: False)
-    monkeypatch.setattr(metrics, 'SummaryWriter', Silent)
+    monkeypatch.setattr(metrics, 'EventsWriter', Silent)
     return epath.Path('gs://bucket/run')
 
 
 class Silent:
     """TensorBoard's writer has a way of its own too."""
 
-    def __init__(self, folder, purge_step):
-        assert folder == 'gs://bucket/run/tensorboard'
+    def __init__(self, prefix):
+        assert prefix == 'gs://bucket/run/tensorboard/events'
 
-    def add_scalar(self, *_):
+    def write_event(self, _):
         pass
 
     flush = close = lambda self: None
@@ -73,7 +73,7 @@ def test_a_run_in_a_bucket_is_known_again(bucket, tmp_path):
 def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     bucket.mkdir(parents=True)
     there = tmp_path / 'bucket/run/metrics.jsonl'
-    writer = metrics.Writer(bucket, 0)
+    writer = metrics.Writer(bucket, 0, 0)
     for step in (1, 2, 3):
         writer.write(step, {'loss': 1.0 / step})
         if step == 2:
@@ -81,7 +81,7 @@ def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2]
     writer.close()
     assert len(there.read_text().splitlines()) == 3
-    again = metrics.Writer(bucket, 2)  # What came after step 2 is done again.
+    again = metrics.Writer(bucket, 2, 2)  # What came after step 2 is done again.
     again.write(4, {'loss': 0.0})
     again.close()
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2, 4]

@@ -14,6 +14,7 @@ import pytest
 
 from mpl.comparison import runs as compare
 from mpl.comparison import table, workers
+from mpl.run import records
 
 SMOKE = 'configs/smoke.py'
 # A config file that is the smoke config with other numbers.
@@ -142,8 +143,8 @@ def test_plan_goes_seed_by_seed_and_leaves_out_what_is_finished(tmp_path):
     assert reports == {'a': {}, 'b': {}}
     folder = tmp_path / 'b' / '0'
     folder.mkdir(parents=True)
-    (folder / 'config.json').write_text(json.dumps(jobs[1].config))
-    (folder / 'report.json').write_text('{"seconds": 1}')
+    records.write(folder / 'config.json', jobs[1].config)
+    records.write(folder / 'report.json', {'seconds': 1})
     jobs, reports = compare.plan(named, 2, tmp_path)
     assert [(job.name, job.seed) for job in jobs] == [('a', 0), ('a', 1), ('b', 1)]
     assert reports == {'a': {}, 'b': {0: {'seconds': 1}}}

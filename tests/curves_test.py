@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpl.comparison import curves
+from mpl.run import records
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def folders(tmp_path):
 
     def run(name, *lines):
         (tmp_path / name).mkdir()
-        text = '\n'.join(json.dumps(line) for line in lines)
+        text = '\n'.join(json.dumps(records.seal(line)) for line in lines)
         (tmp_path / name / 'metrics.jsonl').write_text(text + '\n{"step": 9')  # Cut by a kill.
         return tmp_path / name
 
@@ -52,7 +53,15 @@ def test_without_validation_it_shows_the_unlabeled_images(folders):
         for folder in of:
             if folder.exists():
                 file = folder / 'metrics.jsonl'
-                file.write_text(file.read_text().replace('validation', 'test'))
+                lines = [json.loads(line) for line in file.read_text().splitlines()[:-1]]
+                text = ''.join(
+                    json.dumps(
+                        records.seal({k.replace('validation', 'test'): v for k, v in line.items()})
+                    )
+                    + '\n'
+                    for line in lines
+                )
+                file.write_text(text)
     student, teacher = curves.draw(folders).axes
     assert teacher.get_title() == 'teacher, unlabeled images'
     assert drawn(teacher) == [('C0', [2, 4], [0.9, 0.9]), ('C0', [2], [0.9])]

@@ -176,7 +176,8 @@ def test_hash_tells_parts_apart():
 
 
 def changed(record, **changes):
-    return {**{key: value for key, value in record.items() if key != 'hash'}, **changes}
+    kept = {key: value for key, value in record.items() if key not in ('hash', 'checksum')}
+    return {**kept, **changes}
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,24 @@ def test_load_refuses(tmp_path, change, message):
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ValueError, match=message):
         splits.load(str(path), LABEL)
+
+
+def test_no_single_byte_of_a_split_can_be_changed_without_notice(tmp_path):
+    path = tmp_path / 'split.json'
+    split = splits.draw(LABEL, 12, 20, 0, True)
+    splits.save(str(path), split, len(LABEL))
+    written = path.read_bytes()
+    for place in range(len(written)):
+        for flip in (0x01, 0x02, 0x08, 0x10, 0x80):
+            changed = bytearray(written)
+            changed[place] ^= flip
+            path.write_bytes(changed)
+            try:
+                found, examples = splits.read(str(path))
+            except ValueError as error:
+                assert str(path) in str(error)
+            else:
+                assert found.hash == split.hash and examples == len(LABEL)
 
 
 def test_load_takes_a_file_written_by_hand(tmp_path):

@@ -18,7 +18,7 @@ from mpl.data import batches, selection
 from mpl.run import config as configs
 from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
-from mpl.run import logits, pictures, smoke, teaching
+from mpl.run import logits, pictures, records, smoke, teaching
 from mpl.run import loop as train
 from mpl.run import prediction as predict
 from mpl.run import workdir as folders
@@ -307,8 +307,7 @@ def test_run_of_other_data_is_no_teacher(unbroken, tmp_path, monkeypatch):
     config, workdir = learn(dict(config={}, workdir=str(place))), epath.Path(tmp_path) / 'run'
     with pytest.raises(ValueError, match='has another split than this run'):
         train.run(configs.complete(config.to_dict() | {'seed': 1}), workdir)
-    record = json.loads((place / 'data.json').read_text())
-    (place / 'data.json').write_text(json.dumps(record | {'names': 'other'}))
+    records.write(place / 'data.json', folders.read_data(place) | {'names': 'other'})
     monkeypatch.setattr(folders, 'check_data', lambda *_: None)  # That of the other run itself.
     with pytest.raises(ValueError, match='is a run of other data'):
         train.run(config, workdir)
@@ -347,7 +346,7 @@ def test_network_that_an_algorithm_can_do_without_is_no_number():
 def test_moved_teacher_is_no_other_config(unbroken, tmp_path):
     config = learn(SELECT, init_from=dict(workdir='there')).to_dict()
     config['teacher']['config']['init_from']['workdir'] = 'there'
-    (tmp_path / 'config.json').write_text(configs.to_json(configs.complete(config)))
+    records.write(epath.Path(tmp_path) / 'config.json', configs.complete(config).to_dict())
     config['teacher']['config']['init_from']['workdir'] = 'moved'
     config['init_from']['workdir'] = 'moved'
     folders.check(configs.complete(config), epath.Path(tmp_path))

@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from mpl.data import batches
-from mpl.run import checkpoint, weights
+from mpl.run import checkpoint, metrics, records, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
@@ -39,7 +39,7 @@ def final(workdir):
 
 
 def lines(workdir):
-    kept = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    kept = metrics.read(workdir / 'metrics.jsonl')
     return [{k: v for k, v in line.items() if k != 'seconds'} for line in kept]
 
 
@@ -110,9 +110,7 @@ def test_leaves_what_it_promises(unbroken):
 
 def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
     before = final(unbroken).student.params
-    tuned = experiments.assemble(
-        configs.complete(json.loads((unbroken / 'finetune' / 'config.json').read_text()))
-    )
+    tuned = experiments.assemble(configs.read(unbroken / 'finetune' / 'config.json'))
     first = experiments.initialize(tuned, weights.find(tuned))
     chex.assert_trees_all_equal(first.params, before)
     with pytest.raises(AssertionError):
@@ -225,7 +223,7 @@ def test_file_as_work_directory_and_broken_config_are_refused(unbroken, tmp_path
 
 def test_changed_data_are_refused(unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
-    (workdir / 'data.json').write_text((workdir / 'data.json').read_text().replace('1197', '1198'))
+    records.write(workdir / 'data.json', folders.read_data(workdir) | {'examples': 1198})
     before = contents(workdir)
     with pytest.raises(ValueError, match='The data of the run in .* have changed'):
         train.run(load(), workdir)

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import tune_digits
 from mpl.run import config as configs
+from mpl.run import records
 
 METHODS = list(tune_digits.SETTINGS)
 
@@ -30,8 +31,8 @@ def test_methods_are_tuned_one_by_one(tmp_path):
     ):
         folder = tmp_path / job.folder
         folder.mkdir(parents=True)
-        report = {'networks': {'student_ema': {'validation': {'accuracy': number / 100}}}}
-        (folder / 'report.json').write_text(json.dumps(report))
+        found = {'networks': {'student_ema': {'validation': {'accuracy': number / 100}}}}
+        records.write(folder / 'report.json', found)
     results = tune_digits.gather(tmp_path)
     assert list(results) == ['fixmatch']
     assert results['fixmatch'][1] == [3, 4, 5]

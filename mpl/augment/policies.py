@@ -25,7 +25,8 @@ def find(name: str) -> Callable:
     names = [
         module.name
         for module in pkgutil.iter_modules(augment.__path__)
-        if '\ndef policy(' in Path(augment.__path__[0], module.name + '.py').read_text()
+        if '\ndef policy('
+        in Path(augment.__path__[0], module.name + '.py').read_text(encoding='utf-8')
     ]
     raise ValueError(
         f'The policy {name!r} is unknown; choose one of {", ".join(names)}, or add '

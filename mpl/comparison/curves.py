@@ -5,7 +5,7 @@ from pathlib import Path
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.run import metrics, pictures
+from mpl.run import metrics, pictures, report
 
 
 def draw(folders: dict[str, list[Path]]) -> Figure | None:
@@ -19,11 +19,11 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
 
     Returns:
       The figure, or None where nothing was measured yet.
+
+    Raises:
+      ValueError: the metrics of a run are damaged, or some of a finished one are missing.
     """
-    runs = {
-        name: [metrics.read(epath.Path(path)) for path in _lines(of)]
-        for name, of in folders.items()
-    }
+    runs = {name: [_read(epath.Path(folder)) for folder in of] for name, of in folders.items()}
     everything = [line for of in runs.values() for lines in of for line in lines]
     for part in ('validation', 'unlabeled'):
         measured = pictures.metric_names(everything, f'{part}/', '/accuracy')
@@ -35,6 +35,7 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     figure = Figure((4.5 * len(networks), 3.5), layout='constrained')
     for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks):
         for color, (name, of) in enumerate(runs.items()):
+            name = f' {name}' if name.startswith('_') else name  # Which legends leave out.
             for lines in of:
                 steps, values = pictures.series(lines, f'{part}/{network}/accuracy')
                 if steps:
@@ -44,5 +45,12 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     return pictures.add_legends(figure)
 
 
-def _lines(folders):
-    return [file for folder in folders if (file := folder / 'metrics.jsonl').exists()]
+def _read(folder):
+    """The lines of a run's metrics; none where it has not begun."""
+    path = folder / 'metrics.jsonl'
+    lines = metrics.read(path) if path.exists() else []
+    if (folder / 'report.json').exists():
+        written = report.read(folder)['metrics_lines']
+        if len(lines) != written:
+            raise ValueError(f'{path} has {len(lines)} lines; the run has written {written}.')
+    return lines

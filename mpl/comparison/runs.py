@@ -14,7 +14,6 @@ is at work is saved after so long, and the exit code is 143; so long trainings g
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -24,17 +23,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mpl.comparison import curves, plots, protocol, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
-from mpl.run import command, report
+from mpl.run import command, pictures, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
 from mpl.run import workdir as folders
+
+# What the command itself writes to its folder.
+FILES = ('compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png', 'curves.png')
 
 
 def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
@@ -45,8 +48,13 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
     """
     named = {}
     for path in paths:
-        file, _, argument = path.partition(':')
+        file, argument = configs.locate(path)
         name = '-'.join([Path(file).stem, *filter(None, [re.sub(r'[^\w.,=+-]+', '-', argument)])])
+        if name in FILES or not name.strip('.'):
+            raise ValueError(
+                f'The runs of {path} can not lie in a folder {name!r} of --workdir; give the file '
+                'another name.'
+            )
         if name in named:
             raise ValueError(
                 f'Two of --configs have the name {name!r}, the second is {path}; '
@@ -71,7 +79,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
             seeded = configs.complete(config.to_dict() | {'seed': seed})
             folders.check(seeded, folder)
             if (folder / 'report.json').exists():
-                reports[name][seed] = json.loads((folder / 'report.json').read_text())
+                reports[name][seed] = report.read(folder)
             else:
                 jobs.append(Job(name, seed, seeded.to_dict(), str(folder)))
     for name in dict.fromkeys(job.name for job in jobs):
@@ -119,11 +127,19 @@ def limit(minutes: float | None) -> Iterator[None]:
 
 def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list[Path]:
     """Writes curves.png, where any run has measured something; returns what was written."""
-    figure = curves.draw({name: [workdir / name / str(s) for s in range(seeds)] for name in named})
+    path = workdir / 'curves.png'
+    path.unlink(missing_ok=True)  # That of other configs would not be of this comparison.
+    try:
+        figure = curves.draw(
+            {name: [workdir / name / str(s) for s in range(seeds)] for name in named}
+        )
+    except ValueError as error:
+        logging.warning('%s is not drawn: %s', path, error)
+        return []
     if figure is None:
         return []
-    figure.savefig(workdir / 'curves.png', dpi=120)
-    return [workdir / 'curves.png']
+    pictures.save(figure, path)
+    return [path]
 
 
 def warnings(reports: Reports) -> list[str]:
@@ -149,10 +165,19 @@ def _numbers(told):
 def main():
     parser = command.parser(__doc__)
     parser.add_argument(
-        '--configs', required=True, nargs='+', help='Python files, each with :argument or without'
+        '--configs',
+        required=True,
+        nargs='+',
+        type=command.local_path,
+        help='Python files, each with :argument or without',
     )
     parser.add_argument('--seeds', type=int, default=5, help='runs of each config')
-    parser.add_argument('--workdir', required=True, help='folder for all runs and the table')
+    parser.add_argument(
+        '--workdir',
+        required=True,
+        type=command.local_path,
+        help='folder for all runs and the table',
+    )
     parser.add_argument(
         '--jobs', type=int, help='runs at a time; one per core, or one on a GPU or TPU'
     )

@@ -1,11 +1,15 @@
 """What runs of several configs come to over their seeds, as a table."""
 
 import csv
+import io
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tabulate import tabulate
+
+from mpl.run import records
 
 Reports = dict[str, dict[int, dict]]  # by config, then seed
 
@@ -83,8 +87,9 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
     """Writes compare.md, with the notes below the table, and compare.csv; returns both."""
     text, numbers = workdir / 'compare.md', workdir / 'compare.csv'
     listed = ''.join(f'\n- {note}' for note in notes)
-    text.write_text(f'{protocol}\n\n{show(rows, "github")}\n' + (listed and f'{listed}\n'))
-    with numbers.open('w', newline='') as file:
+    shown = show([row._replace(config=_escape(row.config)) for row in rows], 'github')
+    records.write_whole(text, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
+    with io.StringIO(newline='') as file:
         lines = csv.writer(file)
         lines.writerow(
             ['config', 'network', 'labels', 'seeds', 'test_mean', 'test_std', 'test_by_seed']
@@ -99,6 +104,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 + [_mean(row.difference), _error(row.difference)]
                 + [row.seconds, row.memory, row.images]
             )
+        records.write_whole(numbers, file.getvalue())
     return [text, numbers]
 
 
@@ -111,6 +117,11 @@ def accuracy(report: dict, network: str, part: str) -> float:
 def percent(share: float) -> str:
     """0.5 as '50.00', nan as '-'."""
     return '-' if np.isnan(share) else f'{100 * share:.2f}'
+
+
+def _escape(name):
+    """A name that does not break a table in Markdown, or become a tag or emphasis."""
+    return re.sub(r'([|*<`])', r'\\\1', name)
 
 
 def _difference(seeds, test, first):

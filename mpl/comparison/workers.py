@@ -134,6 +134,7 @@ def _start(cores: list[int]) -> _Worker:
 def _work(pipe: connection.Connection) -> None:
     """A worker's life: jobs come, reports or sentences go."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # Outside of `fit`.
+    command.open_streams()
     command.cache()
     with contextlib.suppress(EOFError):
         while True:
@@ -141,15 +142,17 @@ def _work(pipe: connection.Connection) -> None:
 
 
 def _do(job: Job) -> dict | str:
-    with open(f'{job.folder}.log', 'a') as log:
+    with open(f'{job.folder}.log', 'a', encoding='utf-8') as log:
         for printed in (1, 2):  # Of the process, so that what libraries print goes there too.
             os.dup2(log.fileno(), printed)
     with contextlib.suppress(OSError):  # Linux forgets the peak of the runs before.
-        Path('/proc/self/clear_refs').write_text('5')
+        Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')
     try:
         return train.run(configs.complete(job.config), epath.Path(job.folder))
     except Exception as error:
         traceback.print_exc()
         sentence = (str(error).splitlines() or [''])[0]
-        known = isinstance(error, (ValueError, FloatingPointError, train.Stopped))
-        return sentence if known else f'{type(error).__name__}: {sentence}'
+        if isinstance(error, train.Stopped):
+            return sentence
+        known = command.explain(error)
+        return f'{type(error).__name__}: {sentence}' if known is None else known[0]

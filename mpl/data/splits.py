@@ -1,5 +1,6 @@
 """Which examples of a training set are labeled, unlabeled and held out for validation."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from etils import epath
+
+PARTS = ('labeled', 'unlabeled', 'validation')
 
 
 class Split(NamedTuple):
@@ -111,19 +114,28 @@ def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndar
 
 
 def save(path: str, split: Split, examples: int) -> None:
-    """Write a split of a training set of `examples` examples as JSON; replaces the file whole."""
+    """Write a split of a training set of `examples` examples as JSON; replaces the file whole.
+
+    'hash' is of the numbers, 'checksum' of them and of `examples` too.
+    """
     record = {'examples': examples, 'hash': split.hash}
-    for part in ('labeled', 'unlabeled', 'validation'):
+    for part in PARTS:
         record[part] = getattr(split, part).tolist()
+    record['checksum'] = _checksum(examples, split)
     temporary = epath.Path(f'{path}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(record))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(record), encoding='utf-8')
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def load(path: str, label: np.ndarray) -> Split:
     """Read a split, in the form that `save` writes, of the training set with these labels (int [N]).
 
-    A file written by hand may leave out 'hash'. Raises ValueError where the file
+    A file written by hand may leave out 'hash' and 'checksum'. Raises ValueError where the file
     does not fit the training set or contradicts itself.
     """
     split, _ = read(path, len(label))
@@ -144,11 +156,11 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
     is of another number or contradicts itself.
     """
     try:
-        record = json.loads(epath.Path(path).read_text())
+        record = json.loads(epath.Path(path).read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
-    wanted = {'examples', 'labeled', 'unlabeled', 'validation'}
-    if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
+    wanted = {'examples', *PARTS}
+    if not isinstance(record, dict) or set(record) - {'hash', 'checksum'} != wanted:
         raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
     if type(record['examples']) is not int or examples not in (None, record['examples']):
         raise ValueError(
@@ -157,8 +169,7 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
         )
     examples = record['examples']
     labeled, unlabeled, validation = (
-        _numbers(path, part, record[part], examples)
-        for part in ('labeled', 'unlabeled', 'validation')
+        _numbers(path, part, record[part], examples) for part in PARTS
     )
     shared = np.intersect1d(validation, np.concatenate([labeled, unlabeled]))
     if len(shared):
@@ -169,9 +180,18 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
     if 'hash' in record and record['hash'] != split.hash:
         raise ValueError(
             f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '
-            "it was changed after it was written; remove 'hash' from it if that was meant."
+            "it was changed after it was written; remove 'hash' and 'checksum' from it if that was meant."
+        )
+    if 'checksum' in record and record['checksum'] != _checksum(examples, split):
+        raise ValueError(
+            f'The split {path} was changed after it was written: its checksum is not that of its '
+            "numbers; remove 'hash' and 'checksum' from it if that was meant."
         )
     return split, examples
+
+
+def _checksum(examples: int, split: Split) -> str:
+    return hashlib.sha256(f'{examples} {split.hash}'.encode()).hexdigest()[:16]
 
 
 def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:

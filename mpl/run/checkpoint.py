@@ -1,6 +1,9 @@
 """Checkpoints of a run: saved in the background by Orbax, believed only if intact."""
 
-from collections.abc import Callable
+import contextlib
+import glob
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -9,18 +12,66 @@ from absl import logging
 from etils import epath
 from orbax import checkpoint as ocp
 
-from mpl.run import metrics
+from mpl.run import records
+from mpl.run.paths import is_remote
 
 KEPT = 3
 
 
-def open_folder(folder: epath.Path) -> ocp.CheckpointManager:
-    """A handle on the checkpoints of a run; makes the folder. Close it, or saves are lost."""
-    return ocp.CheckpointManager(
-        folder if metrics.is_remote(folder) else folder.resolve(),  # Orbax refuses relative paths.
-        options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),
-        item_names=('state', 'record'),
-    )
+class LiteralPath(type(epath.Path())):
+    """A path on a disk whose own characters are no pattern: epath's `glob` takes them for one.
+
+    Orbax globs below the folder of a checkpoint, and without this finds nothing in 'lr[0.1]'.
+    """
+
+    def glob(self, pattern: str) -> Iterator[epath.Path]:
+        return (self / name for name in glob.glob(pattern, root_dir=self))
+
+
+def check_folder(folder: epath.Path) -> None:
+    """Refuses a folder in which checkpoints could not be read again.
+
+    Raises:
+      ValueError: its path has a backslash, or bytes that are not UTF-8, or is taken for a bucket.
+    """
+    if is_remote(folder):
+        return
+    place = os.path.abspath(folder)
+    try:
+        place.encode()
+        reason = 'has a backslash' if '\\' in place else ''
+    except UnicodeEncodeError:
+        reason = 'is not UTF-8'
+    if is_remote(epath.Path(place)):
+        reason = 'is taken for a bucket by the library of paths'
+    if reason:
+        raise ValueError(
+            f'No checkpoint can be kept in {place!r}, whose path {reason}; give another --workdir.'
+        )
+
+
+@contextlib.contextmanager
+def open_folder(folder: epath.Path) -> Iterator[ocp.CheckpointManager]:
+    """Within it, a handle on the checkpoints of a run; makes the folder, and ends all saves.
+
+    Raises:
+      ValueError: see `check_folder`.
+      RuntimeError: a save has failed.
+    """
+    check_folder(folder)
+    with _no_tracebacks():
+        manager = ocp.CheckpointManager(
+            folder if is_remote(folder) else LiteralPath(os.path.abspath(folder)),
+            options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),
+            item_names=('state', 'record'),
+        )
+        try:
+            yield manager
+        except BaseException:
+            with contextlib.suppress(Exception):  # The error within is the first one.
+                manager.close()
+            raise
+        _save(manager.close)
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) -> None:
@@ -28,19 +79,38 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) ->
 
     Raises:
       FloatingPointError: the state is not finite; nothing is saved.
+      RuntimeError: this save can not begin, or one before has failed.
     """
     if not is_finite(state):
         raise FloatingPointError(
             f'The weights are not finite after step {step}; lower the learning rate or clip the '
             'gradient (clip_norm). Checkpoints from before are kept.'
         )
-    record = record | {'fingerprint': int(fingerprint(state))}
-    manager.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
-        ),
-    )
+    sealed = records.seal(record | {'fingerprint': int(fingerprint(state))})
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))
+    _save(lambda: manager.save(step, args=items))
+
+
+def read_back(manager: ocp.CheckpointManager, step: int, shapes: Any) -> Any:
+    """The state of a checkpoint whose save has begun, as it is on the disk.
+
+    Args:
+      manager: of the folder.
+      step: of the checkpoint.
+      shapes: see `restore`.
+
+    Raises:
+      RuntimeError: it was not saved, or is not what was saved.
+    """
+    _save(manager.wait_until_finished)
+    try:
+        return _read(manager, step, shapes)[0]
+    except Exception as error:  # Orbax and its storage raise whatever they meet.
+        raise RuntimeError(
+            f'The checkpoint of step {step} was written to {manager.directory}, but can not be '
+            f'read back ({_reason(error)}). Check the disk; the same command goes on from the '
+            'newest checkpoint that can be read.'
+        ) from error
 
 
 def restore(
@@ -62,31 +132,70 @@ def restore(
     steps = sorted(manager.all_steps(), reverse=True)
     for step in steps:
         try:
-            saved = manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(shapes), record=ocp.args.JsonRestore()
-                ),
-            )
-            if saved.record['fingerprint'] != int(fingerprint(saved.state)):
-                raise ValueError('its numbers are not those that were saved')
+            state, record = _read(manager, step, shapes)
         except Exception as error:  # Orbax and its storage raise whatever they meet.
-            reason = str(error).strip().splitlines()[0][:200] if str(error) else repr(error)
             logging.warning(
-                'The checkpoint of step %d is damaged (%s); trying the one before.', step, reason
+                'The checkpoint of step %d is damaged (%s); trying the one before.',
+                step,
+                _reason(error),
             )
             damaged.append(step)
             continue
         if set_aside is not None:
             for bad in damaged:
                 set_aside(bad)
-        return step, saved.state, saved.record
+        return step, state, record
     if steps:
         raise ValueError(
             f'None of the checkpoints in {manager.directory} (steps {sorted(steps)}) can be read; '
             'nothing was changed. Give another --workdir, or delete the folder to start anew.'
         )
     return None
+
+
+def _read(manager: ocp.CheckpointManager, step: int, shapes: Any) -> tuple[Any, dict]:
+    """The state and the record of a checkpoint; raises where they are not what was saved."""
+    saved = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(shapes), record=ocp.args.JsonRestore()
+        ),
+    )
+    record = records.unseal(saved.record, 'its record is not', 'use another one')
+    if record['fingerprint'] != int(fingerprint(saved.state)):
+        raise ValueError('its numbers are not those that were saved')
+    return saved.state, record
+
+
+def _save(call: Callable[[], Any]) -> None:
+    """A call of Orbax that saves, or waits for saves; raises RuntimeError where they fail."""
+    try:
+        call()
+    except Exception as error:  # Orbax and its storage raise whatever they meet.
+        raise RuntimeError(
+            f'A checkpoint could not be saved ({_reason(error)}). Those from before are kept: once '
+            'there is room, or the disk is mended, the same command goes on.'
+        ) from error
+
+
+@contextlib.contextmanager
+def _no_tracebacks() -> Iterator[None]:
+    """Within it, Orbax does not log the errors that it raises, each several times with traceback."""
+
+    def is_wanted(line):
+        return line.levelno < logging.converter.STANDARD_ERROR or '/orbax/' not in line.pathname
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_wanted)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error."""
+    return str(error).strip().splitlines()[0][:200] if str(error) else repr(error)
 
 
 @jax.jit

@@ -1,14 +1,21 @@
 """What all commands share: arguments, log lines, and errors as one sentence."""
 
 import argparse
+import errno
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import jax
 from absl import logging
+
+from mpl.run import paths
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -30,24 +37,54 @@ def parse(of: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
     return given, rest
 
 
+def path(text: str) -> str:
+    """The type of an argument that is a path; see paths.parse."""
+    return _argument(paths.parse, text)
+
+
+def local_path(text: str) -> str:
+    """The type of an argument that is a path on a disk; see paths.parse_local."""
+    return _argument(paths.parse_local, text)
+
+
+def _argument(parse, text):
+    try:
+        return parse(text, 'The path')
+    except ValueError as error:  # argparse would leave the sentence out.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main(command: Callable[[], None]) -> None:
-    """Runs a command. Exit code 2 and one sentence where the input is refused.
+    """Runs a command. Exit code 2 and one sentence where the input is refused, 1 where it fails.
 
     Programs compiled once are kept in JAX_COMPILATION_CACHE_DIR, by default
     ~/.cache/mpl, so that the next run of the same program starts sooner.
     """
+    open_streams()
     logging.set_verbosity(logging.WARNING)
     cache()
     try:
         command()
-    except (ValueError, FloatingPointError) as error:
-        if not _is_ours(error):
+        sys.stdout.flush()
+    except Exception as error:
+        known = explain(error)
+        if known is None:
             raise
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2 if isinstance(error, ValueError) else 1)
-    except OSError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+        sentence, code = known
+        print(f'error: {sentence}', file=sys.stderr)
+        sys.exit(code)
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """An error that is no bug as a sentence, with the exit code for it; None for a bug."""
+    if isinstance(error, OSError):
+        if error.errno in NO_ROOM:
+            return f'{error}; once there is room, the same command goes on.', 1
+        return str(error), 2
+    ours = (ValueError, FloatingPointError, RuntimeError)
+    if isinstance(error, ours) and _is_ours(error):
+        return str(error), 2 if isinstance(error, ValueError) else 1
+    return None
 
 
 def _is_ours(error: Exception) -> bool:
@@ -57,8 +94,69 @@ def _is_ours(error: Exception) -> bool:
     return inside and frames[-1].line.startswith('raise ')
 
 
+def open_streams() -> None:
+    """Makes stdout and stderr such that printing never ends a run.
+
+    A closed one is /dev/null, characters that its encoding lacks are escaped, and where its
+    reader has gone (`| head -1`), or where stderr can not be written, what follows is dropped.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # Or the next file that is opened would get the number.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+    sys.stdout = _Stream(sys.stdout or open(os.devnull, 'w', encoding='utf-8'), BrokenPipeError)
+    sys.stderr = _Stream(sys.stderr or open(os.devnull, 'w', encoding='utf-8'), OSError)
+
+
+class _Stream:
+    """A text stream that drops what comes after an error of some kind."""
+
+    def __init__(self, stream: TextIO, dropped: type[OSError]):
+        stream.reconfigure(errors='backslashreplace')
+        self._stream, self._dropped = stream, dropped
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except self._dropped:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except self._dropped:
+            self._drop()
+
+    def _drop(self):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        os.close(null)
+
+
 def cache() -> None:
-    """Keeps compiled programs over runs."""
-    folder = os.environ.get('JAX_COMPILATION_CACHE_DIR', str(Path.home() / '.cache' / 'mpl'))
+    """Keeps compiled programs over runs, where there is a folder for them."""
+    folder = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/mpl')
+    try:
+        folder = paths.parse(folder, 'JAX_COMPILATION_CACHE_DIR')
+        if not paths.is_remote(folder):
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except (ValueError, OSError) as error:
+        logging.warning(
+            'Compiled programs are not kept in %s (%s), so that every start compiles anew; set '
+            'JAX_COMPILATION_CACHE_DIR to a folder that can be written.',
+            folder,
+            error,
+        )
+        folder = None
     jax.config.update('jax_compilation_cache_dir', folder)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import ml_collections
 from etils import epath
 
+from mpl.run import paths, records
+
 
 class Batch(NamedTuple):
     """Images per step over all devices, and per call when measuring."""
@@ -158,12 +160,7 @@ def load(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
     Raises:
       ValueError: there is no such file or key, or a value of the wrong type.
     """
-    file, _, argument = path.partition(':')
-    if not Path(file).is_file():
-        near = sorted(str(p) for p in Path(file).parent.glob('*.py'))
-        raise ValueError(
-            f'There is no config file {file}; its folder has {", ".join(near) or "none"}.'
-        )
+    file, argument = locate(path)
     spec = importlib.util.spec_from_file_location('config_file', file)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -176,6 +173,31 @@ def load(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
             'function get_config() that returns a ConfigDict, of one argument where a : follows.'
         ) from error
     return override(complete(given), overrides)
+
+
+def locate(path: str) -> tuple[str, str]:
+    """The file and the argument in 'file.py:argument', either of which may hold colons.
+
+    Raises:
+      ValueError: there is no such file, or there are two.
+    """
+    path = paths.parse_local(path, 'The config')
+    parts = path.split(':')
+    cuts = [':'.join(parts[:end]) for end in range(1, len(parts) + 1)]
+    found = [file for file in cuts if Path(file).is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f'The config {path} may be {" or ".join(found)}, with what follows as its argument; '
+            'rename one of them.'
+        )
+    if not found:
+        near = sorted(str(p) for p in Path(parts[0]).parent.glob('*.py'))
+        raise ValueError(
+            f'There is no config file {parts[0]}; its folder has {", ".join(near) or "none"}.'
+        )
+    if not found[0].endswith('.py'):
+        raise ValueError(f'The config {found[0]} is no Python file; give one that ends in .py.')
+    return found[0], path[len(found[0]) + 1 :]
 
 
 def override(config: ml_collections.ConfigDict, overrides: list[str]) -> ml_collections.ConfigDict:
@@ -232,8 +254,11 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
     """
     if not path.exists():
         raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
+    record = records.read(
+        path, 'the config of a run', 'bring it back, or train again in another folder'
+    )
     try:
-        return complete(json.loads(path.read_text()))
+        return complete(record)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is not the config of a run: {error}') from error
 
@@ -283,7 +308,7 @@ def _module(folder: str, name: str, where: str):
     names = [
         m.name
         for m in pkgutil.iter_modules(package.__path__)
-        if 'def make(' in Path(package.__path__[0], m.name + '.py').read_text()
+        if 'def make(' in Path(package.__path__[0], m.name + '.py').read_text(encoding='utf-8')
     ]
     raise ValueError(
         f'{where}.name {name!r} is unknown; choose one of '

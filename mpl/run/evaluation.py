@@ -8,7 +8,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.data.source import Pool, Source
-from mpl.run import command, measure
+from mpl.run import command, measure, records
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -201,12 +201,16 @@ def _table(rows, headers):
 
 def main():
     parser = command.parser(__doc__)
-    parser.add_argument('--workdir', required=True, help='folder of a finished run')
+    parser.add_argument(
+        '--workdir', required=True, type=command.path, help='folder of a finished run'
+    )
     parser.add_argument('--split', default='test', help=f'one of {", ".join(SPLITS)}')
     parser.add_argument(
         '--network', nargs='+', action='extend', default=[], help='names; all where left out'
     )
-    parser.add_argument('--json', help='file to write everything to, at full precision')
+    parser.add_argument(
+        '--json', type=command.path, help='file to write everything to, at full precision'
+    )
     given, overrides = command.parse(parser)
     if overrides:
         raise ValueError(f'{overrides[0]} has no use here: the config is that of the run.')
@@ -214,7 +218,7 @@ def main():
         check_output(given.json)
     result = evaluate(epath.Path(given.workdir), given.split, given.network)
     if given.json:
-        epath.Path(given.json).write_text(json.dumps(result, indent=2) + '\n')
+        records.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))
 
 

@@ -18,6 +18,7 @@ from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
 from mpl.run import config as configs
+from mpl.run import paths
 
 
 class Experiment(NamedTuple):
@@ -178,7 +179,7 @@ def _split(config, source):
                 'split.file says which examples to take; set labels and validation to 0, '
                 'imbalance to 1.'
             )
-        split = splits.load(config.split.file, source.train.label)
+        split = splits.load(paths.parse(config.split.file, 'split.file'), source.train.label)
     else:
         split = _draw(config, source)
     for name in ('labeled', 'unlabeled'):

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import math
 import signal
 import sys
@@ -61,12 +60,13 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     Raises:
       ValueError: the config or the work directory is refused; nothing was written.
       FloatingPointError: a loss is not finite.
+      RuntimeError: a checkpoint could not be saved, or not be read back.
       Stopped: SIGTERM or SIGINT came; the same call goes on from there.
     """
     folders.check(config, workdir)
     if (workdir / 'report.json').exists():
         _say(f'{workdir} holds a finished run; nothing is left to do.')
-        return json.loads((workdir / 'report.json').read_text())
+        return report.read(workdir)
     experiment, tuned = assemble(config, workdir, source)
     folders.check_data(experiment, workdir)
     begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
@@ -121,7 +121,8 @@ def fit(
         signals = stack.enter_context(Signals())
         step, state, record = _begin(experiment, workdir, manager, starts)
         started = time.monotonic() - record['seconds']
-        writer = stack.enter_context(contextlib.closing(metrics.Writer(workdir, step)))
+        opened = metrics.Writer(workdir, step, record['lines'])
+        writer = stack.enter_context(contextlib.closing(opened))
         window, due = metrics.Window(record['window']), None
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment), batches.resident(experiment.pipeline)
@@ -155,11 +156,17 @@ def fit(
                 if evaluates and processes.leads():
                     _warn(experiment, workdir, step)
                 if saves:
-                    record = {'seconds': time.monotonic() - started, 'window': window.values()}
+                    record = {
+                        'seconds': time.monotonic() - started,
+                        'window': window.values(),
+                        'lines': writer.written,
+                    }
                     checkpoint.save(manager, step, state, record)
                 if caught and not last:
                     break
-        manager.wait_until_finished()
+        if calls:  # What is reported, and said to be saved, is what lies on the disk.
+            del state  # Before there is another one.
+            state = checkpoint.read_back(manager, step, experiment.state)
         if step != config.steps:
             raise Stopped(
                 caught,
@@ -198,7 +205,8 @@ def _begin(experiment, workdir, manager, starts):
         manager, experiment.state, lambda step: folders.set_aside(manager, step)
     )
     if restored is None:
-        return 0, experiments.initialize(experiment, starts), {'seconds': 0.0, 'window': {}}
+        record = {'seconds': 0.0, 'window': {}, 'lines': 0}
+        return 0, experiments.initialize(experiment, starts), record
     _say(f'{workdir}: goes on from step {restored[0]}.')
     return restored
 
@@ -302,8 +310,10 @@ class Signals:
 
 def main():
     parser = command.parser(__doc__)
-    parser.add_argument('--config', required=True, help='a Python file with get_config()')
-    parser.add_argument('--workdir', required=True, help='folder of the run')
+    parser.add_argument(
+        '--config', required=True, type=command.path, help='a Python file with get_config()'
+    )
+    parser.add_argument('--workdir', required=True, type=command.path, help='folder of the run')
     parser.add_argument(
         '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
     )

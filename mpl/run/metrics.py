@@ -1,48 +1,89 @@
 """What a run writes while it runs: JSON lines and TensorBoard events."""
 
 import json
+import time
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from mpl.parallel import processes
+from mpl.run import records
+from mpl.run.paths import is_remote
+from mpl.run.records import write_whole
+
+REMEDY = 'bring the file back, or delete it to go on without the lines before'
 
 
 class Writer:
-    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard, in one process."""
+    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard, in one process.
 
-    def __init__(self, folder: epath.Path, step: int):
-        """Opens them to go on after `step`; later lines, of a run cut short, are dropped."""
+    written: the lines in the file, 0 in the other processes.
+    """
+
+    def __init__(self, folder: epath.Path, step: int, written: int):
+        """Opens them to go on after `step`; later lines, of a run cut short, are dropped.
+
+        Args:
+          folder: of the run.
+          step: of the checkpoint that the run goes on from.
+          written: lines when that checkpoint was saved.
+
+        Raises:
+          ValueError: lines up to that step are damaged or missing.
+        """
         self._file = self._board = self._kept = None
+        self.written = 0
         if not processes.leads():
             return
         self._path, kept = folder / 'metrics.jsonl', ''
         if self._path.exists():
             lines = [line for line in read(self._path) if line['step'] <= step]
-            kept = ''.join(json.dumps(line) + '\n' for line in lines)
+            if len(lines) != written:
+                raise ValueError(
+                    f'{self._path} has {len(lines)} lines up to step {step}, but the checkpoint of '
+                    f'that step was saved after {written}; {REMEDY}.'
+                )
+            self.written = written
+            kept = ''.join(map(_line, lines))
             write_whole(self._path, kept)
+        elif written:
+            logging.warning(
+                '%s is gone, with %d lines: curves and warnings begin after step %d.',
+                self._path,
+                written,
+                step,
+            )
         if is_remote(folder):
             self._kept = kept  # Files there can not grow.
         else:
-            self._file = self._path.open('a')
-        self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)
+            self._file = self._path.open('a', encoding='utf-8')
+        self._board = _open_board(folder / 'tensorboard', step)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line; values are floats or lists of floats."""
         if self._board is None:
             return
-        line = json.dumps({'step': step} | values) + '\n'
+        line = _line({'step': step} | values)
         if self._file is None:
             self._kept += line
         else:
             self._file.write(line)
             self._file.flush()
-        for name, value in values.items():
-            if not isinstance(value, list):
-                self._board.add_scalar(name, value, step)
+        self.written += 1
+        scalars = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in values.items()
+            if not isinstance(value, list)
+        ]
+        self._board.write_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        )
         self._board.flush()
 
     def save(self) -> None:
@@ -58,27 +99,52 @@ class Writer:
             self._board.close()
 
 
-def is_remote(path: epath.Path) -> bool:
-    """Whether a path is of a bucket, such as gs://bucket/runs/x."""
-    return '://' in str(path)
+def _open_board(folder: epath.Path, step: int) -> EventsWriter:
+    """An event file in the folder, whose events hide those after `step` of files before.
+
+    Not a SummaryWriter: that writes in a thread, which a full disk ends, and then it waits for
+    that thread for good.
+    """
+    if not is_remote(folder):
+        folder = folder.resolve()  # 's3:x/y' is a bucket to tensorboardX, '/a/s3:x/y' is not.
+        folder.mkdir(parents=True, exist_ok=True)
+    board = EventsWriter(str(folder / 'events'))
+    board.write_event(
+        Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
+    )
+    return board
 
 
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a file so that a kill leaves the one before or the new one, never a part."""
-    beside = path.parent / (path.name + '.tmp')
-    beside.write_text(text)
-    beside.replace(path)
+def _line(values: dict) -> str:
+    return json.dumps(records.seal(values)) + '\n'
 
 
 def read(path: epath.Path) -> list[dict]:
-    """The lines of a metrics.jsonl; the last is left out where a kill cut it."""
+    """The lines of a metrics.jsonl, without checksums; the last is left out where a kill cut it.
+
+    Raises:
+      ValueError: a line is damaged.
+    """
+    *whole, rest = path.read_bytes().split(b'\n')
+    if rest and not _is_cut(rest):
+        whole.append(rest)
     lines = []
-    for line in path.read_text().splitlines():
+    for number, text in enumerate(whole, 1):
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
+            line = json.loads(text.decode())
+        except ValueError:  # Not JSON, or not UTF-8.
+            line = None
+        lines.append(records.unseal(line, f'Line {number} of {path} is not', REMEDY))
     return lines
+
+
+def _is_cut(text: bytes) -> bool:
+    """Whether a line that does not end lacks its end; one with something else there is damaged."""
+    try:
+        json.JSONDecoder().raw_decode(text.decode(errors='replace'))
+    except ValueError:
+        return True
+    return False
 
 
 class Window:

@@ -1,6 +1,7 @@
 """The pictures of a run: curves, pseudo-label quality, confusion, views."""
 
 import functools
+import io
 
 import jax
 import matplotlib
@@ -9,12 +10,14 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from mpl.data import batches, stream
-from mpl.run import collapse, metrics
+from mpl.run import collapse, metrics, records
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding
 from mpl.run.experiment import Experiment
 
 matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})
+# Names of classes and configs are text, whatever they hold: '$5$' is no formula.
+matplotlib.rcParams.update({'text.parse_math': False, 'text.usetex': False})
 SHOWN = 8  # images of each kind on the sheet of views
 
 
@@ -26,16 +29,17 @@ def draw(
 ) -> None:
     """Draws all pictures of a finished run into its work directory, as PNG."""
     lines = metrics.read(workdir / 'metrics.jsonl')
-    _save(curves(lines), workdir / 'learning_curves.png')
+    classes = tuple(map(legible, experiment.source.classes))
+    save(curves(lines), workdir / 'learning_curves.png')
     if any('feedback/h' in line for line in lines):
-        _save(feedback(lines), workdir / 'feedback.png')
+        save(feedback(lines), workdir / 'feedback.png')
     if any(name.startswith('unlabeled/') for line in lines for name in line):
-        labeled, classes = experiments.labeled_counts(experiment), experiment.source.classes
-        _save(pseudo_labels(lines, classes, labeled, findings), workdir / 'pseudo_labels.png')
+        labeled = experiments.labeled_counts(experiment)
+        save(pseudo_labels(lines, classes, labeled, findings), workdir / 'pseudo_labels.png')
     if confusions:
-        _save(confusion(confusions, experiment.source.classes), workdir / 'confusion.png')
+        save(confusion(confusions, classes), workdir / 'confusion.png')
     if min(experiment.source.image_shape[:2]) > 1:
-        _save(view_sheet(experiment), workdir / 'views.png')
+        save(view_sheet(experiment), workdir / 'views.png')
 
 
 def curves(lines: list[dict]) -> Figure:
@@ -204,6 +208,13 @@ def add_legends(figure: Figure) -> Figure:
     return figure
 
 
-def _save(figure, path):
-    with path.open('wb') as file:
-        figure.savefig(file, dpi=120, format='png')
+def legible(name: str) -> str:
+    """A name that can be drawn and printed; bytes in it that are not UTF-8 as \\udc80."""
+    return name.encode('utf-8', 'backslashreplace').decode()
+
+
+def save(figure: Figure, path: epath.Path) -> None:
+    """Writes the figure as PNG, whole."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120, format='png')
+    records.write_bytes(path, drawn.getvalue())

@@ -186,13 +186,23 @@ def check_outputs(given: argparse.Namespace) -> None:
 
 def main():
     parser = command.parser(__doc__)
-    parser.add_argument('--workdir', required=True, help='folder of a finished run')
+    parser.add_argument(
+        '--workdir', required=True, type=command.path, help='folder of a finished run'
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--images', help=f'folder of {", ".join(files.EXTENSIONS)} of any size')
+    what.add_argument(
+        '--images',
+        type=command.local_path,
+        help=f'folder of {", ".join(files.EXTENSIONS)} of any size',
+    )
     what.add_argument('--split', help=f'one of {", ".join(evaluate.SPLITS)}')
-    parser.add_argument('--output', help='CSV file to write')
-    parser.add_argument('--features', help='npz file to write beside it')
-    parser.add_argument('--logits', help='npy file to write, or to go on with; of a --split')
+    parser.add_argument('--output', type=command.local_path, help='CSV file to write')
+    parser.add_argument('--features', type=command.local_path, help='npz file to write beside it')
+    parser.add_argument(
+        '--logits',
+        type=command.local_path,
+        help='npy file to write, or to go on with; of a --split',
+    )
     parser.add_argument('--network', help='student_ema, or student, where left out')
     given, overrides = command.parse(parser)
     if overrides:

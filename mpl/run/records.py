@@ -1,11 +1,10 @@
-"""JSON records that show whether they are still what was written: each carries its own checksum."""
+"""Files that are written whole, and JSON records that show whether they were changed since."""
 
+import contextlib
 import hashlib
 import json
 
 from etils import epath
-
-from mpl.run import metrics
 
 CHECKSUM = 'checksum'
 
@@ -22,9 +21,30 @@ def is_intact(record: object) -> bool:
     return isinstance(record, dict) and CHECKSUM in record and seal(record) == record
 
 
+def unseal(record: object, place: str, remedy: str) -> dict:
+    """A record that `seal` made, without its checksum.
+
+    Args:
+      record: as JSON gives it.
+      place: where it comes from, for the message: 'runs/x/config.json is not the config of a run'.
+      remedy: what to do where it is damaged, a clause: 'train it again'.
+
+    Raises:
+      ValueError: it was changed, or has no checksum.
+    """
+    if not is_intact(record):
+        reason = (
+            'its checksum does not match: it was changed or damaged since'
+            if isinstance(record, dict) and CHECKSUM in record
+            else 'it has no checksum: it was damaged, or is of a version of mpl before checksums'
+        )
+        raise ValueError(f'{place} as it was written ({reason}); {remedy}.')
+    return {key: value for key, value in record.items() if key != CHECKSUM}
+
+
 def write(path: epath.Path, record: dict) -> None:
     """Writes a sealed record, whole: a kill leaves the file before or the new one."""
-    metrics.write_whole(path, json.dumps(seal(record), indent=2, sort_keys=True) + '\n')
+    write_whole(path, json.dumps(seal(record), indent=2) + '\n')
 
 
 def read(path: epath.Path, what: str, remedy: str) -> dict:
@@ -42,9 +62,21 @@ def read(path: epath.Path, what: str, remedy: str) -> dict:
         record = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:  # Not JSON, or not UTF-8.
         raise ValueError(f'{path} is not {what}: {error}; {remedy}.') from error
-    if not is_intact(record):
-        raise ValueError(
-            f'{path} is not {what} as it was written (its checksum does not match): it was changed '
-            f'or damaged since; {remedy}.'
-        )
-    return {key: value for key, value in record.items() if key != CHECKSUM}
+    return unseal(record, f'{path} is not {what}', remedy)
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a text in UTF-8; see `write_bytes`. What is not Unicode is written as \\udc80."""
+    write_bytes(path, text.encode('utf-8', 'backslashreplace'))
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+    """Writes a file so that a kill or a full disk leaves the one before or the new one."""
+    beside = path.parent / (path.name + '.tmp')
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,7 +1,6 @@
 """What a finished run leaves: report.json, and a table for the terminal."""
 
 import importlib.metadata
-import json
 import re
 import resource
 import sys
@@ -16,7 +15,7 @@ from tabulate import tabulate
 
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, measure, metrics, pictures, teaching
+from mpl.run import collapse, measure, metrics, pictures, records, teaching
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -48,9 +47,18 @@ def write(
         except Exception as error:  # No picture is worth a trained run.
             logging.warning('The pictures could not be drawn: %r', error)
         # Last: a run with a report is finished.
-        metrics.write_whole(workdir / 'report.json', json.dumps(report, indent=2) + '\n')
+        records.write(workdir / 'report.json', report)
     processes.wait('reported')
-    return json.loads((workdir / 'report.json').read_text())
+    return read(workdir)
+
+
+def read(workdir: epath.Path) -> dict:
+    """The report of a finished run; raises ValueError where it is damaged."""
+    return records.read(
+        workdir / 'report.json',
+        'the report of a run',
+        'delete it, and the command that trained the run writes it again',
+    )
 
 
 def _measure(experiment, state):
@@ -110,6 +118,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'warnings': [finding._asdict() for finding in findings],
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
         'peak_memory_bytes': peak_memory(),
+        'metrics_lines': len(lines),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'versions': {'python': sys.version.split()[0]}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -183,7 +192,7 @@ def peak_memory() -> int:
     """Greatest resident size of this process so far, bytes."""
     status = epath.Path('/proc/self/status')
     if status.exists():  # Linux; its getrusage tells of the parent process too.
-        kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text())
+        kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text(encoding='utf-8'))
         if kilobytes:
             return int(kilobytes[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

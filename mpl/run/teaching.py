@@ -5,7 +5,6 @@ for each example of the training pool, by number; where it selects, the split th
 lies in <workdir>/selected.json. Each is made once, and goes on where it was stopped.
 """
 
-import json
 import os
 
 from etils import epath
@@ -18,12 +17,13 @@ from mpl.parallel import processes
 from mpl.run import config as configs
 from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
-from mpl.run import logits, metrics
+from mpl.run import logits, paths, records
 from mpl.run import prediction as predict
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
 LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
+REMEDY = 'delete it and selected.json, and they are made again'
 
 
 def stage_config(config: ConfigDict) -> ConfigDict | None:
@@ -75,16 +75,16 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
       ValueError: the folder of this run is in a bucket, or the run is not there or not finished, or its data or networks are other ones.
     """
     stage = experiment.config.teacher
-    if experiments.is_taught(experiment.config) and metrics.is_remote(workdir):
+    if experiments.is_taught(experiment.config) and paths.is_remote(workdir):
         raise ValueError(
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
         )
     if not stage.workdir or (workdir / LOGITS).exists():
         return
-    place = epath.Path(stage.workdir)
+    place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
     evaluate.find(stage.network, evaluate.load(place))
-    there, here = json.loads((place / 'data.json').read_text()), folders.data(experiment)
+    there, here = folders.read_data(place), folders.data(experiment)
     if there['split'] != here['split']:
         raise ValueError(
             f'teacher.workdir {place} has another split than this run (hash {there["split"]}, here '
@@ -121,7 +121,8 @@ def selected(experiment: Experiment, workdir: epath.Path) -> dict:
     """For the report: {'selected': what became of the unlabeled examples}; empty where all are kept."""
     if not _rule(experiment.config).per_class:
         return {}
-    return {'selected': json.loads((workdir / COUNTS).read_text())}
+    place = workdir / COUNTS
+    return {'selected': records.read(place, 'the counts of a selection', REMEDY)}
 
 
 def _ask(experiment, workdir):
@@ -130,7 +131,8 @@ def _ask(experiment, workdir):
     if stage.config:
         stages = evaluate.load(workdir / 'teacher', source)
     else:
-        stages = evaluate.load(epath.Path(stage.workdir))
+        place = paths.parse(stage.workdir, 'teacher.workdir')
+        stages = evaluate.load(epath.Path(place))
     teacher, inner = evaluate.find(stage.network, stages)
     beside = str(workdir / f'partial_{LOGITS}')
     if processes.leads():
@@ -163,7 +165,7 @@ def _select(experiment, rule, rows, workdir):
     part = selection.scan([rows], experiment.split.unlabeled, rule)
     chosen = selection.apply(part, rule, experiment.split)
     counts = selection.summarize(part, rule, rows.shape[1])
-    metrics.write_whole(workdir / COUNTS, json.dumps(counts, indent=2) + '\n')
+    records.write(workdir / COUNTS, counts)
     splits.save(str(workdir / folders.SELECTED), chosen, len(rows))
 
 

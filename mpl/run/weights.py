@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mpl.models import network
 from mpl.models.network import Variables
-from mpl.run import workdir
+from mpl.run import paths, workdir
 from mpl.run.experiment import Experiment
 
 
@@ -55,7 +55,7 @@ def describe(experiment: Experiment, role: str, found: Variables) -> str:
 
 
 def _read_run(start: ConfigDict) -> Variables:
-    other, state, _ = workdir.load(epath.Path(start.workdir))
+    other, state, _ = workdir.load(epath.Path(paths.parse(start.workdir, 'init_from.workdir')))
     networks = other.algorithm.networks(state)
     if start.network not in networks:
         raise ValueError(
@@ -68,7 +68,7 @@ def _read_run(start: ConfigDict) -> Variables:
 def _read_file(file: str) -> dict[str, np.ndarray]:
     """The weights in a file, float32; counters and indices are passed over."""
     try:
-        tensors = safetensors.numpy.load_file(file)
+        tensors = safetensors.numpy.load_file(paths.parse_local(file, 'init_from.file'))
     except Exception as error:  # A missing file, or an error of the library's own.
         raise ValueError(
             f'init_from.file {file} can not be read ({error}); give a .safetensors file of weights '

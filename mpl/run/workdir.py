@@ -16,7 +16,7 @@ from orbax import checkpoint as ocp
 from mpl.data import splits
 from mpl.data.source import Source
 from mpl.parallel import processes
-from mpl.run import checkpoint, metrics
+from mpl.run import checkpoint, paths, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -30,6 +30,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
     Raises:
       ValueError: names what is there instead, or the numbers that differ.
     """
+    checkpoint.check_folder(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f'{workdir} is a file; give a folder as --workdir.')
     path = workdir / 'config.json'
@@ -52,11 +53,18 @@ def check_data(experiment: Experiment, workdir: epath.Path) -> None:
       ValueError: the split, the number or the names of the examples have changed.
     """
     path = workdir / 'data.json'
-    if path.exists() and json.loads(path.read_text()) != data(experiment):
+    if path.exists() and read_data(workdir) != data(experiment):
         raise ValueError(
             f'The data of the run in {workdir} have changed since it began; '
             'bring them back, or give another --workdir.'
         )
+
+
+def read_data(workdir: epath.Path) -> dict:
+    """What `prepare` has written of the data; raises ValueError where that is damaged."""
+    return records.read(
+        workdir / 'data.json', 'what the data of a run are', 'bring it back, or train anew'
+    )
 
 
 def prepare(experiment: Experiment, workdir: epath.Path) -> None:
@@ -64,8 +72,8 @@ def prepare(experiment: Experiment, workdir: epath.Path) -> None:
     if not processes.leads():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    metrics.write_whole(workdir / 'config.json', configs.to_json(experiment.config))
-    metrics.write_whole(workdir / 'data.json', json.dumps(data(experiment)) + '\n')
+    records.write(workdir / 'config.json', experiment.config.to_dict())
+    records.write(workdir / 'data.json', data(experiment))
     examples = len(experiment.source.train.label)
     splits.save(str(workdir / 'split.json'), experiment.split, examples)
 
@@ -107,7 +115,7 @@ def hold(workdir: epath.Path) -> Iterator[None]:
     Raises:
       ValueError: another process holds it.
     """
-    if metrics.is_remote(workdir) or not processes.leads():
+    if paths.is_remote(workdir) or not processes.leads():
         yield
         return
     held = os.open(workdir, os.O_RDONLY)
@@ -146,5 +154,5 @@ def _move(old, new):
 def data(experiment: Experiment) -> dict:
     """What the example numbers of a run go by, JSON-able; two runs of the same have one."""
     pool = experiment.source.train
-    names = hashlib.sha256('\n'.join(pool.name).encode()).hexdigest()[:12]
+    names = hashlib.sha256('\n'.join(pool.name).encode(errors='surrogateescape')).hexdigest()[:12]
     return {'examples': len(pool.label), 'names': names, 'split': experiment.split.hash}
