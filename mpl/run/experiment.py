@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mpl.algorithms import interface as algorithms
 from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
-from mpl.data import open_set, splits
+from mpl.data import damage, open_set, splits
 from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
@@ -57,6 +57,7 @@ def assemble(
         source = configs.build('data', config.source)
         source = open_set.hide(source, config.split.unlabeled_only)
     split, views, definitions, learner = build(config, source, mesh)
+    damage.check(source, split)
     batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
     init = partial(learner.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
