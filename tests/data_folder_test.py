@@ -211,7 +211,12 @@ def test_other_files_are_passed_over_and_counted(tmp_path, caplog):
         (tmp_path / name).write_text('')
     with caplog.at_level(logging.WARNING):
         assert len(folder.make(str(tmp_path), 8).train.label) == 6
-    assert '2 files' in caplog.text and '1 with .tif, 1 with .txt' in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f'5 entries in {tmp_path} are left out')
+    assert record.getMessage().endswith(
+        '3 hidden files or folders (labeled/.cache, labeled/bee/.hidden.jpg, unlabeled/.cache), '
+        '1 with .tif (labeled/bee/raw.tif), 1 with .txt (unlabeled/notes.txt).'
+    )
 
 
 def changed(path, remove=(), **layout):
@@ -243,7 +248,7 @@ def only_text(path):
         ),
         (lambda path: changed(path, labeled__loose=1), 'loose.png lies in no class folder'),
         (lambda path: (path / 'labeled/empty').mkdir(), r'empty has no pictures \(it is empty\)'),
-        (only_text, r'bee has no pictures \(1 with .txt\)'),
+        (only_text, r'bee has no pictures \(1 with .txt \(labeled/bee/list.txt\)\)'),
         (
             lambda path: changed(path, remove=['labeled/bee']),
             r'are of too few classes \(ant\): at least 2',
@@ -332,8 +337,8 @@ def test_reads_a_csv_file_without_splits(tmp_path):
             'path,label\nb.png,ant\nnone.png,bee\n',
             "Line 3 of .* names 'none.png', but there is no such file",
         ),
-        ('path,label\nb.png,ant\nsub,bee\n', "Line 3 of .* names 'sub', but there is no such file"),
-        ('path,label\nb.png,ant\n./b.png,bee\n', 'names b.png twice, the second time in line 3'),
+        ('path,label\nb.png,ant\nsub,bee\n', "names 'sub', but that is a folder or a special file"),
+        ('path,label\nb.png,ant\n./b.png,ant\n', 'names one file twice, as b.png and b.png'),
         ('path,label\nb.png\n', 'Line 2 of .* does not have as many fields'),
         ('path,label\nb.png,ant,test\n', 'Line 2 of .* does not have as many fields'),
         (

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,21 @@ def remembered(
     files with their sizes and times (see `stamps`), and settings. The files lie in
     the folder MPL_CACHE, by default ~/.cache/mpl, under data/; they may be deleted at
     any time. A file that can not be read is made anew; where none can be written,
-    nothing is kept.
+    or there is no home folder, nothing is kept.
     """
+    try:
+        place = folder()
+    except RuntimeError as error:
+        logging.warning('%s Set MPL_CACHE; the next start takes as long.', error)
+        return find()
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
-    path = folder() / f'{kind}-{digest}.npz'
+    path = place / f'{kind}-{digest}.npz'
     try:
         with np.load(path) as file:
             return dict(file)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file raises errors of many types
         logging.warning('%s can not be read (%s) and is made anew.', path, error)
     found = find()
     beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
@@ -44,10 +48,17 @@ def remembered(
     return found
 
 
-def stamps(paths: list[str]) -> list[tuple[str, int, int]]:
-    """What tells whether files have changed: of each the path, bytes and time of change in nanoseconds."""
+def stamps(paths: list[str]) -> list[tuple[str, int, int, int]]:
+    """What tells whether files have changed: of each the path, bytes and two times in nanoseconds.
+
+    The times are of the last change of the content, which programs can set (cp -p, touch), and of
+    the last change of anything, which they can not.
+    """
     states = [os.stat(path) for path in paths]
-    return [(path, state.st_size, state.st_mtime_ns) for path, state in zip(paths, states)]
+    return [
+        (path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        for path, state in zip(paths, states)
+    ]
 
 
 def folder() -> Path:

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ import tqdm
 from mpl.data import images, names, source
 
 GRAY = 128  # every pixel of a picture that can not be decoded
-_KEPT_AT_ONCE = 1024  # pictures read at once when a pool is kept
+_AT_ONCE = 1024  # pictures read at once when a pool is kept, or looked through for damage
+_NAMED = 100  # damaged pictures of a pool that are named in a warning each
 
 
 class Part(NamedTuple):
@@ -72,7 +73,8 @@ def pool(
     shape: (H, W, C) of every picture in that form. what: for messages. A pool that takes
     up to keep_bytes as uint8 is decoded once and kept.
     A picture that can not be decoded is gray (GRAY everywhere), by number alone, so that
-    a resumed run sees the same; the first time in a process its name is in a warning.
+    a resumed run sees the same; the first time in a process its name is in a warning (the
+    first 100 of them), and `damaged` of the pool tells which they are.
     Reading raises ValueError where more than 1 % of the pictures, and more than
     100, are damaged, and OSError where bytes can not be had at all.
     """
@@ -80,7 +82,8 @@ def pool(
     name = parts[0].name if len(parts) == 1 else names.pack(n for p in parts for n in p.name)
     starts = np.cumsum([0] + [len(part.label) for part in parts])
     executor = futures.ThreadPoolExecutor(threads, thread_name_prefix='images')
-    attempt = _forgiving(name, what)
+    tried, bad = np.zeros(len(label), bool), np.zeros(len(label), bool)
+    attempt = _forgiving(name, what, tried, bad)
 
     def read_many(numbers, shape, load):
         """uint8 [n, *shape]; load: (place, encoded, upright) -> one picture."""
@@ -109,9 +112,15 @@ def pool(
 
         return read_many(numbers, (size, size, form.channels), load)
 
+    def damaged(numbers):
+        numbers = np.asarray(numbers)
+        for piece in _pieces(np.unique(numbers[~tried[numbers]]), f'checking {what}'):
+            read_many(piece, shape, lambda _, *encoded: form.decode(*encoded))
+        return bad[numbers]
+
     if len(label) * math.prod(shape) <= keep_bytes:
         read = _keep(read, (len(label), *shape), what)
-    return source.Pool(read, label, name, None if form.size is None else crop)
+    return source.Pool(read, label, name, None if form.size is None else crop, damaged)
 
 
 def find_damaged(part: Part, form: Format, what: str, threads: int) -> dict[int, str]:
@@ -129,26 +138,34 @@ def find_damaged(part: Part, form: Format, what: str, threads: int) -> dict[int,
     return dict(sorted(wrong.items()))
 
 
-def _forgiving(name: Sequence[str], what: str) -> Callable:
-    """(number, load, *arguments) -> load(*arguments), or GRAY for a damaged picture."""
-    damaged, lock = set(), threading.Lock()
+def _forgiving(name: Sequence[str], what: str, tried: np.ndarray, bad: np.ndarray) -> Callable:
+    """(number, load, *arguments) -> load(*arguments), or GRAY for a damaged picture.
+
+    tried, bad: bool [N], set where a picture has been met, and where it is damaged.
+    """
+    lock = threading.Lock()
 
     def attempt(number, load, *arguments):
         try:
-            return load(*arguments)
+            image = load(*arguments)
+            tried[number] = True
+            return image
         except images.Damaged as error:
             with lock:
-                new = int(number) not in damaged
-                damaged.add(int(number))
-                many = len(damaged) > max(100, len(name) // 100)
-            if new:
+                new = not bad[number]
+                tried[number] = bad[number] = True
+                count = np.count_nonzero(bad)
+            shown = names.shown(name[number])
+            if new and count <= _NAMED:
+                logging.warning('%s of %s can not be decoded and is gray: %s', shown, what, error)
+            if new and count == _NAMED:
                 logging.warning(
-                    '%s of %s can not be decoded and is gray: %s', name[number], what, error
+                    'Further pictures of %s that can not be decoded are not named.', what
                 )
-            if many:
+            if count > max(100, len(name) // 100):
                 raise ValueError(
-                    f'{len(damaged)} of the {len(name)} pictures of {what} can not be decoded, '
-                    f'the last being {name[number]} ({error}): mend them first.'
+                    f'{count} of the {len(name)} pictures of {what} can not be decoded, '
+                    f'the last being {shown} ({error}): mend them first.'
                 ) from error
             return GRAY
 
@@ -158,10 +175,15 @@ def _forgiving(name: Sequence[str], what: str) -> Callable:
 def _keep(read: Callable, shape: tuple[int, int, int, int], what: str) -> Callable:
     """`read` from memory, after one pass over all pictures."""
     kept = np.empty(shape, np.uint8)
-    hidden = True if len(kept) < 2 * _KEPT_AT_ONCE else None  # None: shown on a terminal only
-    with tqdm.tqdm(total=len(kept), desc=what, unit='image', disable=hidden) as bar:
-        for start in range(0, len(kept), _KEPT_AT_ONCE):
-            stop = min(start + _KEPT_AT_ONCE, len(kept))
-            kept[start:stop] = read(np.arange(start, stop))
-            bar.update(stop - start)
+    for numbers in _pieces(np.arange(len(kept)), what):
+        kept[numbers[0] : numbers[-1] + 1] = read(numbers)
     return lambda numbers: kept[numbers]
+
+
+def _pieces(numbers: np.ndarray, what: str) -> Iterator[np.ndarray]:
+    """The numbers, _AT_ONCE at a time; shows the progress of what is done with many."""
+    hidden = True if len(numbers) < 2 * _AT_ONCE else None  # None: shown on a terminal only
+    with tqdm.tqdm(total=len(numbers), desc=what, unit='image', disable=hidden) as bar:
+        for start in range(0, len(numbers), _AT_ONCE):
+            yield numbers[start : start + _AT_ONCE]
+            bar.update(min(_AT_ONCE, len(numbers) - start))

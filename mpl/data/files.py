@@ -1,156 +1,217 @@
-"""Lists the pictures of a folder of class folders, or of a CSV file."""
+"""Lists the pictures of a folder of class folders, or of a CSV file, each once."""
 
-import collections
-import csv
+import difflib
 import logging
 import os
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')  # in any case
-SPLITS = ('train', 'validation', 'test')
+from mpl.data import listing, names, walk
+
+FOLDERS = ('labeled', 'unlabeled', 'validation', 'test')
+# Names that others give such folders.
+_OTHER_NAMES = (
+    'train training trainset sup supervised unsup unsupervised val valid validate dev devel eval '
+    'evaluation heldout held_out holdout hold_out testing testset test_set train_set val_set'
+).split()
+_ALIKE = 0.8  # difflib's ratio, from which on a name is taken for a misspelled one
 
 
 class File(NamedTuple):
     name: str  # POSIX path below the folder
-    split: str  # one of SPLITS
+    split: str  # one of listing.SPLITS
     label: str | None  # class; None where there is none
+    size: int  # bytes
+    identity: walk.Identity
+
+    @property
+    def part(self) -> str:
+        """One of FOLDERS."""
+        return (
+            ('unlabeled' if self.label is None else 'labeled')
+            if self.split == 'train'
+            else self.split
+        )
 
 
 def find(path: str) -> tuple[Path, list[File]]:
-    """The folder, and its pictures sorted by name; raises ValueError where it is not laid out well."""
-    place = Path(path).expanduser()
+    """The folder, and its pictures sorted by name, each file once however many links lead to it.
+
+    What lies there and is not read is counted in one warning, with examples. Raises
+    ValueError where the folder or the CSV file is not laid out well, or has one file in two
+    parts or classes.
+    """
+    place = expand(path)
     if place.is_dir():
-        return place, sorted(_walk(place))
-    if place.is_file() and place.suffix.lower() == '.csv':
-        return place.parent, sorted(_read(place))
-    found = 'is neither a folder nor a .csv file' if place.exists() else 'does not exist'
-    raise ValueError(f'{place} {found}: give a folder with labeled/<class>/ in it, or a CSV file.')
+        omitted = walk.left_out()
+        found = _once(place, _walk(place, omitted), omitted)
+        _warn(place, omitted)
+    elif place.is_file() and place.suffix.lower() == '.csv':
+        rows = listing.read(place)
+        found = _once(place, [File(*row) for row in rows], None)
+        place = place.parent
+    else:
+        there = 'is neither a folder nor a .csv file' if place.exists() else 'does not exist'
+        raise ValueError(
+            f'{place} {there}: give a folder with labeled/<class>/ in it, or a CSV file.'
+        )
+    _check_classes(path, {file.label for file in found if file.label is not None})
+    return place, found
 
 
 def find_unlabeled(path: str) -> tuple[Path, list[File]]:
-    """The folder, and the pictures at any depth of it, sorted by name, without labels."""
-    root, others = Path(path).expanduser(), collections.Counter()
-    if not root.is_dir():
-        raise ValueError(f'{root} is not a folder; give one with pictures in it.')
-    found = sorted(File(name, 'train', None) for name in _pictures(root, root, others))
-    _warn(root, others)
+    """The folder, and the pictures at any depth of it, sorted by name, without labels; as `find`."""
+    root, omitted = expand(path), walk.left_out()
+    files = _files(walk.top(root), 'train', None, omitted)
+    found = _once(root, files, omitted)
+    _warn(root, omitted)
     return root, found
 
 
-def _walk(root: Path) -> list[File]:
-    if not (root / 'labeled').is_dir():
-        there = ', '.join(sorted(entry.name for entry in root.iterdir())[:10])
+def expand(path: str) -> Path:
+    """The path with ~ and ~user at its beginning replaced; raises ValueError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
         raise ValueError(
-            f'{root} has no folder labeled/ (there is: {there or "nothing"}): '
-            'put the labeled pictures in labeled/<class>/.'
-        )
-    files, others = [], collections.Counter()
-    for part in ('labeled', 'validation', 'test'):
-        folder = root / part
-        if not folder.is_dir():
-            continue
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))
-        for entry in entries:
-            if entry.is_dir():
-                split = 'train' if part == 'labeled' else part
-                names = _pictures(root, entry, others)
-                files += [File(name, split, entry.name) for name in names]
-            elif entry.suffix.lower() in EXTENSIONS:
-                raise ValueError(
-                    f'{entry} lies in no class folder: move it to {part}/<class>/, or to unlabeled/.'
-                )
-        if not any(entry.is_dir() for entry in entries):
-            raise ValueError(f'{folder} has no class folders: put pictures in {part}/<class>/.')
-    if (root / 'unlabeled').is_dir():
-        names = _pictures(root, root / 'unlabeled', others)
-        files += [File(name, 'train', None) for name in names]
-    _warn(root, others)
+            f'{path} begins with ~, but that home folder is not known: '
+            'give the whole path, or ./~... for a file of that name.'
+        ) from error
+
+
+def _walk(root: Path, omitted: walk.LeftOut) -> list[File]:
+    folders, loose = walk.scan(walk.top(root), omitted)
+    known = {folder.name: folder for folder in folders if folder.name in FOLDERS}
+    _check_names(root, known, [folder.name for folder in folders])
+    if loose:
+        omitted[f'pictures beside {walk.listed(known)}'] += [picture.name for picture in loose]
+    if others := [folder.name for folder in folders if folder.name not in known]:
+        omitted[f'folders beside {walk.listed(known)}'] += others
+    files = []
+    for name, folder in known.items():
+        if name == 'unlabeled':
+            files += _files(folder, 'train', None, omitted)
+        else:
+            files += _of_classes(root, folder, omitted)
     return files
 
 
-def _pictures(root: Path, folder: Path, others: collections.Counter) -> list[str]:
-    """Names of the pictures at any depth; adds the other extensions to `others`."""
-    names, passed = [], collections.Counter()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        below = Path(here).relative_to(root).as_posix()
-        prefix = '' if below == '.' else f'{below}/'
-        for name in files:  # Texts, not paths: there may be millions.
-            extension = os.path.splitext(name)[1].lower()
-            if name.startswith('.'):
-                continue
-            if extension in EXTENSIONS:
-                names.append(prefix + name)
-            else:
-                passed[extension or 'no extension'] += 1
-    if not names:
+def _check_names(root: Path, known: dict[str, walk.Folder], folders: list[str]) -> None:
+    """Refuses folders that seem to be meant as one of FOLDERS, and others of that name."""
+    allowed = ', '.join(f'{name}/' for name in FOLDERS)
+    there = sorted(os.listdir(root))
+    for name in there:
+        if name in FOLDERS and name not in known:
+            raise ValueError(
+                f'{root / name} is not a folder that can be read: make it one, or remove it.'
+            )
+    for name in folders:
+        plain = name.strip().casefold().replace('-', '_')
+        alike = difflib.get_close_matches(plain, FOLDERS, 1, _ALIKE)
+        if name not in FOLDERS and (alike or plain in _OTHER_NAMES):
+            raise ValueError(
+                f'{root} has a folder {name!r}, which would not be read: rename it to one of {allowed} '
+                'or move it elsewhere.'
+            )
+    if 'labeled' not in known:
+        shown = names.examples(there, 10)
         raise ValueError(
-            f'{folder} has no pictures ({_counts(passed) or "it is empty"}): '
-            f'put {_allowed()} files there, or remove the folder.'
+            f'{root} has no folder labeled/ (there is: {shown or "nothing"}): '
+            'put the labeled pictures in labeled/<class>/.'
         )
-    others.update(passed)
-    return names
 
 
-def _warn(root: Path, others: collections.Counter) -> None:
-    if others:
+def _of_classes(root: Path, folder: walk.Folder, omitted: walk.LeftOut) -> list[File]:
+    """The pictures of labeled/, validation/ or test/."""
+    part, files, classes = folder.name, [], 0
+    folders, loose = walk.scan(folder, omitted)
+    if loose:
+        raise ValueError(
+            f'{root / loose[0].name} lies in no class folder: '
+            f'move it to {part}/<class>/, or to unlabeled/.'
+        )
+    back = walk.above(folder) | {folder.identity}
+    for one in folders:
+        if one.identity in back:
+            omitted['links that lead back to a folder above'].append(one.name)
+            continue
+        classes += 1
+        split = 'train' if part == 'labeled' else part
+        files += _files(one, split, one.name.removeprefix(f'{part}/'), omitted)
+    if not classes:
+        raise ValueError(f'{root / part} has no class folders: put pictures in {part}/<class>/.')
+    return files
+
+
+def _files(folder: walk.Folder, split: str, label: str | None, omitted: walk.LeftOut) -> list[File]:
+    """The pictures at any depth of a folder, at least one."""
+    mine = walk.left_out()
+    found = walk.pictures(folder, mine)
+    if not found:
+        raise ValueError(
+            f'{folder.path} has no pictures ({walk.describe(mine) or "it is empty"}): '
+            f'put {", ".join(walk.EXTENSIONS)} files there, or remove the folder.'
+        )
+    for kind, passed in mine.items():
+        omitted[kind] += passed
+    return [File(one.name, split, label, one.size, one.identity) for one in found]
+
+
+def _once(place: Path, files: list[File], omitted: walk.LeftOut | None) -> list[File]:
+    """Sorted by name, each file once; one in two parts or classes is refused.
+
+    omitted: takes the further names of a file; None: these are refused too.
+    """
+    first, kept = {}, []
+    for file in sorted(files, key=lambda file: file.name):
+        other = first.setdefault(file.identity, file)
+        if other is file:
+            kept.append(file)
+        elif (other.part, other.label) != (file.part, file.label):
+            of = [
+                f'{one.part}{"" if one.label is None else f" {one.label!r}"}'
+                for one in (other, file)
+            ]
+            raise ValueError(
+                f'{names.shown(other.name)} and {names.shown(file.name)} in {place} are one file, '
+                f'once for {of[0]} and once for {of[1]}: a picture may be in one part and class; '
+                'remove one of them.'
+            )
+        elif omitted is None:
+            raise ValueError(
+                f'{place} names one file twice, as {names.shown(other.name)} and '
+                f'{names.shown(file.name)}: remove one line.'
+            )
+        else:
+            omitted['further names of a file that is read'].append(file.name)
+    return kept
+
+
+def _check_classes(path: str, classes: set[str]) -> None:
+    """Refuses names that can not stand in a line of text; warns of two that are nearly one."""
+    plain = {}
+    for name in sorted(classes):
+        if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):
+            raise ValueError(
+                f'The class {name!r} in {path} has a line break, a control character or bytes that '
+                'are not UTF-8 in its name: rename it.'
+            )
+        key = ' '.join(unicodedata.normalize('NFKC', name).casefold().split())
+        other = plain.setdefault(key, name)
+        if other != name:
+            logging.warning(
+                'The classes %r and %r in %s differ in case, spaces or the form of their letters '
+                'only, and are two classes.', other, name, path
+            )  # fmt: skip
+
+
+def _warn(root: Path, omitted: walk.LeftOut) -> None:
+    if omitted:
         logging.warning(
-            '%d files in %s have other extensions than %s and are passed over: %s.',
-            others.total(),
+            '%d entries in %s are left out (read are %s files): %s.',
+            sum(map(len, omitted.values())),
             root,
-            _allowed(),
-            _counts(others),
+            ', '.join(walk.EXTENSIONS),
+            walk.describe(omitted),
         )
-
-
-def _allowed() -> str:
-    return ', '.join(EXTENSIONS)
-
-
-def _counts(extensions: collections.Counter) -> str:
-    return ', '.join(f'{count} with {name}' for name, count in sorted(extensions.items()))
-
-
-def _read(path: Path) -> list[File]:
-    files = {}
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as handle:
-            rows = csv.DictReader(handle)
-            columns = rows.fieldnames or []
-            if not {'path', 'label'} <= set(columns) <= {'path', 'label', 'split'}:
-                raise ValueError(
-                    f'{path} has the columns {columns}: its first line must be path,label or path,label,split.'
-                )
-            for row in rows:
-                file = _row(path, rows.line_num, row)
-                if file.name in files:
-                    raise ValueError(
-                        f'{path} names {file.name} twice, the second time in line {rows.line_num}.'
-                    )
-                files[file.name] = file
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f'{path} cannot be read as CSV in UTF-8: {error}.') from error
-    if not files:
-        raise ValueError(f'{path} lists no pictures: add one line for each, path,label.')
-    return list(files.values())
-
-
-def _row(path: Path, line: int, row: dict) -> File:
-    if None in row or None in row.values():
-        raise ValueError(f'Line {line} of {path} does not have as many fields as the first line.')
-    row = {column: value.strip() for column, value in row.items()}
-    name, label = Path(row['path']).as_posix(), row['label'] or None
-    split = row['split'] if 'split' in row and row['split'] else 'train'
-    if split not in SPLITS:
-        raise ValueError(
-            f'Line {line} of {path} has the split {split!r}: allowed are {", ".join(SPLITS)}.'
-        )
-    if label is None and split != 'train':
-        raise ValueError(f'Line {line} of {path} has no label: pictures for {split} need one.')
-    if not (path.parent / name).is_file():
-        raise ValueError(
-            f'Line {line} of {path} names {name!r}, but there is no such file in {path.parent}: '
-            'paths are relative to the folder of the CSV file.'
-        )
-    return File(name, split, label)

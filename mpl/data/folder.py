@@ -1,12 +1,16 @@
 """Your own pictures: a folder of class folders, or a CSV file that lists them."""
 
+import collections
 import hashlib
 import logging
 from pathlib import Path
 
 import numpy as np
+import PIL
 
-from mpl.data import cache, encoded, files, names, source
+from mpl.data import cache, copies, damage, encoded, files, listing, names, source
+
+_NAMED = 100  # damaged pictures in a message
 
 
 def make(
@@ -22,15 +26,18 @@ def make(
 
     path: a folder with labeled/<class>/ and, where wanted, unlabeled/,
     validation/<class>/ and test/<class>/, each with .jpg, .jpeg, .png, .webp or .bmp
-    files at any depth (names that begin with a dot are passed over); or a CSV file
-    with the columns path, label and optionally split (train, validation or test;
-    empty for train), whose paths are relative to it and whose empty labels mean
-    unlabeled. Classes are those of the labeled training pictures, sorted as text.
+    files at any depth, links followed; what else lies there is counted in one warning (see
+    `walk`). Or a CSV file with the columns path, label and optionally split (train,
+    validation or test; empty for train), whose paths are relative to it and whose empty
+    labels mean unlabeled. A file is in one part and class, whatever names and links
+    it has, or refused; copies of the same bytes are counted in a warning (see `copies`).
+    Classes are those of the labeled training pictures, sorted as text.
     size: pixels; the short side is resized to size / central and the middle square cut
-    out, upright as EXIF says. channels: 3 for RGB, 1 for gray. corrupt: with 'gray' a
-    damaged picture is gray and named in a warning when it is first met; with the others
-    every file is decoded once at the start (and that remembered until one changes):
-    'refuse' raises ValueError, 'skip' leaves damaged ones out and names them in one warning.
+    out, upright as EXIF says; see `images` for transparent and other uncommon ones.
+    channels: 3 for RGB, 1 for gray. corrupt: with 'gray' a damaged picture is gray and
+    named in a warning when it is first met; with the others every file is decoded once at
+    the start (and that remembered until one changes): 'refuse' raises ValueError, 'skip'
+    leaves damaged ones out and names them in one warning.
     keep_bytes: a pool that takes up to so many bytes as uint8 is decoded at the start
     and kept in memory; pictures of a larger one are decoded whenever asked for.
     threads: that decode; None for one on each core.
@@ -46,23 +53,26 @@ def make(
     _check(path, found, classes)
     form = encoded.Format(size, channels, central)
     number = {name: number for number, name in enumerate(classes)} | {None: -1}
-    parts, damaged = {}, []
-    for split in files.SPLITS:
+    copies.warn(root, found, threads)
+    parts, damaged = {}, {}
+    for split in listing.SPLITS:
         chosen = [file for file in found if file.split == split]
         part = part_of(root, chosen, [number[file.label] for file in chosen])
         if corrupt != 'gray' and chosen:
-            part, bad = _checked(root, chosen, part, form, threads)
-            damaged += bad
+            part, wrong = _checked(root, chosen, part, form, threads)
+            damaged |= wrong
         parts[split] = part if chosen else None
     del found, chosen
+    left_out = _count(damaged)
     if damaged:
-        _report(path, damaged, corrupt)
+        _report(path, damaged, left_out, corrupt)
         _check_left(path, parts, classes)
     train, validation, test = (
         part and encoded.pool([part], form, (size, size, channels), path, keep_bytes, threads)
         for part in parts.values()
     )
-    return source.Source(train, validation, test, classes, (size, size, channels), central)
+    shape = size, size, channels
+    return source.Source(train, validation, test, classes, shape, central, left_out)
 
 
 def part_of(root: Path, found: list[files.File], label: list[int]) -> encoded.Part:
@@ -92,7 +102,7 @@ def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None
 
 def _checked(
     root: Path, chosen: list[files.File], part: encoded.Part, form: encoded.Format, threads: int
-) -> tuple[encoded.Part, list[str]]:
+) -> tuple[encoded.Part, dict[files.File, str]]:
     """The readable pictures, and what is wrong with each of the others."""
     stamps = cache.stamps([str(root / name) for name in part.name])
     digest = hashlib.sha256(repr(stamps).encode(errors='surrogateescape')).hexdigest()
@@ -101,13 +111,21 @@ def _checked(
         wrong = encoded.find_damaged(part, form, str(root), threads)
         return {'number': np.array([*wrong], np.int64), 'error': np.array([*wrong.values()], str)}
 
-    found = cache.remembered('damaged', ['damaged 1', digest], find)
+    found = cache.remembered('damaged', ['damaged 2', PIL.__version__, form, digest], find)
     wrong = dict(zip(found['number'].tolist(), found['error'].tolist()))
-    bad = [f'{part.name[place]} ({error})' for place, error in wrong.items()]
+    bad = {chosen[place]: error for place, error in wrong.items()}
     if not wrong:
         return part, bad
     good = [place for place in range(len(chosen)) if place not in wrong]
     return part_of(root, [chosen[place] for place in good], part.label[good]), bad
+
+
+def _count(damaged: dict[files.File, str]) -> damage.Counts:
+    counts = {}
+    for file in damaged:
+        of = counts.setdefault(file.part, collections.Counter())
+        of[damage.NO_LABEL if file.label is None else file.label] += 1
+    return {part: dict(sorted(of.items())) for part, of in counts.items()}
 
 
 def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, ...]) -> None:
@@ -122,13 +140,18 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
             )
 
 
-def _report(path: str, damaged: list[str], corrupt: str) -> None:
-    listed = '; '.join(damaged[:100]) + ('; ...' if len(damaged) > 100 else '')
+def _report(
+    path: str, damaged: dict[files.File, str], left_out: damage.Counts, corrupt: str
+) -> None:
+    first = [(names.shown(file.name), error) for file, error in list(damaged.items())[:_NAMED]]
+    listed = '; '.join(f'{name} ({error})' for name, error in first)
+    listed += '; ...' if len(damaged) > _NAMED else ''
     if corrupt == 'refuse':
         raise ValueError(
             f'{len(damaged)} pictures in {path} cannot be read: {listed}. '
             "Mend or remove them, or set corrupt='skip' to leave them out."
         )
     logging.warning(
-        '%d pictures in %s cannot be read and are left out: %s.', len(damaged), path, listed
-    )
+        '%d pictures in %s cannot be read and are left out: %s. %s',
+        len(damaged), path, listed, ' '.join(damage.sentences({}, left_out)),
+    )  # fmt: skip

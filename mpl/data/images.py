@@ -1,13 +1,29 @@
-"""From encoded pictures to uint8 arrays of one size: decoding, cutting out, resizing."""
+"""From encoded pictures to uint8 arrays of one size: decoding, cutting out, resizing.
+
+Pixels are those that a viewer shows on a white page, one rule for every source and command:
+transparent parts (an alpha channel, a transparent color, a palette with alpha) lie on white; 16
+bits become 8, the high byte; CMYK and LAB become RGB by Pillow's formulas; of an animation or a
+file of several pages the first is read; color profiles (ICC) are ignored, values are taken as sRGB.
+Damaged are, and so refused or gray: what Pillow can not decode, an empty file, floating-point
+and 32-bit integer pixels (whose range no file states), a transparent color in RGB of 16 bits,
+and more than MOST_PIXELS pixels. A JPEG file with an error inside that its decoder passes
+over is read as a viewer shows it.
+"""
 
 import contextlib
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
 import numpy as np
 import tqdm
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+
+# Of one picture; by default Pillow refuses more too. In RGBA this takes 0.7 GB.
+MOST_PIXELS = 178_956_970
+# Pillow warns from half of that on.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels, as in Pillow
 
@@ -15,9 +31,23 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels,
 # of it must be left, times the size wanted: on photos the result then differs from that of all
 # pixels by 0.5 levels of 255 in the mean and 20 at most; with 1 by 1.5 and 70.
 _LEFT = 2
-# EXIF: its key of the orientation, and which orientations exchange height and width or turn an axis.
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+# EXIF: its key of the orientation, what turns each upright, and which orientations exchange
+# height and width or turn an axis.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _FROM_THE_RIGHT, _FROM_BELOW = (2, 3, 6, 7), (3, 4, 7, 8)
+_ALPHA = ('RGBA', 'RGBa', 'LA', 'La', 'PA')
+# How Pillow unpacks PNG samples of few bits, and what it multiplies them by to fill 0..255.
+_FEW_BITS = {'L;2': 85, 'L;4': 17}
 _CHUNK = 64  # images a thread takes at a time
 _MANY = 2000  # from here on a pass over all images shows its progress
 
@@ -38,7 +68,10 @@ def decode(
     """
     if size is None:
         with _open(encoded) as image:
-            return _pixels(_load(image, channels, upright))
+            packing = _packing(image)
+            _load(image)
+            turn = _orientation(image) if upright else 1
+            return _pixels(_convert(image, packing, channels, turn))
     return crop(encoded, lambda *shape: middle(*shape, size, central), size, channels, upright)
 
 
@@ -51,6 +84,9 @@ def crop(
     Bicubic with antialiasing, as `PIL.Image.resize`. Raises Damaged as `decode`.
     """
     with _open(encoded) as image:
+        packing = _packing(image)
+        if image.format != 'JPEG':  # Of others the size and EXIF may be known only then.
+            _load(image)
         width, height = image.size
         turn = _orientation(image) if upright else 1
         if turn in _ON_ITS_SIDE:
@@ -60,7 +96,8 @@ def crop(
         if fraction >= 2 and image.format == 'JPEG':
             fraction = 1 << int(np.log2(min(fraction, 8)))
             image.draft(None, (image.width // fraction, image.height // fraction))
-        whole = _load(image, channels, upright)
+        _load(image)
+        whole = _convert(image, packing, channels, turn)
     # Sides at a fraction are rounded up, at the end that turning may have made the first.
     scale = 2.0 ** round(np.log2(whole.width / width))
     across = whole.width - scale * width if turn in _FROM_THE_RIGHT else 0
@@ -104,32 +141,88 @@ def each(work: Callable[[int], None], count: int, threads: int, what: str) -> No
 def _decoding() -> Iterator[None]:
     try:
         yield
-    except MemoryError:
+    except (MemoryError, Damaged):
         raise
+    except UnidentifiedImageError as error:
+        raise Damaged('it is no picture of a known format') from error
+    except Image.DecompressionBombError as error:
+        raise Damaged(f'it has more than {MOST_PIXELS:,} pixels') from error
     except Exception as error:  # on damaged data Pillow raises errors of many types
-        raise Damaged(str(error)) from error
+        raise Damaged(str(error) or type(error).__name__) from error
 
 
 def _open(encoded: bytes) -> Image.Image:
+    if not encoded:
+        raise Damaged('the file is empty')
     with _decoding():
-        return Image.open(io.BytesIO(encoded))
+        image = Image.open(io.BytesIO(encoded))
+        if image.width * image.height > MOST_PIXELS:  # Whatever limit others have set in Pillow.
+            raise Damaged(f'it has more than {MOST_PIXELS:,} pixels')
+        return image
+
+
+def _load(image: Image.Image) -> None:
+    with _decoding():
+        image.load()
+
+
+def _packing(image: Image.Image) -> str:
+    """How a PNG file holds its samples ('RGB;16B'), before it is loaded; '' of other formats."""
+    return image.tile[0][3] if image.format == 'PNG' and image.tile else ''
 
 
 def _orientation(image: Image.Image) -> int:
-    with _decoding():  # of a PNG file it may come last
-        return image.getexif().get(_ORIENTATION, 1)
+    """1 to 8; 1 where EXIF has none, or can not be read: viewers show such pictures as they lie."""
+    try:
+        turn = image.getexif().get(_ORIENTATION)
+    except Exception:  # of many types
+        return 1
+    return turn if turn in _TURNS else 1
 
 
-def _load(image: Image.Image, channels: int, upright: bool) -> Image.Image:
-    """All pixels, in RGB or gray."""
+def _convert(image: Image.Image, packing: str, channels: int, turn: int) -> Image.Image:
+    """A loaded picture upright, on white, in RGB or gray."""
     with _decoding():
-        image.load()
-        if upright:
-            image = ImageOps.exif_transpose(image)
-        if image.mode.startswith('I'):  # 16 bits: convert() would clip at 255 instead of scaling
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        flat = _on_white(image, packing)
+        if flat.mode not in ('RGB', 'L'):
+            flat = flat.convert('L' if flat.mode == '1' else 'RGB')
         mode = 'RGB' if channels == 3 else 'L'
-        return image if image.mode == mode else image.convert(mode)
+        flat = flat if flat.mode == mode else flat.convert(mode)
+        return flat.transpose(_TURNS[turn]) if turn != 1 else flat
+
+
+def _on_white(image: Image.Image, packing: str) -> Image.Image:
+    """A picture of 8 bits without transparent parts."""
+    clear = image.info.get('transparency')
+    if image.mode == 'F' or image.mode == 'I' and image.format not in ('PNG', 'PPM'):
+        kind = 'floating-point numbers' if image.mode == 'F' else '32-bit integers'
+        raise Damaged(f'its pixels are {kind}, of no known range: save it with 8 or 16 bits')
+    if image.mode in _ALPHA or image.mode == 'P' and (clear is not None or _has_alpha(image)):
+        page = Image.new('RGBA', image.size, 'white')
+        whole = image.convert('LA') if image.mode == 'La' else image
+        page.alpha_composite(whole.convert('RGBA'))
+        return page.convert('RGB')
+    if clear is None and not image.mode.startswith('I'):
+        return image
+    if clear is not None and packing == 'RGB;16B':
+        raise Damaged('its transparent color is of 16 bits: save it with an alpha channel')
+    is_bits = image.mode == '1'
+    pixels = np.asarray(image.convert('L') if is_bits else image)
+    opaque = True
+    if clear is not None:  # One color is transparent.
+        if packing in _FEW_BITS:
+            clear *= _FEW_BITS[packing]
+        opaque = pixels != (255 * bool(clear) if is_bits else clear)
+        if pixels.ndim == 3:
+            opaque = opaque.any(-1, keepdims=True)
+    if image.mode.startswith('I'):
+        pixels = pixels >> 8  # convert() would clip at 255 instead of scaling
+    return Image.fromarray(np.where(opaque, pixels, 255).astype(np.uint8))
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    """Whether the palette of a picture has alpha values."""
+    return image.palette is not None and image.palette.mode.endswith('A')
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

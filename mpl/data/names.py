@@ -41,3 +41,22 @@ def pack(names: Iterable[str]) -> Names:
         text += encoded
         lengths.append(len(encoded))
     return Names(bytes(text), np.cumsum(lengths, dtype=np.int64))
+
+
+def shown(name: str) -> str:
+    """A name for a message: quoted where it has line breaks or other characters that can not be seen."""
+    return name if name.isprintable() else repr(name)
+
+
+def examples(found: Sequence[str], most: int) -> str:
+    """The first names in their order, for a message; '...' behind them where there are more."""
+    return ', '.join([shown(name) for name in sorted(found)[:most]] + ['...'] * (len(found) > most))
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written in UTF-8; one with bytes that were none can not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

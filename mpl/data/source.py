@@ -22,6 +22,9 @@ class Pool(NamedTuple):
     # [n, size, size, C], where box(i, height, width) is the part (left, upper, right, lower)
     # of picture numbers[i], which is resized. None: `read` gives pictures whole.
     crop: Callable[[np.ndarray, Callable, int], np.ndarray] | None = None
+    # Which pictures can not be decoded and are gray: numbers -> bool [n]. Decodes those that have
+    # not been read yet. None: there is nothing to decode.
+    damaged: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Source(NamedTuple):
@@ -33,6 +36,7 @@ class Source(NamedTuple):
     classes: tuple[str, ...]  # label k is classes[k]
     image_shape: tuple[int, int, int]  # (H, W, C)
     central: float = 1.0  # share of the resized short side that `read` shows of files
+    left_out: dict[str, dict[str, int]] = {}  # damaged pictures in no pool; see damage.Counts
 
 
 def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None = None) -> Pool:
@@ -53,7 +57,8 @@ def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None
 
 def take(pool: Pool, numbers: np.ndarray) -> Pool:
     """The examples of these numbers, int [n], as a pool of their own."""
-    read, cut = pool.read, pool.crop
+    read, cut, bad = pool.read, pool.crop, pool.damaged
     crop = None if cut is None else lambda chosen, box, size: cut(numbers[chosen], box, size)
+    damaged = None if bad is None else lambda chosen: bad(numbers[chosen])
     name = [pool.name[number] for number in numbers]
-    return Pool(lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop)
+    return Pool(lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop, damaged)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from mpl.algorithms import interface as algorithms
 from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
-from mpl.data import batches, open_set, splits, stream
+from mpl.data import batches, damage, open_set, splits, stream
 from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
@@ -63,6 +63,7 @@ def assemble(
         source = configs.build('data', config.source)
         source = open_set.hide(source, config.split.unlabeled_only)
     split, views, definitions, learner = build(config, source, mesh)
+    damage.check(source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
     batch = jax.eval_shape(lambda: batches.zeros(pipeline, is_taught(config)))
     init = partial(learner.init, sizes=_sizes(source, split))

@@ -15,7 +15,7 @@ import contextlib
 import csv
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,8 @@ from absl import logging
 from etils import epath
 from tqdm import tqdm
 
-from mpl.data import files, images, source, stream
+from mpl.data import damage, files, images, source, stream, walk
+from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import command, logits, measure
@@ -35,6 +36,7 @@ from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
 THREADS = 8  # that decode pictures
+NAMED = 100  # pictures that cannot be read that are named in a warning each; the others are counted
 
 
 class Chunk(NamedTuple):
@@ -70,7 +72,8 @@ def from_pool(pool: Pool, numbers: np.ndarray, size: int) -> Iterator[Chunk]:
 def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chunk]]:
     """The number of pictures at any depth of a folder, and the pictures, in the order of their paths.
 
-    Damaged ones are named in a warning each, and left out.
+    They are found as those of a training folder are (see `walk`), each file once. Damaged ones
+    are named in a warning each, and left out.
 
     Raises:
       ValueError: the folder has no pictures, or the run's images are no pictures.
@@ -81,17 +84,8 @@ def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chu
             f'The images of the run are {height} x {width} with {channels} channels; only square ones '
             'with 1 or 3 channels can be read from files. Give --split instead of --images.'
         )
-    if not folder.is_dir():
-        raise ValueError(f'{folder} is not a folder; give one with pictures in it.')
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob('*')
-        if path.suffix.lower() in files.EXTENSIONS and path.is_file()
-    )
-    if not names:
-        raise ValueError(
-            f'{folder} has no pictures ({", ".join(files.EXTENSIONS)}); give another folder.'
-        )
+    root, found = files.find_unlabeled(str(folder))
+    names = data_names.pack(file.name for file in found)
     decode = functools.partial(
         images.decode,
         size=height,
@@ -99,20 +93,20 @@ def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chu
         upright=True,
         central=experiment.source.central,
     )
-    return len(names), _read(folder, names, decode, experiment.config.batch.evaluate)
+    return len(names), _read(root, names, decode, experiment.config.batch.evaluate)
 
 
-def _read(folder: Path, names: list[str], decode: Callable, size: int) -> Iterator[Chunk]:
+def _read(folder: Path, names: Sequence[str], decode: Callable, size: int) -> Iterator[Chunk]:
     def load(name):
         try:
             return decode((folder / name).read_bytes())
-        except Exception as error:  # on damaged data Pillow raises errors of many types
+        except (OSError, images.Damaged) as error:
             return error
 
     def fetch(start):
         return start, list(executor.map(load, names[start : start + size]))
 
-    count = 0
+    count = bad = 0
     with (
         futures.ThreadPoolExecutor(THREADS) as executor,
         contextlib.closing(stream.prefetch(fetch, range(0, len(names), size))) as parts,
@@ -120,8 +114,10 @@ def _read(folder: Path, names: list[str], decode: Callable, size: int) -> Iterat
         for start, loaded in parts:
             good = [n for n, image in enumerate(loaded) if not isinstance(image, Exception)]
             for n in np.setdiff1d(np.arange(len(loaded)), good):
-                place = folder / names[start + n]
-                logging.warning('%s cannot be read and is left out: %s', place, loaded[n])
+                bad += 1
+                place = data_names.shown(str(folder / names[start + n]))
+                if bad <= NAMED:
+                    logging.warning('%s cannot be read and is left out: %s', place, loaded[n])
             if good:
                 image = np.stack([loaded[n] for n in good])
                 name = [names[start + n] for n in good]
@@ -193,7 +189,7 @@ def main():
     what.add_argument(
         '--images',
         type=command.local_path,
-        help=f'folder of {", ".join(files.EXTENSIONS)} of any size',
+        help=f'folder of {", ".join(walk.EXTENSIONS)} of any size',
     )
     what.add_argument('--split', help=f'one of {", ".join(evaluate.SPLITS)}')
     parser.add_argument('--output', type=command.local_path, help='CSV file to write')
@@ -222,8 +218,10 @@ def main():
             if len(left) < len(numbers):
                 print(f'{given.logits} has {len(numbers) - len(left):,} of them already.')
             numbers = left
+        examples = {given.split: (pool, numbers)}
         total, chunks = len(numbers), from_pool(pool, numbers, size)
     else:
+        examples = {}
         total, chunks = from_folder(stages[0].experiment, Path(given.images))
     with tqdm(chunks, unit='batch', total=-(-total // size)) as bar:
         said = predict(stage, inner, iter(bar))
@@ -238,6 +236,9 @@ def main():
         print(f'Features, logits, names and numbers: {given.features}')
     if given.logits and given.output:
         print(f'Logits by number: {given.logits}')
+    for part, damaged in damage.count(examples, classes).items():
+        told = damage.counted(part, damaged)
+        print(f'Warning: {told} can not be decoded, and were labeled as gray images.')
     if count < total:
         print(f'{total - count:,} of {total:,} pictures could not be read and were left out.')
 

@@ -13,6 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
+from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
 from mpl.run import collapse, measure, metrics, pictures, records, teaching
@@ -20,6 +21,7 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
+SHOWN = 20  # classes in the table of damaged pictures
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -95,6 +97,11 @@ def _compose(experiment, networks, seconds, stages, workdir):
         networks |= {f'teacher/{name}': net for name, net in others.items()}
     lines = metrics.read(workdir / 'metrics.jsonl')
     findings = collapse.find(lines, experiments.labeled_counts(experiment), config.steps)
+    gray, left_out = _damaged(experiment), experiment.source.left_out
+    damaged = [
+        collapse.Finding('damaged', config.steps, sentence)
+        for sentence in damage.sentences(gray, left_out)
+    ]
     report = {
         'source': config.source.to_dict(),
         'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
@@ -115,7 +122,8 @@ def _compose(experiment, networks, seconds, stages, workdir):
         + sum(stage['images_seen'] for stage in stages.values()),
         'weights': 'last checkpoint',
         'networks': networks,
-        'warnings': [finding._asdict() for finding in findings],
+        'warnings': [finding._asdict() for finding in findings + damaged],
+        'damaged': {'gray': gray, 'left_out': left_out},
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
         'peak_memory_bytes': peak_memory(),
         'metrics_lines': len(lines),
@@ -124,6 +132,19 @@ def _compose(experiment, networks, seconds, stages, workdir):
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
     return report, findings
+
+
+def _damaged(experiment: Experiment) -> damage.Counts:
+    """Pictures that stand as gray: of validation and test, and of those that the steps drew."""
+    config, source, split = experiment.config, experiment.source, experiment.split
+    parts = {}
+    for part, numbers in (('labeled', split.labeled), ('unlabeled', split.unlabeled)):
+        drawn = config.steps * config.batch[part]
+        if 0 < drawn < len(numbers):  # Less than an epoch.
+            numbers = stream.rows(config.seed, part, 0, drawn, numbers)
+        if drawn:
+            parts[part] = source.train, numbers
+    return damage.count(parts | damage.measured(source, split), source.classes)
 
 
 def show(report: dict, workdir: str) -> str:
@@ -143,13 +164,33 @@ def show(report: dict, workdir: str) -> str:
         colalign=('left', 'right', 'right', 'right'),
     )
     return (
-        f'{table}\n'
+        f'{table}\n{_show_damaged(report["damaged"]) if "damaged" in report else ""}'
         f'{report["algorithm"]["name"]}, {split["labeled"]} labels (split {split["hash"]}), '
         f'seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s; accuracy of '
         f'the {report["weights"]}.\n'
         + ''.join(f'Warning: {sentence}\n' for sentence in warnings(report))
         + f'Report, metrics, checkpoints and pictures: {workdir}'
     )
+
+
+def _show_damaged(damaged: dict[str, damage.Counts]) -> str:
+    """A table of the damaged pictures, '' without any."""
+    counts = {
+        f'{part}, {"left out" if kind == "left_out" else kind}': of
+        for kind, parts in damaged.items()
+        for part, of in parts.items()
+    }
+    if not counts:
+        return ''
+    classes = sorted({name for of in counts.values() for name in of})
+    rows = [
+        [name] + [of[name] if name in of else '-' for of in counts.values()]
+        for name in classes[:SHOWN]
+    ]
+    rows += [['...'] + [''] * len(counts)] if len(classes) > SHOWN else []
+    rows.append(['all classes'] + [sum(of.values()) for of in counts.values()])
+    align = ['left'] + ['right'] * len(counts)
+    return '\n' + tabulate(rows, ['damaged pictures', *counts], colalign=align) + '\n\n'
 
 
 def warnings(report: dict) -> list[str]:

@@ -1,0 +1,83 @@
+"""Whether pictures of one part or class are copies, byte by byte, of those of another."""
+
+import collections
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from mpl.data import cache, files, images, names
+
+MOST = 100_000  # files that are read to look for copies
+_SHOWN = 3  # pairs in the warning
+
+
+def warn(root: Path, found: list[files.File], threads: int) -> None:
+    """Logs a warning that counts copies across parts or classes of the same bytes.
+
+    Files of a size that occurs in one part and class only are not read, and the others, where
+    they are no more than MOST, once until they change; where there are more, a
+    warning says that copies were not looked for. Pictures that were saved anew, and so have other
+    bytes, are not found.
+    """
+    numbers = _suspects(found)
+    if len(numbers) > MOST:
+        logging.warning(
+            '%d pictures in %s have the size in bytes of one of another part or class, too many to '
+            'look for copies of the same picture among them (%d at most).', len(numbers), root, MOST
+        )  # fmt: skip
+        return
+    if not len(numbers):
+        return
+    suspects = [found[number] for number in numbers]
+    same = collections.defaultdict(list)
+    for file, digest in zip(suspects, _digests(root, suspects, threads)):
+        same[digest].append(file)
+    counts, pairs = collections.Counter(), []
+    for alike in same.values():
+        first = alike[0]
+        for other in alike[1:]:
+            if (other.part, other.label) != (first.part, first.label):
+                counts[first.part, other.part] += 1
+                pairs.append(f'{names.shown(other.name)} = {names.shown(first.name)}')
+    if pairs:
+        told = ', '.join(
+            f'{count} in {part} of {"another class of it" if part == of else of}'
+            for (of, part), count in sorted(counts.items())
+        )
+        logging.warning(
+            '%d pictures in %s are copies, byte by byte, of one of another part or class (%s): %s. '
+            'What is measured on pictures that were trained on is too high; remove them.',
+            len(pairs), root, told, names.examples(pairs, _SHOWN),
+        )  # fmt: skip
+
+
+def _suspects(found: list[files.File]) -> np.ndarray:
+    """Numbers of the files whose size occurs in several parts or classes, but for empty ones."""
+    places = {place: n for n, place in enumerate({(file.part, file.label) for file in found})}
+    size = np.array([file.size for file in found])
+    place = np.array([places[file.part, file.label] for file in found])
+    _, run = np.unique(size, return_inverse=True)
+    lowest, highest = np.full(len(size), len(places)), np.full(len(size), -1)
+    np.minimum.at(lowest, run, place)
+    np.maximum.at(highest, run, place)
+    return np.flatnonzero((lowest != highest)[run] & (size > 0))
+
+
+def _digests(root: Path, suspects: list[files.File], threads: int) -> list[bytes]:
+    stamps = cache.stamps([str(root / file.name) for file in suspects])
+
+    def find():
+        digests = np.zeros((len(suspects), 32), np.uint8)
+
+        def visit(number):
+            content = (root / suspects[number].name).read_bytes()
+            digests[number] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+
+        images.each(visit, len(suspects), threads, f'looking for copies in {root}')
+        return {'digest': digests}
+
+    return [
+        row.tobytes() for row in cache.remembered('copies', ['copies 1', stamps], find)['digest']
+    ]
