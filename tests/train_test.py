@@ -16,7 +16,7 @@ import pytest
 from absl import logging
 from etils import epath
 
-from mpl.run import checkpoint, weights
+from mpl.run import checkpoint, records, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
@@ -224,7 +224,9 @@ def test_file_as_work_directory_and_broken_config_are_refused(unbroken, tmp_path
 
 def test_changed_data_are_refused(unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
-    (workdir / 'data.json').write_text((workdir / 'data.json').read_text().replace('1197', '1198'))
+    record = records.read(workdir / 'data.json', '', '')
+    record['parts']['train']['examples'] = 1198
+    records.write(workdir / 'data.json', record)
     before = contents(workdir)
     with pytest.raises(ValueError, match='The data of the run in .* have changed'):
         train.run(load(), workdir)

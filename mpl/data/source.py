@@ -1,5 +1,7 @@
 """What a data set is: pools of images and labels, addressed by example number."""
 
+import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +24,10 @@ class Pool(NamedTuple):
     # [n, size, size, C], where box(i, height, width) is the part (left, upper, right, lower)
     # of picture numbers[i], which is resized. None: `read` gives pictures whole.
     crop: Callable[[np.ndarray, Callable, int], np.ndarray] | None = None
+    # What is known of the pixels without decoding them, as CRC-32 by what it is computed from:
+    # 'pixels' (of arrays), 'files' (encoded pictures), 'sizes' (of files, in bytes) or 'settings'
+    # (of images that are computed). None: nothing.
+    content: Callable[[], dict[str, str]] | None = None
 
 
 class Source(NamedTuple):
@@ -48,12 +54,29 @@ def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None
             f'A pool wants images [N, H, W, C], labels [N] and N names, not {image.shape}, '
             f'{label.shape} and {len(name)} names.'
         )
-    return Pool(lambda numbers: image[numbers], label.astype(np.int32), name)
+
+    @functools.cache
+    def content():
+        return {'pixels': checksum(np.ascontiguousarray(image))}
+
+    return Pool(lambda numbers: image[numbers], label.astype(np.int32), name, content=content)
 
 
 def take(pool: Pool, numbers: np.ndarray) -> Pool:
     """The examples of these numbers, int [n], as a pool of their own."""
-    read, cut = pool.read, pool.crop
+    read, cut, whole = pool.read, pool.crop, pool.content
     crop = None if cut is None else lambda chosen, box, size: cut(numbers[chosen], box, size)
     name = [pool.name[number] for number in numbers]
-    return Pool(lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop)
+    chosen_numbers = np.asarray(numbers, '<i8').tobytes()
+
+    def content():
+        return {kind: checksum(text.encode() + chosen_numbers) for kind, text in whole().items()}
+
+    return Pool(
+        lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop, whole and content
+    )
+
+
+def checksum(values: np.ndarray | bytes) -> str:
+    """The CRC-32 of bytes or of a contiguous array, 8 hexadecimal digits; 1 GB/s on one core."""
+    return f'{zlib.crc32(values):08x}'

@@ -1,13 +1,12 @@
 """Which examples of a training set are labeled, unlabeled and held out for validation."""
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
+
+PARTS = ('labeled', 'unlabeled', 'validation')
 
 
 class Split(NamedTuple):
@@ -110,44 +109,24 @@ def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndar
     return Split(*parts, digest.hexdigest()[:12])
 
 
-def save(path: str, split: Split, examples: int) -> None:
-    """Write a split of a training set of `examples` examples as JSON; replaces the file whole."""
-    record = {'examples': examples, 'hash': split.hash}
-    for part in ('labeled', 'unlabeled', 'validation'):
-        record[part] = getattr(split, part).tolist()
-    temporary = epath.Path(f'{path}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(record))
-    temporary.replace(path)
+def to_record(split: Split, examples: int) -> dict:
+    """A split of a training set of `examples` examples, JSON-able."""
+    parts = {part: getattr(split, part).tolist() for part in PARTS}
+    return {'examples': examples, 'hash': split.hash} | parts
 
 
-def load(path: str, label: np.ndarray) -> Split:
-    """Read a split, in the form that `save` writes, of the training set with these labels (int [N]).
+def from_record(record: object, path: str, examples: int | None = None) -> tuple[Split, int]:
+    """A split, and the number of examples of its training set.
 
-    A file written by hand may leave out 'hash'. Raises ValueError where the file
-    does not fit the training set or contradicts itself.
+    Args:
+      record: what `to_record` gives; without 'hash' where it was written by hand.
+      path: of the file it comes from, for messages.
+      examples: the number there should be; None for any.
+
+    Raises:
+      ValueError: the record is of another number of examples, or contradicts itself.
     """
-    split, _ = read(path, len(label))
-    for part in ('labeled', 'validation'):
-        numbers = getattr(split, part)
-        hidden = numbers[np.asarray(label)[numbers] < 0]
-        if len(hidden):
-            raise ValueError(
-                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
-            )
-    return split
-
-
-def read(path: str, examples: int | None = None) -> tuple[Split, int]:
-    """A split, and the number of examples of its training set, which need not be at hand.
-
-    examples: the number there should be; None for any. Raises ValueError where the file
-    is of another number or contradicts itself.
-    """
-    try:
-        record = json.loads(epath.Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
-    wanted = {'examples', 'labeled', 'unlabeled', 'validation'}
+    wanted = {'examples', *PARTS}
     if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
         raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
     if type(record['examples']) is not int or examples not in (None, record['examples']):
@@ -157,8 +136,7 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
         )
     examples = record['examples']
     labeled, unlabeled, validation = (
-        _numbers(path, part, record[part], examples)
-        for part in ('labeled', 'unlabeled', 'validation')
+        _numbers(path, part, record[part], examples) for part in PARTS
     )
     shared = np.intersect1d(validation, np.concatenate([labeled, unlabeled]))
     if len(shared):
@@ -172,6 +150,20 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
             "it was changed after it was written; remove 'hash' from it if that was meant."
         )
     return split, examples
+
+
+def check_labels(split: Split, label: np.ndarray, path: str) -> None:
+    """Raises ValueError where an example to train on with a label, or to validate on, has none.
+
+    label: of the training set, int [N], -1 for none. path: of the split's file, for the message.
+    """
+    for part in ('labeled', 'validation'):
+        numbers = getattr(split, part)
+        hidden = numbers[np.asarray(label)[numbers] < 0]
+        if len(hidden):
+            raise ValueError(
+                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
+            )
 
 
 def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -18,6 +19,7 @@ from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
 from mpl.run import config as configs
+from mpl.run import split_files
 
 
 class Experiment(NamedTuple):
@@ -39,6 +41,7 @@ def assemble(
     config: ConfigDict,
     devices: Sequence[jax.Device] | None = None,
     source: Source | None = None,
+    split: splits.Split | None = None,
 ) -> Experiment:
     """Builds every part of a run and checks that they fit.
 
@@ -46,6 +49,7 @@ def assemble(
       config: of the run.
       devices: to run on; None takes all.
       source: that of the config, where it is at hand already, less split.unlabeled_only.
+      split: that of the config, where it is at hand already.
 
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
@@ -54,9 +58,8 @@ def assemble(
     mesh = sharding.make_mesh(devices, config.mesh.model)
     _check_numbers(config, mesh)
     if source is None:
-        source = configs.build('data', config.source)
-        source = open_set.hide(source, config.split.unlabeled_only)
-    split, views, definitions, learner = build(config, source, mesh)
+        source = read_source(config)
+    split, views, definitions, learner = build(config, source, mesh, split)
     batch = jax.eval_shape(lambda: _zero_batch(config, source, views))
     init = partial(learner.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
@@ -82,15 +85,25 @@ def assemble(
     return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
 
 
+def read_source(config: ConfigDict) -> Source:
+    """The data set of a config, less the labels of split.unlabeled_only.
+
+    Raises:
+      ValueError: it is not there, or not as the config says.
+    """
+    source = configs.build('data', config.source)
+    return open_set.hide(source, config.split.unlabeled_only)
+
+
 def build(
-    config: ConfigDict, source: Source, mesh: Mesh
+    config: ConfigDict, source: Source, mesh: Mesh, split: splits.Split | None = None
 ) -> tuple[splits.Split, Views, dict[str, network.Definition], Algorithm]:
     """Split, views, networks by role and algorithm of a run, each of which checks its own numbers.
 
     Raises:
       ValueError: a part refuses its numbers.
     """
-    split = _split(config, source)
+    split = make_split(config, source) if split is None else split
     views = configs.build('augment', config.views)
     if views.mix is not None:
         views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
@@ -162,7 +175,12 @@ def is_taught(config: ConfigDict) -> bool:
     return bool(config.teacher.config or config.teacher.workdir)
 
 
-def _split(config, source):
+def make_split(config: ConfigDict, source: Source) -> splits.Split:
+    """The split of a run, drawn or read from split.file.
+
+    Raises:
+      ValueError: the section is not allowed, or the data have too few examples for it.
+    """
     if config.split.validation and source.validation is not None:
         raise ValueError(
             f'split.validation is {config.split.validation}, but the source has a validation part '
@@ -174,7 +192,7 @@ def _split(config, source):
                 'split.file says which examples to take; set labels and validation to 0, '
                 'imbalance to 1.'
             )
-        split = splits.load(config.split.file, source.train.label)
+        split = split_files.load(epath.Path(config.split.file), source)
     else:
         split = _draw(config, source)
     for name in ('labeled', 'unlabeled'):
@@ -266,7 +284,7 @@ def _check_evaluation(learner, state, source, views, size):
 
 def _zero_batch(config, source, views):
     root = jax.random.key(0)
-    shape, dtype = source.image_shape, source.train.read(np.zeros(1, np.int64)).dtype
+    shape, dtype = source.image_shape, source.train.read(np.zeros(0, np.int64)).dtype
     if views.crop is not None:
         shape = (views.crop.size, views.crop.size, shape[-1])
     batch = {}
