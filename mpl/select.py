@@ -2,9 +2,10 @@
 --logits a.npy b.npy --confidence=0.3 --per_class=1000 --balance --output=selected.json
 
 The logits are those of `mpl.predict --split=unlabeled --logits=a.npy`; of several files, which may
-be of several networks, probabilities are averaged. The output is a split with the run's labeled and
-validation examples, by number: train with --config.split.file=selected.json
---config.split.labels=0 --config.split.validation=0.
+be of several networks and runs of the same data and split, probabilities are averaged. The output
+is a split with the run's labeled and validation examples, by number: train with
+--config.split.file=selected.json --config.split.labels=0 --config.split.validation=0. It says what
+made it and which data it is of, and a run of other data refuses it.
 
 --features=pool.npz --test_features=test.npz, of `mpl.predict --features` with the splits unlabeled
 and test, drops what looks like a test image, before anything is ranked.
@@ -16,54 +17,21 @@ done again), and at the end --merge part*.npz --output=selected.json.
 import argparse
 import json
 import os
-import zipfile
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
 from mpl.data import selection, splits
 from mpl.data.selection import Part, Rule
-from mpl.run import command, logits
+from mpl.run import command, data_record, features, logits, origin, records, split_files
 from mpl.run import evaluation as evaluate
-
-
-def duplicates(pool: str, test: str, similarity: float, split: splits.Split, examples: int):
-    """Which of the examples look like one of the test set, bool [N]; all others are False.
-
-    Args:
-      pool: an npz file of `mpl.predict --features` that has all unlabeled examples.
-      test: likewise, of the test images.
-      similarity: least cosine of the angle between features.
-      split: with the unlabeled examples.
-      examples: N.
-
-    Raises:
-      ValueError: an unlabeled example is not in the file, or they are not of one network.
-    """
-    names, what = ('features', 'numbers'), 'a file of features'
-    (features, number), (others, _) = (_arrays(path, names, what) for path in (pool, test))
-    if features.shape[1] != others.shape[1]:
-        raise ValueError(
-            f'{pool} has {features.shape[1]} features of each example and {test} {others.shape[1]}; '
-            'give those of one network.'
-        )
-    without = np.setdiff1d(split.unlabeled, number)
-    if len(without):
-        raise ValueError(
-            f'{pool} lacks {len(without):,} unlabeled examples, such as {without[0]}; write it with '
-            'mpl.predict --split=unlabeled.'
-        )
-    found = np.zeros(examples, bool)
-    found[number] = selection.near(features, others, similarity)
-    return found
 
 
 def write_part(path: str, part: Part, settings: dict) -> None:
     """Writes what a share came to, whole."""
-    beside = f'{path}.tmp'
-    with open(beside, 'wb') as file:
-        np.savez(file, settings=json.dumps(settings, sort_keys=True), **part._asdict())
-    os.replace(beside, path)
+    with features.whole(path, 'wb') as file:
+        np.savez(file, settings=json.dumps(records.seal(settings)), **part._asdict())
 
 
 def read_part(path: str) -> tuple[Part, dict]:
@@ -72,27 +40,55 @@ def read_part(path: str) -> tuple[Part, dict]:
     Raises:
       ValueError: the file is none.
     """
-    *part, settings = _arrays(path, (*Part._fields, 'settings'), 'a share of a selection')
-    return Part(*part), json.loads(str(settings))
+    *part, text = features.read_arrays(path, (*Part._fields, 'settings'), 'a share of a selection')
+    settings = json.loads(str(text))
+    if not records.is_intact(settings):
+        raise ValueError(f'{path} was changed after it was written; make the share anew.')
+    del settings[records.CHECKSUM]
+    return Part(*part), settings
 
 
-def find(given: argparse.Namespace, settings: dict, split: splits.Split, examples: int) -> Part:
-    """The best examples of the share that the command asks for."""
+class Inputs(NamedTuple):
+    """The files that a selection reads, checked against the run whose split it is."""
+
+    files: list[logits.Rows]
+    pool: features.Features | None
+    test: features.Features | None
+
+    def made_by(self) -> dict:
+        """What made them."""
+        return {
+            'logits': [rows.made_by for rows in self.files],
+            'features': self.pool and self.pool.made_by,
+            'test_features': self.test and self.test.made_by,
+        }
+
+
+def read_inputs(given: argparse.Namespace, data: dict) -> Inputs:
+    """The files of logits and features that the command names.
+
+    Raises:
+      ValueError: one is not what it should be, or not of the run's data and split.
+    """
     files = [logits.read(path) for path in given.logits]
     for path, rows in zip(given.logits, files):
-        if rows.shape != (examples, files[0].shape[1]):
-            raise ValueError(
-                f'{path} holds logits of {rows.shape[0]:,} examples and {rows.shape[1]} classes, but '
-                f'the run in {given.workdir} has {examples:,} examples and {given.logits[0]} '
-                f'{files[0].shape[1]} classes; give logits of its training pool.'
-            )
+        origin.check_data(rows.made_by, data, path, given.workdir)
+    if not given.features:
+        return Inputs(files, None, None)
+    pool, test = features.read(given.features), features.read(given.test_features)
+    features.check(pool, test, data, given.workdir)
+    return Inputs(files, pool, test)
+
+
+def find(given: argparse.Namespace, settings: dict, inputs: Inputs, split: splits.Split) -> Part:
+    """The best examples of the share that the command asks for."""
     copied = None
-    if given.features:
-        paths = given.features, given.test_features
-        copied = duplicates(*paths, given.similarity, split, examples)
+    if inputs.pool is not None:
+        examples = inputs.files[0].shape[0]
+        copied = features.duplicates(inputs.pool, inputs.test, given.similarity, split, examples)
     rule = Rule(**settings['rule'])
     candidates = np.unique(split.unlabeled)
-    return selection.scan(files, candidates, rule, copied, tuple(settings['shard']))
+    return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
 
 
 def join(paths: list[str], hash: str) -> tuple[Part, dict]:
@@ -104,7 +100,7 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
     parts, settings = zip(*map(read_part, paths))
     first = settings[0]
     for path, own in zip(paths, settings):
-        if {**own, 'shard': None} != {**first, 'shard': None} or own['split'] != hash:
+        if _made_by(own) != _made_by(first) or own['split'] != hash:
             raise ValueError(
                 f'{path} is of another selection than {paths[0]} or of another split than the '
                 "run's; give parts made with the same arguments."
@@ -129,16 +125,6 @@ def show(counts: dict) -> str:
     )
 
 
-def _arrays(path: str, names: tuple[str, ...], what: str) -> list[np.ndarray]:
-    try:
-        with np.load(path) as kept:
-            return [kept[name] for name in names]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f'{path} is not {what}, an npz file with {", ".join(names)} ({error}); see --help.'
-        ) from error
-
-
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition('/')
     if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
@@ -146,18 +132,23 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _settings(given: argparse.Namespace, split: splits.Split) -> dict:
-    """What a part is a function of, but for the contents of the files."""
+def _settings(given: argparse.Namespace, inputs: Inputs, split: splits.Split) -> dict:
+    """What a part is a function of, but for which rows the files have so far."""
     rule = Rule(given.confidence, given.per_class, given.balance)
     selection.check(rule)
     return {
         'split': split.hash,
         'rule': rule._asdict(),
         'shard': list(_shard(given.shard or '0/1')),
-        'logits': [os.path.basename(path) for path in given.logits],
         'similarity': given.similarity if given.features else None,
-        'classes': logits.read(given.logits[0]).shape[1],
+        'classes': inputs.files[0].shape[1],
+        'made_by': inputs.made_by(),
     }
+
+
+def _made_by(settings: dict) -> dict:
+    """What a whole selection is a function of: the settings of any of its shares."""
+    return {key: value for key, value in settings.items() if key != 'shard'}
 
 
 def _is_done(given: argparse.Namespace, settings: dict) -> bool:
@@ -209,24 +200,28 @@ def main():
     if overrides:
         raise ValueError(f'{overrides[0]} has no use here: the split is that of the run.')
     _check(given)
-    path = epath.Path(given.workdir) / 'split.json'
-    if not path.exists():
-        raise ValueError(f'{given.workdir} holds no run (no split.json); give the folder of one.')
-    split, examples = splits.read(str(path))
+    workdir = epath.Path(given.workdir)
+    split, data = data_record.read_split(workdir)
     if given.merge:
         part, settings = join(given.merge, split.hash)
     else:
-        settings = _settings(given, split)
+        inputs = read_inputs(given, data)
+        settings = _settings(given, inputs, split)
+        for path, rows in zip(given.logits, inputs.files):
+            print(f'{path}: {origin.describe(rows.made_by)}')
+        for one in filter(None, (inputs.pool, inputs.test)):
+            print(f'{one.path}: {origin.describe(one.made_by)}')
         if given.shard and _is_done(given, settings):
             print(f'{given.output} is done already.')
             return
-        part = find(given, settings, split, examples)
+        part = find(given, settings, inputs, split)
     if given.shard:
         write_part(given.output, part, settings)
         print(f'Share {given.shard}: {given.output}')
         return
     rule = Rule(**settings['rule'])
-    splits.save(given.output, selection.apply(part, rule, split), examples)
+    chosen = selection.apply(part, rule, split)
+    split_files.write(epath.Path(given.output), chosen, data, _made_by(settings))
     print(show(selection.summarize(part, rule, settings['classes'])))
     print(f'Split: {given.output}')
 

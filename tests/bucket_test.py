@@ -11,10 +11,9 @@ import pytest
 from etils import epath
 from etils.epath import backend, gpath
 
-from mpl.data import splits
 from mpl.run import config as configs
+from mpl.run import data_record, metrics, split_files, teaching
 from mpl.run import experiment as experiments
-from mpl.run import metrics, teaching
 from mpl.run import workdir as folders
 
 
@@ -61,10 +60,11 @@ def test_a_run_in_a_bucket_is_known_again(bucket, tmp_path):
     folders.prepare(experiment, bucket)
     assert json.loads((tmp_path / 'bucket/run/config.json').read_text())['steps'] == 20
     folders.check(config, bucket)
-    folders.check_data(experiment, bucket)
+    record = data_record.of(experiment)
+    data_record.check(record, bucket, experiment.source)
     with folders.hold(bucket):
         pass
-    kept, _ = splits.read('gs://bucket/run/split.json')
+    kept, _ = split_files.read(bucket / 'split.json', record)
     assert kept.hash == experiment.split.hash
     with pytest.raises(ValueError, match='holds a run of another config .steps: 20 -> 30'):
         folders.check(configs.load('configs/smoke.py', ['--config.steps=30']), bucket)

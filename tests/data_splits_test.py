@@ -4,11 +4,28 @@ import json
 
 import numpy as np
 import pytest
+from absl import logging
+from etils import epath
 
-from mpl.data import splits
+from mpl.data import source, splits
+from mpl.run import identity, split_files
 
 # 50 of class 0, 30 of class 1, 20 of class 2, 100 without a label, in a mixed order.
 LABEL = np.random.RandomState(0).permutation(np.repeat([0, 1, 2, -1], [50, 30, 20, 100]))
+
+
+def data_set(label, names=None):
+    """A data set with these labels."""
+    pool = source.from_arrays(np.zeros((len(label), 1, 1, 1), np.uint8), np.array(label), names)
+    return source.Source(pool, None, None, ('ant', 'bee', 'cat'), (1, 1, 1))
+
+
+def save(path, split, label):
+    split_files.write(epath.Path(path), split, identity.of(data_set(label)), {'by': 'a test'})
+
+
+def load(path, label):
+    return split_files.load(epath.Path(path), data_set(label))
 
 
 def counts(numbers):
@@ -158,8 +175,8 @@ def test_refuses_what_imbalance_cannot_leave(labels, imbalance, message):
 def test_save_and_load_give_the_same_split(tmp_path):
     path = str(tmp_path / 'split.json')
     split = splits.draw(LABEL, 12, 20, 0, False)
-    splits.save(path, split, len(LABEL))
-    loaded = splits.load(path, LABEL)
+    save(path, split, LABEL)
+    loaded = load(path, LABEL)
     for part, other in zip(split[:3], loaded[:3]):
         np.testing.assert_array_equal(part, other)
         assert other.dtype == np.int64
@@ -219,38 +236,47 @@ def changed(record, **changes):
 )
 def test_load_refuses(tmp_path, change, message):
     path = tmp_path / 'split.json'
-    splits.save(str(path), splits.draw(LABEL, 12, 20, 0, True), len(LABEL))
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    record = splits.to_record(splits.draw(LABEL, 12, 20, 0, True), len(LABEL))
+    path.write_text(json.dumps(change(record)))
     with pytest.raises(ValueError, match=message):
-        splits.load(str(path), LABEL)
+        load(path, LABEL)
 
 
-def test_no_single_byte_of_a_split_can_be_changed_without_notice(tmp_path):
-    path = tmp_path / 'split.json'
-    split = splits.draw(LABEL, 12, 20, 0, True)
-    splits.save(str(path), split, len(LABEL))
-    written = path.read_bytes()
-    for place in range(len(written)):
-        for flip in (0x01, 0x02, 0x08, 0x10, 0x80):
-            changed = bytearray(written)
-            changed[place] ^= flip
-            path.write_bytes(changed)
-            try:
-                found, examples = splits.read(str(path))
-            except ValueError as error:
-                assert str(path) in str(error)
-            else:
-                assert found.hash == split.hash and examples == len(LABEL)
-
-
-def test_load_takes_a_file_written_by_hand(tmp_path):
+def test_load_takes_a_file_written_by_hand_and_warns_that_it_names_no_data(tmp_path, caplog):
     path = tmp_path / 'split.json'
     labeled = np.flatnonzero(LABEL == 0)[[3, 1]].tolist()
     path.write_text(
         json.dumps({'examples': 200, 'labeled': labeled, 'unlabeled': [], 'validation': []})
     )
-    split = splits.load(str(path), LABEL)
+    logging.use_absl_handler()
+    split = load(path, LABEL)
     assert split.labeled.tolist() == sorted(labeled) and not len(split.unlabeled)
+    assert f'{path} does not say which data it is of' in caplog.text
+
+
+def test_file_of_other_data_is_refused(tmp_path, caplog):
+    """By names, labels, class names or pixels; a test part is no matter of the numbers."""
+    path, split = tmp_path / 'split.json', splits.draw(LABEL, 12, 20, 0, True)
+    save(path, split, LABEL)
+    here = data_set(LABEL)
+    image = np.ones((200, 1, 1, 1), np.uint8)
+    others = {
+        r'classes: ant, bee, cat -> ant, bee, dog': here._replace(classes=('ant', 'bee', 'dog')),
+        r'labels of the train examples': data_set(np.roll(LABEL, 1)),
+        r'names of the train examples': data_set(LABEL, [f'x{n}' for n in range(200)]),
+        r'pixels of the train images': here._replace(train=source.from_arrays(image, LABEL)),
+        r'train: 200 -> 199 examples': data_set(LABEL[:-1]),
+    }
+    for said, other in others.items():
+        with pytest.raises(ValueError, match=rf'is of other data than these \({said}\)'):
+            split_files.load(epath.Path(path), other)
+    assert split_files.load(epath.Path(path), here._replace(test=here.train)).hash == split.hash
+    assert not caplog.records
+    text = path.read_text()
+    for old, new in (('"by": "a test"', '"by": "another"'), ('"hash": "', '"hash": "0')):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match='was changed after it was written'):
+            load(path, LABEL)
 
 
 def test_unlabeled_examples_may_be_repeated(tmp_path):
@@ -259,19 +285,16 @@ def test_unlabeled_examples_may_be_repeated(tmp_path):
     repeated = np.concatenate([drawn.unlabeled[5:], drawn.unlabeled[9:10].repeat(3)])
     split = splits.from_numbers(drawn.labeled, repeated, drawn.validation)
     assert split.hash != drawn.hash
-    splits.save(path, split, len(LABEL))
-    loaded = splits.load(path, LABEL)
+    save(path, split, LABEL)
+    loaded = load(path, LABEL)
     np.testing.assert_array_equal(loaded.unlabeled, np.sort(repeated))
     assert loaded.hash == split.hash
-    same, examples = splits.read(path)
-    np.testing.assert_array_equal(same.unlabeled, np.sort(repeated))
-    assert examples == len(LABEL)
 
 
 def test_load_refuses_a_file_that_is_missing_or_no_json(tmp_path):
     path = tmp_path / 'split.json'
     with pytest.raises(ValueError, match='cannot be read as JSON: .*No such file'):
-        splits.load(str(path), LABEL)
+        load(path, LABEL)
     path.write_text('{"labeled": [1,')
     with pytest.raises(ValueError, match='cannot be read as JSON'):
-        splits.load(str(path), LABEL)
+        load(path, LABEL)

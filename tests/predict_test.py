@@ -105,11 +105,15 @@ def test_logits_go_by_number_and_on_where_they_stopped(
         np.concatenate(asked), np.concatenate([unlabeled[:1], unlabeled[300:]])
     )
     np.testing.assert_allclose(np.load(path), rows, atol=1e-6)  # In other batches.
-    assert 'has 299 of them already' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'has 299 of them already' in said and '798 rows are not as they were' in said
     asked.clear()
     command(monkeypatch, smoke, *again)
     assert not asked
-    with pytest.raises(ValueError, match='of 1,197 examples and 10 classes, but there are 600'):
+    with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
+        command(monkeypatch, smoke, *again, '--network=student')
+    np.testing.assert_allclose(np.load(path), rows, atol=1e-6)
+    with pytest.raises(ValueError, match='pool: train -> test; split: unlabeled -> test'):
         command(monkeypatch, smoke, f'--logits={path}', '--split=test')
 
 

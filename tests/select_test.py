@@ -6,30 +6,66 @@ import sys
 
 import numpy as np
 import pytest
+from etils import epath
 
 from mpl import select
-from mpl.data import selection, splits
+from mpl.data import selection, source, splits
 from mpl.data.selection import Rule
+from mpl.models.network import Outputs
+from mpl.run import features, identity, logits, records, split_files
 
 EXAMPLES, CLASSES = 301, 4
 LABEL = np.arange(EXAMPLES) % CLASSES
 
 
+def data_set(label=LABEL, classes='abcd'):
+    pool = source.from_arrays(np.zeros((len(label), 1, 1, 1), np.uint8), label)
+    return source.Source(pool, None, pool, tuple(classes), (1, 1, 1))
+
+
+SOURCE = data_set()
+SPLIT = splits.draw(LABEL, 20, 40, 0, True)
+
+
+def made_by(name, of=SOURCE, split='unlabeled', hash=SPLIT.hash, **changes):
+    """The record of what a network of a run gives."""
+    return dict(
+        workdir=f'runs/{name}', config=name, state=0, network='student', split=split, images=None,
+        pool='test' if split == 'test' else 'train', data=identity.of(of) | {'split': hash},
+    ) | changes  # fmt: skip
+
+
+def write_logits(path, rows, numbers, made_by):
+    with logits.open_rows(str(path), len(rows), rows.shape[1], made_by) as there:
+        list(logits.keep(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
+
+
+def write_features(path, values, numbers, made_by):
+    outputs = Outputs(values, np.zeros((len(values), CLASSES), np.float32))
+    features.write(str(path), [([str(n) for n in numbers], numbers, outputs)], made_by)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A folder with the split of a run and what two networks say of its unlabeled examples."""
-    split = splits.draw(LABEL, 20, 40, 0, True)
-    splits.save(str(tmp_path / 'split.json'), split, EXAMPLES)
+    record = identity.of(SOURCE) | {'split': SPLIT.hash}
+    labels = {'label_values': identity.pack_labels(SOURCE)}
+    records.write(epath.Path(tmp_path / 'data.json'), record | labels)
+    split_files.write(epath.Path(tmp_path / 'split.json'), SPLIT, record, {})
     random = np.random.default_rng(0)
     for name in 'ab':
-        logits = random.integers(0, 5, (EXAMPLES, CLASSES)).astype(np.float32)
-        logits[np.setdiff1d(np.arange(EXAMPLES), split.unlabeled)] = np.nan
-        np.save(tmp_path / f'{name}.npy', logits)
-    features = random.normal(size=(len(split.unlabeled), 3)).astype(np.float32)
-    features[:5] = [[5, 5, 5]]
-    np.savez(tmp_path / 'pool.npz', features=features, numbers=split.unlabeled)
-    np.savez(tmp_path / 'test.npz', features=np.ones((1, 3), np.float32), numbers=np.zeros(1, int))
+        rows = random.integers(0, 5, (EXAMPLES, CLASSES)).astype(np.float32)
+        write_logits(tmp_path / f'{name}.npy', rows, SPLIT.unlabeled, made_by(name))
+    values = random.normal(size=(len(SPLIT.unlabeled), 3)).astype(np.float32)
+    values[:5] = [[5, 5, 5]]
+    write_features(tmp_path / 'pool.npz', values, SPLIT.unlabeled, made_by('a'))
+    one = np.ones((1, 3), np.float32)
+    write_features(tmp_path / 'test.npz', one, np.zeros(1, int), made_by('a', split='test'))
     return tmp_path
+
+
+def load(path):
+    return split_files.load(epath.Path(path), SOURCE)
 
 
 def command(monkeypatch, run, *arguments):
@@ -44,7 +80,7 @@ TEST = ['--features={run}/pool.npz', '--test_features={run}/test.npz']
 
 def test_split_is_that_of_the_run_with_the_selected_examples(run, monkeypatch, capsys):
     command(monkeypatch, run, *CHOICE, '--balance', '--output={run}/out.json')
-    base, chosen = (splits.load(str(run / name), LABEL) for name in ('split.json', 'out.json'))
+    base, chosen = (load(run / name) for name in ('split.json', 'out.json'))
     np.testing.assert_array_equal(chosen.labeled, base.labeled)
     np.testing.assert_array_equal(chosen.validation, base.validation)
     files, rule = [np.load(run / f'{name}.npy') for name in 'ab'], Rule(0.4, 50, True)
@@ -52,6 +88,7 @@ def test_split_is_that_of_the_run_with_the_selected_examples(run, monkeypatch, c
     np.testing.assert_array_equal(chosen.unlabeled, selection.numbers(part, rule))
     assert len(chosen.unlabeled) == 200 > len(np.unique(chosen.unlabeled))
     told = capsys.readouterr().out
+    assert f'{run}/b.npy: student of runs/b on unlabeled' in told
     counts = selection.summarize(part, rule, CLASSES)
     assert f'{counts["kept"]} of 261 unlabeled examples are kept, 200 with repeats; 0 have' in told
     least, dropped = counts['kept_per_class']['min'], counts['dropped']
@@ -67,7 +104,7 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
     parts = [f'{{run}}/{i}.npz' for i in (2, 0, 1)]
     command(monkeypatch, run, '--merge', *parts, '--output={run}/merged.json')
     assert (run / 'merged.json').read_bytes() == (run / 'whole.json').read_bytes()
-    assert capsys.readouterr().out.splitlines()[-4:-1] == whole.splitlines()[:3]
+    assert capsys.readouterr().out.splitlines()[-4:-1] == whole.splitlines()[4:7]
     before = (run / '1.npz').stat().st_mtime_ns
     command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.npz')
     assert (run / '1.npz').stat().st_mtime_ns == before
@@ -89,11 +126,11 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
 
 
 def test_what_looks_like_a_test_image_is_dropped(run, monkeypatch, capsys):
-    split = splits.load(str(run / 'split.json'), LABEL)
+    split = load(run / 'split.json')
     for more, alike in ((['--similarity=0.999'], 5), (['--similarity=1.1'], 0)):
         arguments = ['--logits', '{run}/a.npy', *TEST, *more, '--output={run}/out.json']
         command(monkeypatch, run, *arguments)
-        chosen = splits.load(str(run / 'out.json'), LABEL).unlabeled
+        chosen = load(run / 'out.json').unlabeled
         dropped = np.setdiff1d(split.unlabeled, chosen)
         assert len(dropped) >= alike and np.isin(split.unlabeled[:alike], dropped).all()
         assert f'{len(dropped)} as duplicates' in capsys.readouterr().out
@@ -108,7 +145,9 @@ REFUSED = {
     '--logits {run}/a.npy --shard=3/3 --output={run}/o.npz': "--shard is '3/3'; give 0/4",
     '--logits {run}/a.npy --features=x --output={run}/o.json': 'give both or neither',
     '--logits {run}/pool.npz --output={run}/o.json': 'does not hold logits',
-    '--logits {run}/a.npy {run}/c.npy --output={run}/o.json': 'c.npy holds logits of 7 examples',
+    '--logits {run}/a.npy {run}/c.npy --output={run}/o.json': (
+        r'c.npy .* is not of the data and split .*train: 7 -> 301 examples'
+    ),
     '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'has no use here',
     '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a share of a selection',
     '--merge {run}/pool.npz --per_class=3 --output={run}/o.json': 'give it --output alone',
@@ -117,13 +156,17 @@ REFUSED = {
         'a.npy is not a file of features'
     ),
     '--logits {run}/a.npy --features={run}/test.npz --test_features={run}/test.npz '
-    '--output={run}/o': 'lacks 26[01] unlabeled examples',
+    '--output={run}/o': r'test.npz .* is not of the data and split .*pool: test -> train',
+    '--logits {run}/a.npy --features={run}/few.npz --test_features={run}/test.npz '
+    '--output={run}/o': 'few.npz lacks 258 unlabeled examples',
 }
 
 
 @pytest.mark.parametrize('arguments', REFUSED)
 def test_refusals(arguments, run, monkeypatch):
-    np.save(run / 'c.npy', np.zeros((7, CLASSES), np.float32))
+    few = np.zeros((7, CLASSES), np.float32)
+    write_logits(run / 'c.npy', few, np.arange(7), made_by('c', data_set(LABEL[:7])))
+    write_features(run / 'few.npz', few[:3], SPLIT.unlabeled[:3], made_by('a'))
     before = set(os.listdir(run))
     with pytest.raises(ValueError, match=REFUSED[arguments]) as caught:
         command(monkeypatch, run, *arguments.split())
@@ -136,4 +179,71 @@ def test_part_is_readable_json(run, monkeypatch):
     with np.load(run / '0.npz') as kept:
         settings = json.loads(str(kept['settings']))
     assert settings['shard'] == [0, 2] and settings['rule']['per_class'] == 50
-    assert settings['logits'] == ['a.npy', 'b.npy'] and settings['similarity'] is None
+    assert [made['workdir'] for made in settings['made_by']['logits']] == ['runs/a', 'runs/b']
+    assert settings['similarity'] is None
+
+
+OTHERS = {
+    'classes: a, b, c, x -> a, b, c, d': made_by('x', data_set(classes='abcx')),
+    'labels of the train examples': made_by('x', data_set(np.roll(LABEL, 1))),
+    'split: 0123 -> ': made_by('x', hash='0123'),
+    'pool: test -> train': made_by('x', split='test'),
+}
+
+
+@pytest.mark.parametrize('said', OTHERS)
+def test_logits_and_features_of_other_data_or_another_split_are_refused(said, run, monkeypatch):
+    rows = np.zeros((EXAMPLES, CLASSES), np.float32)
+    write_logits(run / 'x.npy', rows, SPLIT.unlabeled, OTHERS[said])
+    write_features(run / 'x.npz', rows[SPLIT.unlabeled], SPLIT.unlabeled, OTHERS[said])
+    for arguments in (
+        ['--logits', '{run}/a.npy', '{run}/x.npy'],
+        ['--logits', '{run}/a.npy', '--features={run}/x.npz', TEST[1]],
+    ):
+        with pytest.raises(ValueError, match=f'x.np.* is not of the data and split .*{said}') as e:
+            command(monkeypatch, run, *arguments, '--output={run}/o.json')
+        assert '\n' not in str(e.value)
+    assert not (run / 'o.json').exists()
+
+
+def test_features_of_two_networks_are_not_compared(run, monkeypatch):
+    one, number = np.ones((1, 3), np.float32), np.zeros(1, int)
+    for made, said in (
+        (made_by('b', split='test'), 'another config'),
+        (made_by('a', split='test', state=1), 'other weights of the same config'),
+        (made_by('a', split='test', network='teacher'), 'network: student -> teacher'),
+        (made_by('a', split='train'), 'has no test images'),
+    ):
+        write_features(run / 'other.npz', one, number, made)
+        with pytest.raises(ValueError, match=said):
+            others = [TEST[0], '--test_features={run}/other.npz', '--output={run}/o.json']
+            command(monkeypatch, run, '--logits', '{run}/a.npy', *others)
+
+
+def test_rows_that_were_changed_are_not_selected_from(run, monkeypatch):
+    rows = np.lib.format.open_memmap(run / 'a.npy', 'r+')
+    rows[SPLIT.unlabeled[7]] += 1
+    rows.flush()
+    with pytest.raises(ValueError, match=f'the first of example {SPLIT.unlabeled[7]} '):
+        command(monkeypatch, run, *CHOICE, '--output={run}/o.json')
+
+
+def test_share_of_logits_that_were_made_anew_is_another_one(run, monkeypatch):
+    arguments = [*CHOICE, '--shard=0/2', '--output={run}/0.npz']
+    command(monkeypatch, run, *arguments)
+    for name in ('a.npy', 'a.npy.crc', 'a.npy.json'):
+        os.remove(run / name)
+    rows = np.zeros((EXAMPLES, CLASSES), np.float32)
+    write_logits(run / 'a.npy', rows, SPLIT.unlabeled, made_by('a', state=1))
+    with pytest.raises(ValueError, match='is a part of another selection'):
+        command(monkeypatch, run, *arguments)
+
+
+def test_selected_split_says_what_made_it_and_is_refused_by_other_data(run, monkeypatch):
+    command(monkeypatch, run, *CHOICE, *TEST, '--output={run}/out.json')
+    _, made = split_files.read(epath.Path(run / 'out.json'), identity.of(SOURCE))
+    assert [m['workdir'] for m in made['made_by']['logits']] == ['runs/a', 'runs/b']
+    assert made['made_by']['test_features']['split'] == 'test'
+    assert made['rule'] == {'confidence': 0.4, 'per_class': 50, 'balance': False}
+    with pytest.raises(ValueError, match='out.json is of other data than these .classes'):
+        split_files.load(epath.Path(run / 'out.json'), data_set(classes='abcx'))

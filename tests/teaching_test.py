@@ -15,10 +15,10 @@ import pytest
 from etils import epath
 
 from mpl.data import batches, selection
+from mpl.run import checkpoint, data_record, logits, pictures, records, smoke, teaching
 from mpl.run import config as configs
 from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
-from mpl.run import logits, pictures, records, smoke, teaching
 from mpl.run import loop as train
 from mpl.run import prediction as predict
 from mpl.run import workdir as folders
@@ -65,7 +65,12 @@ def final(workdir):
 
 
 def contents(workdir):
-    return {name: (workdir / name).read_bytes() for name in ('logits.npy', 'selected.json')}
+    """The bytes of the logits, the split that is selected and what was counted, less places."""
+    split = json.loads((workdir / 'selected.json').read_text())
+    counts = json.loads((workdir / 'selected_counts.json').read_text())
+    kept = {key: split[key] for key in ('labeled', 'unlabeled', 'validation', 'hash', 'data')}
+    logits = (workdir / 'logits.npy').read_bytes()
+    return logits, kept, {key: counts[key] for key in counts.keys() - {'made_by', 'checksum'}}
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +92,7 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
     rows = np.load(tmp_path / 'out.npy')
     np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
     experiment = teaching.label(experiments.assemble(learn(SELECT)), unbroken)
-    assert isinstance(experiment.logits, np.memmap)
+    assert isinstance(experiment.logits.logits, np.memmap)
     batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
         index, said = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
@@ -202,7 +207,6 @@ def test_run_killed_between_stages_resumes_to_the_same_bits(place, unbroken, tmp
     assert (workdir / 'teacher' / 'report.json').stat().mtime == trained
     assert contents(workdir) == contents(unbroken)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
-    assert not [path for path in workdir.iterdir() if path.name.startswith('partial')]
 
 
 FILE = """
@@ -249,7 +253,7 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
     for depth in (1, 2):
         place = pathlib.Path(tmp_path, 'run', *['teacher'] * depth)
         assert json.loads((place / 'config.json').read_text())['seed'] == 3
-        assert json.loads((place / 'split.json').read_text()) == split
+        assert json.loads((place / 'split.json').read_text())['hash'] == split['hash']
     # The network that labels is the one that is named.
     stage, inner = evaluate.find('student', evaluate.load(epath.Path(tmp_path) / 'run' / 'teacher'))
     number = np.array([split['unlabeled'][0]])
@@ -307,9 +311,14 @@ def test_run_of_other_data_is_no_teacher(unbroken, tmp_path, monkeypatch):
     config, workdir = learn(dict(config={}, workdir=str(place))), epath.Path(tmp_path) / 'run'
     with pytest.raises(ValueError, match='has another split than this run'):
         train.run(configs.complete(config.to_dict() | {'seed': 1}), workdir)
-    records.write(place / 'data.json', folders.read_data(place) | {'names': 'other'})
-    monkeypatch.setattr(folders, 'check_data', lambda *_: None)  # That of the other run itself.
-    with pytest.raises(ValueError, match='is a run of other data'):
+    record = records.read(place / 'data.json', '', '')
+    record['parts']['train']['names'] = 'other'
+    records.write(place / 'data.json', record)
+    with monkeypatch.context() as patch:
+        patch.setattr(data_record, 'check', lambda *_: None)  # That of the other run itself.
+        with pytest.raises(ValueError, match='is a run of other data .names of the train examples'):
+            train.run(config, workdir)
+    with pytest.raises(ValueError, match='The data of the run in .*teacher have changed'):
         train.run(config, workdir)
     assert not workdir.exists()
 
@@ -363,4 +372,82 @@ def test_cached_distillation_trains(unbroken, tmp_path):
     lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
     soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
     assert soft[-1] < soft[0]
-    assert np.isfinite(logits.read(str(tmp_path / 'run' / 'logits.npy'))).any()
+    rows = logits.read(str(tmp_path / 'run' / 'logits.npy'))
+    assert not len(logits.missing(rows, evaluate.part(experiments.assemble(config), 'train')[1]))
+
+
+def unfinished(run, workdir):
+    """A copy of the run that has its logits, and selected, and is to train."""
+    shutil.copytree(run, workdir)
+    shutil.rmtree(workdir / 'checkpoints')
+    (workdir / 'report.json').unlink()
+    return workdir
+
+
+def test_logits_of_a_teacher_that_was_trained_anew_are_refused(unbroken, tmp_path):
+    workdir = unfinished(unbroken, epath.Path(tmp_path) / 'run')
+    state, made_by = final(workdir / 'teacher'), logits.read(str(workdir / 'logits.npy')).made_by
+    assert made_by['state'] == int(checkpoint.fingerprint(state))
+    other = jax.tree.map(lambda leaf: leaf + 1 if leaf.dtype == np.float32 else leaf, state)
+    shutil.rmtree(workdir / 'teacher' / 'checkpoints')
+    with checkpoint.open_folder(workdir / 'teacher' / 'checkpoints') as manager:
+        checkpoint.save(manager, 10, other, {'seconds': 0.0, 'window': {}})
+    with pytest.raises(ValueError, match='logits.npy holds .*other weights of the same config'):
+        train.run(learn(SELECT), workdir)
+
+
+def test_logits_that_were_changed_are_noticed_and_asked_for_again(unbroken, tmp_path):
+    workdir = unfinished(unbroken, epath.Path(tmp_path) / 'run')
+    rows = np.lib.format.open_memmap(workdir / 'logits.npy', 'r+')
+    changed = experiments.assemble(learn(SELECT)).split.unlabeled[5]
+    rows[changed] += 1
+    rows.flush()
+    with pytest.raises(ValueError, match=f'first of example {changed} '):
+        logits.read(str(workdir / 'logits.npy'))[np.array([[0, changed]])]
+    train.run(learn(SELECT), workdir)
+    assert contents(workdir)[1:] == contents(unbroken)[1:]
+    np.testing.assert_allclose(
+        np.load(workdir / 'logits.npy'), np.load(unbroken / 'logits.npy'), atol=1e-6
+    )
+
+
+def test_selection_of_something_else_is_refused(unbroken, tmp_path):
+    workdir = unfinished(unbroken, epath.Path(tmp_path) / 'run')
+    path = workdir / 'selected.json'
+    record = json.loads(path.read_text())
+    for change in (
+        {'rule': dict(confidence=0.2, per_class=60, balance=True)},
+        {'split': '0123'},
+        {'logits': record['made_by']['logits'] | {'state': 1}},
+    ):
+        other = record | {'made_by': record['made_by'] | change}
+        path.write_text(json.dumps(records.seal(other)))
+        with pytest.raises(
+            ValueError, match='was not selected by the logits and numbers of this run'
+        ):
+            train.run(learn(SELECT), workdir)
+    path.write_text(json.dumps(record | {'unlabeled': record['unlabeled'][1:]}))
+    with pytest.raises(ValueError, match='was changed after it was written'):
+        train.run(learn(SELECT), workdir)
+
+
+def test_stage_of_another_config_is_refused(unbroken, tmp_path):
+    workdir = epath.Path(tmp_path) / 'run'
+    train_config = learn(SELECT | dict(config=teach() | dict(steps=5)))
+    folders.prepare(experiments.assemble(train_config), workdir)
+    shutil.copytree(unbroken / 'teacher', workdir / 'teacher')
+    with pytest.raises(ValueError, match='teacher holds a run of another config .steps: 10 -> 5'):
+        train.run(train_config, workdir)
+
+
+def test_logits_of_a_teacher_that_is_gone_are_taken_if_they_are_of_these_data(unbroken, tmp_path):
+    config = learn(dict(config={}, workdir=str(tmp_path / 'none'), network='student'))
+    workdir = epath.Path(tmp_path) / 'run'
+    experiment = experiments.assemble(config)
+    folders.prepare(experiment, workdir)
+    for name in ('logits.npy', 'logits.npy.crc', 'logits.npy.json'):
+        shutil.copy(unbroken / name, workdir / name)
+    with pytest.raises(
+        ValueError, match="is not of 'student', and teacher.workdir .* is not there"
+    ):
+        train.run(config, workdir)  # It is of student_ema.

@@ -24,13 +24,14 @@ from pathlib import Path
 
 import jax
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mpl.comparison import curves, plots, protocol, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
-from mpl.run import command, pictures, report
+from mpl.run import command, data_record, pictures, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
@@ -82,11 +83,14 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
                 reports[name][seed] = report.read(folder)
             else:
                 jobs.append(Job(name, seed, seeded.to_dict(), str(folder)))
+    new = []
     for name in dict.fromkeys(job.name for job in jobs):
         try:
-            experiments.assemble(named[name])
+            new.append((named[name], data_record.of(experiments.assemble(named[name]))))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
+    runs = [(named[n], epath.Path(workdir / n / str(s))) for n in named for s in range(seeds)]
+    data_record.check_same_data(runs, new)
     return jobs, reports
 
 

@@ -146,7 +146,7 @@ def zeros(pipeline: Pipeline, has_logits: bool) -> dict:
     """The batch of a step with every number 0, as the algorithm's update takes it; for its shapes."""
     shape, dtype = (
         pipeline.source.image_shape,
-        pipeline.source.train.read(np.zeros(1, np.int64)).dtype,
+        pipeline.source.train.read(np.zeros(0, np.int64)).dtype,
     )
     crop = pipeline.views.crop
     if crop is not None:

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
@@ -26,6 +27,7 @@ class Part(NamedTuple):
     label: np.ndarray  # int32 [N]; -1 where there is none
     name: Sequence[str]
     upright: bool  # whether to turn pictures as EXIF says
+    sizes: Callable[[], np.ndarray] | None = None  # bytes of the files that hold them, int64 [any]
 
 
 class Format(NamedTuple):
@@ -77,6 +79,8 @@ def pool(
     first 100 of them), and `damaged` of the pool tells which they are.
     Reading raises ValueError where more than 1 % of the pictures, and more than
     100, are damaged, and OSError where bytes can not be had at all.
+    The pool's `content` is a checksum of the encoded pictures where they are kept, or else of the
+    sizes of their files.
     """
     label = np.concatenate([part.label for part in parts]).astype(np.int32)
     name = parts[0].name if len(parts) == 1 else names.pack(n for p in parts for n in p.name)
@@ -118,9 +122,33 @@ def pool(
             read_many(piece, shape, lambda _, *encoded: form.decode(*encoded))
         return bad[numbers]
 
+    content = _sizes(parts)
     if len(label) * math.prod(shape) <= keep_bytes:
-        read = _keep(read, (len(label), *shape), what)
-    return source.Pool(read, label, name, None if form.size is None else crop, damaged)
+        checksums = np.zeros(len(label), np.uint32)
+
+        def read_once(numbers):
+            def load(place, encoded, upright):
+                checksums[numbers[place]] = zlib.crc32(encoded)
+                return form.decode(encoded, upright)
+
+            return read_many(numbers, shape, load)
+
+        read = _keep(read_once, (len(label), *shape), what)
+        content = functools.partial(dict, files=source.checksum(checksums))
+    return source.Pool(read, label, name, None if form.size is None else crop, damaged, content)
+
+
+def _sizes(parts: Sequence[Part]) -> Callable[[], dict[str, str]] | None:
+    """The `content` of a pool that is not kept."""
+    if any(part.sizes is None for part in parts):
+        return None
+
+    @functools.cache
+    def content():
+        sizes = np.concatenate([part.sizes() for part in parts])
+        return {'sizes': source.checksum(sizes.astype('<i8'))}
+
+    return content
 
 
 def find_damaged(part: Part, form: Format, what: str, threads: int) -> dict[int, str]:

@@ -1,5 +1,7 @@
 """What a data set is: pools of images and labels, addressed by example number."""
 
+import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +27,10 @@ class Pool(NamedTuple):
     # Which pictures can not be decoded and are gray: numbers -> bool [n]. Decodes those that have
     # not been read yet. None: there is nothing to decode.
     damaged: Callable[[np.ndarray], np.ndarray] | None = None
+    # What is known of the pixels without decoding them, as CRC-32 by what it is computed from:
+    # 'pixels' (of arrays), 'files' (encoded pictures), 'sizes' (of files, in bytes) or 'settings'
+    # (of images that are computed). None: nothing.
+    content: Callable[[], dict[str, str]] | None = None
 
 
 class Source(NamedTuple):
@@ -52,13 +58,35 @@ def from_arrays(image: np.ndarray, label: np.ndarray, name: Sequence[str] | None
             f'A pool wants images [N, H, W, C], labels [N] and N names, not {image.shape}, '
             f'{label.shape} and {len(name)} names.'
         )
-    return Pool(lambda numbers: image[numbers], label.astype(np.int32), name)
+
+    @functools.cache
+    def content():
+        return {'pixels': checksum(np.ascontiguousarray(image))}
+
+    return Pool(lambda numbers: image[numbers], label.astype(np.int32), name, content=content)
 
 
 def take(pool: Pool, numbers: np.ndarray) -> Pool:
     """The examples of these numbers, int [n], as a pool of their own."""
-    read, cut, bad = pool.read, pool.crop, pool.damaged
+    read, cut, bad, whole = pool.read, pool.crop, pool.damaged, pool.content
     crop = None if cut is None else lambda chosen, box, size: cut(numbers[chosen], box, size)
     damaged = None if bad is None else lambda chosen: bad(numbers[chosen])
     name = [pool.name[number] for number in numbers]
-    return Pool(lambda chosen: read(numbers[chosen]), pool.label[numbers], name, crop, damaged)
+    chosen_numbers = np.asarray(numbers, '<i8').tobytes()
+
+    def content():
+        return {kind: checksum(text.encode() + chosen_numbers) for kind, text in whole().items()}
+
+    return Pool(
+        lambda chosen: read(numbers[chosen]),
+        pool.label[numbers],
+        name,
+        crop,
+        damaged,
+        whole and content,
+    )
+
+
+def checksum(values: np.ndarray | bytes) -> str:
+    """The CRC-32 of bytes or of a contiguous array, 8 hexadecimal digits; 1 GB/s on one core."""
+    return f'{zlib.crc32(values):08x}'

@@ -1,14 +1,10 @@
 """Which examples of a training set are labeled, unlabeled and held out for validation."""
 
-import contextlib
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from etils import epath
 
 PARTS = ('labeled', 'unlabeled', 'validation')
 
@@ -113,54 +109,25 @@ def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndar
     return Split(*parts, digest.hexdigest()[:12])
 
 
-def save(path: str, split: Split, examples: int) -> None:
-    """Write a split of a training set of `examples` examples as JSON; replaces the file whole.
+def to_record(split: Split, examples: int) -> dict:
+    """A split of a training set of `examples` examples, JSON-able."""
+    parts = {part: getattr(split, part).tolist() for part in PARTS}
+    return {'examples': examples, 'hash': split.hash} | parts
 
-    'hash' is of the numbers, 'checksum' of them and of `examples` too.
+
+def from_record(record: object, path: str, examples: int | None = None) -> tuple[Split, int]:
+    """A split, and the number of examples of its training set.
+
+    Args:
+      record: what `to_record` gives; without 'hash' where it was written by hand.
+      path: of the file it comes from, for messages.
+      examples: the number there should be; None for any.
+
+    Raises:
+      ValueError: the record is of another number of examples, or contradicts itself.
     """
-    record = {'examples': examples, 'hash': split.hash}
-    for part in PARTS:
-        record[part] = getattr(split, part).tolist()
-    record['checksum'] = _checksum(examples, split)
-    temporary = epath.Path(f'{path}.{os.getpid()}.tmp')
-    try:
-        temporary.write_text(json.dumps(record), encoding='utf-8')
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def load(path: str, label: np.ndarray) -> Split:
-    """Read a split, in the form that `save` writes, of the training set with these labels (int [N]).
-
-    A file written by hand may leave out 'hash' and 'checksum'. Raises ValueError where the file
-    does not fit the training set or contradicts itself.
-    """
-    split, _ = read(path, len(label))
-    for part in ('labeled', 'validation'):
-        numbers = getattr(split, part)
-        hidden = numbers[np.asarray(label)[numbers] < 0]
-        if len(hidden):
-            raise ValueError(
-                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
-            )
-    return split
-
-
-def read(path: str, examples: int | None = None) -> tuple[Split, int]:
-    """A split, and the number of examples of its training set, which need not be at hand.
-
-    examples: the number there should be; None for any. Raises ValueError where the file
-    is of another number or contradicts itself.
-    """
-    try:
-        record = json.loads(epath.Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
     wanted = {'examples', *PARTS}
-    if not isinstance(record, dict) or set(record) - {'hash', 'checksum'} != wanted:
+    if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
         raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
     if type(record['examples']) is not int or examples not in (None, record['examples']):
         raise ValueError(
@@ -180,18 +147,23 @@ def read(path: str, examples: int | None = None) -> tuple[Split, int]:
     if 'hash' in record and record['hash'] != split.hash:
         raise ValueError(
             f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '
-            "it was changed after it was written; remove 'hash' and 'checksum' from it if that was meant."
-        )
-    if 'checksum' in record and record['checksum'] != _checksum(examples, split):
-        raise ValueError(
-            f'The split {path} was changed after it was written: its checksum is not that of its '
-            "numbers; remove 'hash' and 'checksum' from it if that was meant."
+            "it was changed after it was written; remove 'hash' from it if that was meant."
         )
     return split, examples
 
 
-def _checksum(examples: int, split: Split) -> str:
-    return hashlib.sha256(f'{examples} {split.hash}'.encode()).hexdigest()[:16]
+def check_labels(split: Split, label: np.ndarray, path: str) -> None:
+    """Raises ValueError where an example to train on with a label, or to validate on, has none.
+
+    label: of the training set, int [N], -1 for none. path: of the split's file, for the message.
+    """
+    for part in ('labeled', 'validation'):
+        numbers = getattr(split, part)
+        hidden = numbers[np.asarray(label)[numbers] < 0]
+        if len(hidden):
+            raise ValueError(
+                f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
+            )
 
 
 def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:

@@ -4,6 +4,7 @@ Every image is computed from its number when it is read, so a set may be as larg
 and takes no room. For trying a recipe where its data are not at hand, and for measuring speed.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,8 @@ def make(
             raise ValueError(f'{key} is {count}: give a whole number from {least} up.')
     if noise < 0 or shift < 0:
         raise ValueError(f'noise is {noise} and shift {shift}: give numbers from 0 up.')
+    # Not of the pixels, whose last bit may depend on the processor.
+    settings = source.checksum(json.dumps([size, channels, noise, shift, seed]).encode())
     frequencies = np.arange(-_WAVES, _WAVES + 1)
     patterns = _patterns(seed, classes, channels, frequencies)
     # [frequency, pixel]: a wave of each frequency along one axis.
@@ -64,7 +67,8 @@ def make(
 
         label = np.arange(labeled + hidden, dtype=np.int32) % classes
         label[labeled:] = -1
-        return source.Pool(read, label, [str(number) for number in range(len(label))])
+        name = [str(number) for number in range(len(label))]
+        return source.Pool(read, label, name, content=lambda: {'settings': settings})
 
     def draw(part: str, number: int) -> np.ndarray:
         random = _generator(seed, part, number)

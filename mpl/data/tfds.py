@@ -7,6 +7,7 @@ held in memory. Array_record is read from disk by number: the format for large s
 """
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,11 @@ class _Prepared:
             return [_feature(records, number)[self.image].bytes_list.value[0] for number in numbers]
 
         name = names.Names(found['text'].tobytes(), found['end'])
-        part = encoded.Part(fetch, found['label'], name, upright=False)
+
+        def sizes():
+            return np.array([os.stat(one.filename).st_size for one in instructions], np.int64)
+
+        part = encoded.Part(fetch, found['label'], name, upright=False, sizes=sizes)
         return part, found['size'] if self.sized else None
 
     def _index(self, split: str, records) -> dict[str, np.ndarray]:
@@ -224,9 +229,8 @@ def _without(part: encoded.Part, sizes, train: encoded.Part, dataset: str):
     def fetch(numbers):
         return part.fetch(left[numbers].tolist())
 
-    return encoded.Part(
-        fetch, part.label[left], name, part.upright
-    ), None if sizes is None else sizes[left]
+    kept = part._replace(fetch=fetch, label=part.label[left], name=name)
+    return kept, None if sizes is None else sizes[left]
 
 
 def _refuse_damaged(parts, form: encoded.Format, what: str, threads: int) -> None:

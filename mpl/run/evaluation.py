@@ -8,7 +8,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.data.source import Pool, Source
-from mpl.run import command, measure, records
+from mpl.run import command, data_record, measure, records
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -23,17 +23,21 @@ class Stage(NamedTuple):
     experiment: Experiment
     state: Any
     names: dict[str, str]  # of its networks: the algorithm's -> the report's
+    workdir: epath.Path
+    data: dict  # record of what it was trained on, with the hash of the split it began with
 
 
-def load(workdir: epath.Path, source: Source | None = None) -> list[Stage]:
+def load(workdir: epath.Path, source: Source | None = None, images: bool = True) -> list[Stage]:
     """The stages of a finished run, the run itself first.
 
     Args:
       workdir: of the run.
       source: that of the run, where it is at hand already.
+      images: whether examples of the run are wanted. Without them its data need not be at hand.
 
     Raises:
-      ValueError: there is no run in the folder, or it is not finished.
+      ValueError: there is no run in the folder, or it is not finished; or its data are wanted and
+        not at hand, or have changed.
     """
     if (workdir / 'config.json').exists() and not (workdir / 'report.json').exists():
         raise ValueError(
@@ -43,14 +47,20 @@ def load(workdir: epath.Path, source: Source | None = None) -> list[Stage]:
     stages = []
     for folder in (workdir, workdir / 'finetune'):
         if folder == workdir or folder.exists():
-            experiment, state, step = folders.load(folder, source)
+            if images:
+                experiment, state, step = folders.load(folder, source)
+                source = experiment.source
+            else:
+                experiment, state, step = folders.load_networks(folder)
             if step != experiment.config.steps:
                 raise ValueError(
                     f'The last checkpoint in {folder} is damaged, that of step {step} is intact; '
                     'delete report.json and run the training command again.'
                 )
             names = {n: n for n in experiment.algorithm.networks(state)}
-            stages.append(Stage(experiment, state, {'student': 'finetuned'} if stages else names))
+            names = {'student': 'finetuned'} if stages else names
+            data, _ = data_record.read(folder)
+            stages.append(Stage(experiment, state, names, folder, data))
     return stages
 
 

@@ -18,7 +18,7 @@ from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
 from mpl.run import config as configs
-from mpl.run import paths
+from mpl.run import paths, split_files
 
 
 class Experiment(NamedTuple):
@@ -45,6 +45,7 @@ def assemble(
     config: ConfigDict,
     devices: Sequence[jax.Device] | None = None,
     source: Source | None = None,
+    split: splits.Split | None = None,
 ) -> Experiment:
     """Builds every part of a run and checks that they fit.
 
@@ -52,6 +53,7 @@ def assemble(
       config: of the run.
       devices: to run on; None takes all.
       source: that of the config, where it is at hand already, less split.unlabeled_only.
+      split: that of the config, where it is at hand already.
 
     Raises:
       ValueError: a part refuses its numbers, or two parts do not fit.
@@ -60,9 +62,8 @@ def assemble(
     mesh = sharding.make_mesh(devices, config.mesh.model)
     _check_numbers(config, mesh)
     if source is None:
-        source = configs.build('data', config.source)
-        source = open_set.hide(source, config.split.unlabeled_only)
-    split, views, definitions, learner = build(config, source, mesh)
+        source = read_source(config)
+    split, views, definitions, learner = build(config, source, mesh, split)
     damage.check(source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
     batch = jax.eval_shape(lambda: batches.zeros(pipeline, is_taught(config)))
@@ -90,15 +91,25 @@ def assemble(
     return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
 
 
+def read_source(config: ConfigDict) -> Source:
+    """The data set of a config, less the labels of split.unlabeled_only.
+
+    Raises:
+      ValueError: it is not there, or not as the config says.
+    """
+    source = configs.build('data', config.source)
+    return open_set.hide(source, config.split.unlabeled_only)
+
+
 def build(
-    config: ConfigDict, source: Source, mesh: Mesh
+    config: ConfigDict, source: Source, mesh: Mesh, split: splits.Split | None = None
 ) -> tuple[splits.Split, Views, dict[str, network.Definition], Algorithm]:
     """Split, views, networks by role and algorithm of a run, each of which checks its own numbers.
 
     Raises:
       ValueError: a part refuses its numbers.
     """
-    split = _split(config, source)
+    split = make_split(config, source) if split is None else split
     views = configs.build('augment', config.views)
     if views.mix is not None:
         views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
@@ -168,7 +179,12 @@ def is_taught(config: ConfigDict) -> bool:
     return bool(config.teacher.config or config.teacher.workdir)
 
 
-def _split(config, source):
+def make_split(config: ConfigDict, source: Source) -> splits.Split:
+    """The split of a run, drawn or read from split.file.
+
+    Raises:
+      ValueError: the section is not allowed, or the data have too few examples for it.
+    """
     if config.split.validation and source.validation is not None:
         raise ValueError(
             f'split.validation is {config.split.validation}, but the source has a validation part '
@@ -180,7 +196,7 @@ def _split(config, source):
                 'split.file says which examples to take; set labels and validation to 0, '
                 'imbalance to 1.'
             )
-        split = splits.load(paths.parse(config.split.file, 'split.file'), source.train.label)
+        split = split_files.load(paths.parse(config.split.file, 'split.file'), source)
     else:
         split = _draw(config, source)
     for name in ('labeled', 'unlabeled'):

@@ -22,6 +22,7 @@ from mpl.run import (
     checkpoint,
     collapse,
     command,
+    data_record,
     measure,
     metrics,
     report,
@@ -65,12 +66,17 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     """
     folders.check(config, workdir)
     if (workdir / 'report.json').exists():
+        folders.check_finished(config, workdir, source)
         _say(f'{workdir} holds a finished run; nothing is left to do.')
         return report.read(workdir)
+    begun = data_record.has_begun(workdir)
+    if begun:
+        source = data_record.read_source(config, workdir, source)
     experiment, tuned = assemble(config, workdir, source)
-    folders.check_data(experiment, workdir)
-    begun = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
-    starts = {} if begun else weights.find(experiment)
+    if begun:
+        data_record.check(data_record.of(experiment), workdir, experiment.source)
+    saved = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
+    starts = {} if saved else weights.find(experiment)
     for role, found in starts.items():
         _say(weights.describe(experiment, role, found))
     processes.wait('checked')  # Before anything is written there.

@@ -8,13 +8,15 @@ names [N] and numbers [N]: the places in the split's pool, or in the sorted fold
 --logits=out.npy, of a split, has a row of logits for every example of the pool, by number, NaN
 where it is none of the split. It is written as the examples are asked, whatever their number,
 and the same command goes on where it stopped; --output may then be left out. mpl.select reads it.
+
+Every file carries what made it: out.csv.json and out.npy.json lie beside theirs, features have it
+under made_by. Pictures of a folder are labeled without the data of the run, with its own classes.
 """
 
 import argparse
 import contextlib
 import csv
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -30,8 +32,9 @@ from mpl.data import damage, files, images, source, stream, walk
 from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
-from mpl.run import command, logits, measure
+from mpl.run import command, logits, measure, origin
 from mpl.run import evaluation as evaluate
+from mpl.run import features as features_files
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
@@ -133,10 +136,11 @@ def write(
     classes: tuple[str, ...],
     output: str,
     features: str | None,
+    made_by: dict,
 ) -> int:
     """Writes what `predict` yields as CSV and, if wanted, as npz; returns how many examples."""
     kept, count = [], 0
-    with _whole(output, 'w', newline='', encoding='utf-8') as file:
+    with features_files.whole(output, 'w', newline='', encoding='utf-8') as file:
         lines = csv.writer(file)
         lines.writerow(['name', 'class', 'confidence', *classes])
         for names, numbers, outputs in said:
@@ -147,25 +151,11 @@ def write(
                 lines.writerow([name, classes[best], texts[best], *texts])
             count += len(names)
             if features:
-                kept.append((outputs.features, outputs.logits, np.array(names), numbers))
+                kept.append((names, numbers, outputs))
     if kept:
-        with _whole(features, 'wb') as file:
-            keys = ('features', 'logits', 'names', 'numbers')
-            np.savez(file, **{k: np.concatenate(a) for k, a in zip(keys, zip(*kept))})
+        features_files.write(features, kept, made_by)
+    origin.write_beside(output, made_by)
     return count
-
-
-@contextlib.contextmanager
-def _whole(path: str, mode: str, **how):
-    """A file that takes its name once it is complete."""
-    beside = f'{path}.tmp'
-    try:
-        with open(beside, mode, **how) as file:
-            yield file
-        os.replace(beside, path)
-    except BaseException:
-        os.remove(beside)
-        raise
 
 
 def check_outputs(given: argparse.Namespace) -> None:
@@ -178,6 +168,16 @@ def check_outputs(given: argparse.Namespace) -> None:
         raise ValueError('--logits goes by the numbers of a split; give --split, not --images.')
     for path in filter(None, (given.output, given.features, given.logits)):
         evaluate.check_output(path)
+
+
+def _left(rows: logits.Rows, numbers: np.ndarray) -> np.ndarray:
+    """Which examples have no row in the file of logits yet; what is there is told."""
+    left = logits.missing(rows, numbers)
+    if len(left) < len(numbers):
+        print(f'{rows.path} has {len(numbers) - len(left):,} of them already.')
+    if changed := np.count_nonzero(rows.checksums[left]):
+        print(f'{changed:,} rows are not as they were written, and are computed anew.')
+    return left
 
 
 def main():
@@ -204,30 +204,31 @@ def main():
     if overrides:
         raise ValueError(f'{overrides[0]} has no use here: the config is that of the run.')
     check_outputs(given)
-    stages = evaluate.load(epath.Path(given.workdir))
+    stages = evaluate.load(epath.Path(given.workdir), images=bool(given.split))
     there = [name for stage in stages for name in stage.names.values()]
     network = given.network or ('student_ema' if 'student_ema' in there else 'student')
     stage, inner = evaluate.find(network, stages)
     classes, size = stage.experiment.source.classes, stage.experiment.config.batch.evaluate
-    rows = None
     if given.split:
         pool, numbers = evaluate.part(stages[0].experiment, given.split)
+    made_by = origin.of(stage, network, given.split, given.images)
+    with contextlib.ExitStack() as stack:
+        rows = None
         if given.logits:
-            rows = logits.open_rows(given.logits, len(pool.label), len(classes))
-            left = numbers if given.output else logits.missing(rows, numbers)
-            if len(left) < len(numbers):
-                print(f'{given.logits} has {len(numbers) - len(left):,} of them already.')
-            numbers = left
-        examples = {given.split: (pool, numbers)}
-        total, chunks = len(numbers), from_pool(pool, numbers, size)
-    else:
-        examples = {}
-        total, chunks = from_folder(stages[0].experiment, Path(given.images))
-    with tqdm(chunks, unit='batch', total=-(-total // size)) as bar:
+            shape = len(pool.label), len(classes)
+            rows = stack.enter_context(logits.open_rows(given.logits, *shape, made_by))
+            numbers = numbers if given.output else _left(rows, numbers)
+        if given.split:
+            examples = {given.split: (pool, numbers)}
+            total, chunks = len(numbers), from_pool(pool, numbers, size)
+        else:
+            examples = {}
+            total, chunks = from_folder(stages[0].experiment, Path(given.images))
+        bar = stack.enter_context(tqdm(chunks, unit='batch', total=-(-total // size)))
         said = predict(stage, inner, iter(bar))
         said = said if rows is None else logits.keep(rows, said)
         if given.output:
-            count = write(said, classes, given.output, given.features)
+            count = write(said, classes, given.output, given.features, made_by)
         else:
             count = sum(len(names) for names, _, _ in said)
     written = given.output or given.logits

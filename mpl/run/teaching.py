@@ -2,28 +2,31 @@
 
 Its folder is <workdir>/teacher, a run of its own. What it says lies in <workdir>/logits.npy, a row
 for each example of the training pool, by number; where it selects, the split that is trained on
-lies in <workdir>/selected.json. Each is made once, and goes on where it was stopped.
+lies in <workdir>/selected.json, and what became of the others in selected_counts.json. Each is made
+once, goes on where it was stopped, and carries what made it: where that is not the teacher and the
+data of this run, it is refused.
 """
 
-import os
+import contextlib
 
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl.data import selection, splits
+from mpl.data import selection
 from mpl.data.selection import Rule
 from mpl.parallel import processes
 from mpl.run import config as configs
+from mpl.run import data_record, identity, logits, origin, paths, records, split_files
 from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
-from mpl.run import logits, paths, records
 from mpl.run import prediction as predict
 from mpl.run import workdir as folders
+from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
 LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
-REMEDY = 'delete it and selected.json, and they are made again'
 
 
 def stage_config(config: ConfigDict) -> ConfigDict | None:
@@ -72,7 +75,8 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
     """Refuses a teacher.workdir that is no finished run of the same data; not once it has labeled.
 
     Raises:
-      ValueError: the folder of this run is in a bucket, or the run is not there or not finished, or its data or networks are other ones.
+      ValueError: the folder of this run is in a bucket; or the run of the teacher is not there or
+        not finished, or its data, split or networks are other ones.
     """
     stage = experiment.config.teacher
     if experiments.is_taught(experiment.config) and paths.is_remote(workdir):
@@ -80,18 +84,23 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
         )
-    if not stage.workdir or (workdir / LOGITS).exists():
+    if not stage.workdir:
         return
     place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
-    evaluate.find(stage.network, evaluate.load(place))
-    there, here = folders.read_data(place), folders.data(experiment)
+    if (workdir / LOGITS).exists() and not place.exists():
+        return
+    stages = evaluate.load(place)
+    evaluate.find(stage.network, stages)
+    there, here = stages[0].data, data_record.of(experiment)
     if there['split'] != here['split']:
         raise ValueError(
             f'teacher.workdir {place} has another split than this run (hash {there["split"]}, here '
             f'{here["split"]}); give both the same split section and seed.'
         )
-    if there != here:
-        raise ValueError(f'teacher.workdir {place} is a run of other data; give another one.')
+    if lines := identity.differences(identity.numbering(there), identity.numbering(here)):
+        raise ValueError(
+            f'teacher.workdir {place} is a run of other data ({"; ".join(lines)}); give another one.'
+        )
 
 
 def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
@@ -102,18 +111,24 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
       workdir: its folder; the teacher's run is finished.
 
     Raises:
-      ValueError: the selection keeps nothing.
+      ValueError: the selection keeps nothing, or what is there was made by something else.
     """
     if not experiments.is_taught(experiment.config):
         return experiment
-    if not (workdir / LOGITS).exists():
-        _ask(experiment, workdir)
-    rows = logits.read(str(workdir / LOGITS))
+    rows = _ask(experiment, workdir)
     rule = _rule(experiment.config)
-    chooses = rule.per_class and processes.leads()
-    if chooses and not (workdir / folders.SELECTED).exists():
-        _select(experiment, rule, rows, workdir)
-    processes.wait('selected')
+    if rule.per_class:
+        made_by = {'logits': rows.made_by, 'rule': rule._asdict(), 'split': experiment.split.hash}
+        if processes.leads() and not (workdir / folders.SELECTED).exists():
+            _select(experiment, made_by, rows, workdir)
+        processes.wait('selected')
+        _, made = split_files.read(workdir / folders.SELECTED, data_record.of(experiment))
+        others = [key for key in ('rule', 'split') if made[key] != made_by[key]]
+        if others or origin.differences(made['logits'], made_by['logits']):
+            raise ValueError(
+                f'{workdir / folders.SELECTED} was not selected by the logits and numbers of this run; '
+                'delete it, and it is made anew.'
+            )
     return folders.select(experiment, workdir)._replace(logits=rows)
 
 
@@ -121,52 +136,80 @@ def selected(experiment: Experiment, workdir: epath.Path) -> dict:
     """For the report: {'selected': what became of the unlabeled examples}; empty where all are kept."""
     if not _rule(experiment.config).per_class:
         return {}
-    place = workdir / COUNTS
-    return {'selected': records.read(place, 'the counts of a selection', REMEDY)}
+    path = workdir / COUNTS
+    counts = records.read(path, 'what a selection counted', f'delete {folders.SELECTED} beside it')
+    return {'selected': {key: value for key, value in counts.items() if key != 'made_by'}}
 
 
-def _ask(experiment, workdir):
-    """Writes the logits of all labeled and unlabeled examples."""
-    stage, source = experiment.config.teacher, experiment.source
-    if stage.config:
-        stages = evaluate.load(workdir / 'teacher', source)
-    else:
-        place = paths.parse(stage.workdir, 'teacher.workdir')
-        stages = evaluate.load(epath.Path(place))
-    teacher, inner = evaluate.find(stage.network, stages)
-    beside = str(workdir / f'partial_{LOGITS}')
-    if processes.leads():
-        logits.open_rows(beside, len(source.train.label), len(source.classes))
-    processes.wait('opened')
-    rows = logits.open_rows(beside, len(source.train.label), len(source.classes))
+def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
+    """The logits of all labeled and unlabeled examples, in a file; those that are missing are made now."""
+    path, stage = str(workdir / LOGITS), experiment.config.teacher
     _, numbers = evaluate.part(experiment, 'train')
-    left = logits.missing(rows, numbers)
-    processes.wait('counted')  # Before a row is written.
-    chunks = predict.from_pool(
-        teacher.experiment.source.train, left, teacher.experiment.config.batch.evaluate
-    )
+    place = workdir / 'teacher'
+    if stage.workdir:
+        place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
+        if not place.exists():
+            return _complete(path, numbers, experiment)
+    stages = evaluate.load(place, experiment.source if stage.config else None)
+    teacher, inner = evaluate.find(stage.network, stages)
+    made_by = origin.of(teacher, stage.network, 'train')
+    with contextlib.ExitStack() as stack:
+        if processes.leads():
+            shape = len(experiment.source.train.label), len(experiment.source.classes)
+            rows = stack.enter_context(logits.open_rows(path, *shape, made_by))
+        processes.wait('opened')
+        if not processes.leads():
+            rows = logits.read(path)
+        left = logits.missing(rows, numbers)
+        processes.wait('counted')  # Before a row is written.
+        if len(left):
+            _write(rows, predict.predict(teacher, inner, _chunks(teacher, left)), stage, len(left))
+    processes.wait('labeled')
+    return logits.read(path)
+
+
+def _complete(path: str, numbers: np.ndarray, experiment: Experiment) -> logits.Rows:
+    """The logits of a teacher that is not there any more.
+
+    Raises:
+      ValueError: some are missing, or they are of another network or other data.
+    """
+    rows, network = logits.read(path), experiment.config.teacher.network
+    origin.check_data(rows.made_by, data_record.of(experiment), path, epath.Path(path).parent)
+    if len(left := logits.missing(rows, numbers)) or rows.made_by['network'] != network:
+        raise ValueError(
+            f'{path} lacks {len(left):,} of {len(numbers):,} examples or is not of {network!r}, and '
+            f'teacher.workdir {experiment.config.teacher.workdir} is not there; bring that run back.'
+        )
+    return rows
+
+
+def _chunks(teacher: Stage, left: np.ndarray):
+    size = teacher.experiment.config.batch.evaluate
+    return predict.from_pool(teacher.experiment.source.train, left, size)
+
+
+def _write(rows, said, stage, total):
+    """Writes what the teacher says, in the process that leads; all of them compute it."""
     with tqdm(
-        total=len(left),
+        total=total,
         unit='image',
         desc=f'{stage.network} labels',
         dynamic_ncols=True,
         disable=not processes.leads(),
     ) as bar:
-        said = predict.predict(teacher, inner, chunks)
         for names, _, _ in logits.keep(rows, said) if processes.leads() else said:
             bar.update(len(names))
-    if processes.leads():
-        os.replace(beside, workdir / LOGITS)
-    processes.wait('labeled')
 
 
-def _select(experiment, rule, rows, workdir):
+def _select(experiment, made_by, rows, workdir):
     """Writes which unlabeled examples are kept, and how many of each class."""
+    rule = Rule(**made_by['rule'])
     part = selection.scan([rows], experiment.split.unlabeled, rule)
     chosen = selection.apply(part, rule, experiment.split)
     counts = selection.summarize(part, rule, rows.shape[1])
-    records.write(workdir / COUNTS, counts)
-    splits.save(str(workdir / folders.SELECTED), chosen, len(rows))
+    records.write(workdir / COUNTS, counts | {'made_by': made_by})
+    split_files.write(workdir / folders.SELECTED, chosen, data_record.of(experiment), made_by)
 
 
 def _rule(config):

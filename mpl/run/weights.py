@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mpl.models import network
 from mpl.models.network import Variables
-from mpl.run import paths, workdir
+from mpl.run import identity, paths, workdir
 from mpl.run.experiment import Experiment
 
 
@@ -38,8 +38,15 @@ def find(experiment: Experiment) -> dict[str, Variables]:
                 f'{", ".join(experiment.definitions)}.'
             )
     if start.workdir:
-        found = _read_run(start)
-        return {role: _fit(experiment, role, found) for role in roles}
+        found, classes = _read_run(start)
+        fitted = {role: _fit(experiment, role, found) for role in roles}
+        if start.head == 'keep' and classes != experiment.source.classes:
+            raise ValueError(
+                f'init_from.head keeps the last layer of the run in {start.workdir}, but its classes '
+                f'are {identity.shorten(classes)} and here {identity.shorten(experiment.source.classes)}; '
+                "set init_from.head to 'new'."
+            )
+        return fitted
     if start.file:
         tensors = _read_file(start.file)
         return {role: _fit(experiment, role, _load(experiment, role, tensors)) for role in roles}
@@ -54,15 +61,17 @@ def describe(experiment: Experiment, role: str, found: Variables) -> str:
     return f'{role} starts from {count:,} parameters of {start.workdir or start.file}{head}.'
 
 
-def _read_run(start: ConfigDict) -> Variables:
-    other, state, _ = workdir.load(epath.Path(paths.parse(start.workdir, 'init_from.workdir')))
+def _read_run(start: ConfigDict) -> tuple[Variables, tuple[str, ...]]:
+    """The weights in a run, whose data need not be at hand, and its classes."""
+    place = epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
+    other, state, _ = workdir.load_networks(place)
     networks = other.algorithm.networks(state)
     if start.network not in networks:
         raise ValueError(
             f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
             f'{", ".join(networks)}.'
         )
-    return jax.device_get(networks[start.network].variables)
+    return jax.device_get(networks[start.network].variables), other.source.classes
 
 
 def _read_file(file: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, that its data are still the same, that one process trains it."""
+"""The folder of a run: of which config, on which data, that one process trains in it."""
 
 import contextlib
 import fcntl
@@ -9,19 +9,26 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 from orbax import checkpoint as ocp
 
-from mpl.data import splits
 from mpl.data.source import Source
 from mpl.parallel import processes
-from mpl.run import checkpoint, paths, records
+from mpl.run import checkpoint, data_record, identity, paths, records, split_files
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
 SELECTED = 'selected.json'  # the split that is trained on, where a teacher selects; see teaching.py
+PLACE = '<path>'  # of a run, file or folder that may be moved
+PLACES = {
+    'source': ('path', 'unlabeled_folder'),
+    'split': ('file',),
+    'init_from': ('workdir', 'file'),
+    'teacher': ('workdir',),
+}  # keys of a config, by section
 
 
 def check(config: ConfigDict, workdir: epath.Path) -> None:
@@ -35,8 +42,9 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         raise ValueError(f'{workdir} is a file; give a folder as --workdir.')
     path = workdir / 'config.json'
     if path.exists():
-        old, new = (json.loads(configs.to_json(c)) for c in (configs.read(path), config))
-        _move(old, new)
+        old, new = (
+            without_places(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
+        )
         if lines := configs.differences(old, new):
             raise ValueError(
                 f'{workdir} holds a run of another config ({"; ".join(lines)}); '
@@ -46,25 +54,36 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         raise ValueError(f'{workdir} is not empty and holds no run; give another --workdir.')
 
 
-def check_data(experiment: Experiment, workdir: epath.Path) -> None:
-    """Refuses to go on with other data: numbers of examples would mean other images.
+def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> None:
+    """Refuses to take a finished run for one of this config, where the data are other ones by now.
+
+    Where data have been moved, the config in the folder names their new place from here on. Where
+    they are not at hand, which a finished run does not need, a warning says so.
+
+    Args:
+      config: of the run; `check` has compared it.
+      workdir: its folder.
+      source: that of the config, where it is at hand already.
 
     Raises:
-      ValueError: the split, the number or the names of the examples have changed.
+      ValueError: the data or the split are not those of the run; names what differs.
     """
-    path = workdir / 'data.json'
-    if path.exists() and read_data(workdir) != data(experiment):
-        raise ValueError(
-            f'The data of the run in {workdir} have changed since it began; '
-            'bring them back, or give another --workdir.'
-        )
-
-
-def read_data(workdir: epath.Path) -> dict:
-    """What `prepare` has written of the data; raises ValueError where that is damaged."""
-    return records.read(
-        workdir / 'data.json', 'what the data of a run are', 'bring it back, or train anew'
-    )
+    absent = 'The data of the finished run in %s can not be read, so they were not compared: %s'
+    try:
+        source = experiments.read_source(config) if source is None else source
+        record = identity.of(source)
+    except (ValueError, OSError) as error:
+        logging.warning(absent, workdir, error)
+        return
+    data_record.check(record, workdir, source)
+    try:
+        split = experiments.make_split(config, source)
+    except ValueError as error:  # split.file is gone; what is drawn follows from the data.
+        logging.warning(absent, workdir, error)
+        return
+    data_record.check(record | {'split': split.hash}, workdir, source)
+    if processes.leads():
+        _move(workdir, config)
 
 
 def prepare(experiment: Experiment, workdir: epath.Path) -> None:
@@ -72,18 +91,17 @@ def prepare(experiment: Experiment, workdir: epath.Path) -> None:
     if not processes.leads():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    records.write(workdir / 'config.json', experiment.config.to_dict())
-    records.write(workdir / 'data.json', data(experiment))
-    examples = len(experiment.source.train.label)
-    splits.save(str(workdir / 'split.json'), experiment.split, examples)
+    _write_config(workdir, experiment.config)
+    record = data_record.write(experiment, workdir)
+    made_by = {'config': checksum(experiment.config)}
+    split_files.write(workdir / 'split.json', experiment.split, record, made_by)
 
 
 def select(experiment: Experiment, workdir: epath.Path) -> Experiment:
     """The run with the unlabeled examples that its teacher has selected, where it selects any."""
     if not experiment.config.teacher.per_class:
         return experiment
-    label = experiment.source.train.label
-    return experiment._replace(split=splits.load(str(workdir / SELECTED), label))
+    return experiment._replace(split=split_files.load(workdir / SELECTED, experiment.source))
 
 
 def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment, Any, int]:
@@ -94,18 +112,29 @@ def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment,
       source: that of the run, where it is at hand already.
 
     Raises:
-      ValueError: the folder holds no run, or no checkpoint of it, or its data have changed.
+      ValueError: the folder holds no run, or no checkpoint of it, or its data are not there or
+        have changed.
     """
     config = configs.read(workdir / 'config.json')
+    source = data_record.read_source(config, workdir, source)
     experiment = experiments.assemble(config, source=source)
-    check_data(experiment, workdir)
-    if not (workdir / 'checkpoints').exists():
-        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
-    with checkpoint.open_folder(workdir / 'checkpoints') as manager:
-        restored = checkpoint.restore(manager, experiment.state)
-    if restored is None:
-        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
-    return select(experiment, workdir), restored[1], restored[0]
+    data_record.check(data_record.of(experiment), workdir, source)
+    return select(experiment, workdir), *_restore(experiment, workdir)
+
+
+def load_networks(workdir: epath.Path) -> tuple[Experiment, Any, int]:
+    """What `load` gives, of a run whose data need not be at hand: classes and shapes are the run's own.
+
+    The source of the experiment has labels and no images; reading one raises ValueError.
+
+    Raises:
+      ValueError: the folder holds no run, or no checkpoint of it.
+    """
+    config = configs.read(workdir / 'config.json')
+    split, _ = data_record.read_split(workdir)
+    source = identity.stand_in(*data_record.read(workdir))
+    experiment = experiments.assemble(config, source=source, split=split)
+    return experiment, *_restore(experiment, workdir)
 
 
 @contextlib.contextmanager
@@ -141,18 +170,52 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
     manager.reload()
 
 
-def _move(old, new):
-    """Lets `old` name the places that `new` names: runs and files may be moved, devices be others."""
-    old['mesh'] = new['mesh']
-    for section, kind in (('init_from', 'workdir'), ('init_from', 'file'), ('teacher', 'workdir')):
-        if old[section][kind] and new[section][kind]:
-            old[section][kind] = new[section][kind]
-    if old['teacher']['config'] and new['teacher']['config']:
-        _move(old['teacher']['config'], new['teacher']['config'])
+def without_places(config: dict) -> dict:
+    """A config as a dict, with PLACE for paths of what may be moved, and without the mesh."""
+    kept = config | {'mesh': {}}
+    for section, keys in PLACES.items():
+        kept[section] = {
+            key: PLACE if key in keys and value else value
+            for key, value in config[section].items()
+            if key != 'data_dir'  # None, of a tfds set, is a place too.
+        }
+    if kept['teacher']['config']:
+        kept['teacher']['config'] = without_places(kept['teacher']['config'])
+    return kept
 
 
-def data(experiment: Experiment) -> dict:
-    """What the example numbers of a run go by, JSON-able; two runs of the same have one."""
-    pool = experiment.source.train
-    names = hashlib.sha256('\n'.join(pool.name).encode(errors='surrogateescape')).hexdigest()[:12]
-    return {'examples': len(pool.label), 'names': names, 'split': experiment.split.hash}
+def checksum(config: ConfigDict) -> str:
+    """16 hexadecimal digits of everything in a config that decides what is trained."""
+    text = json.dumps(without_places(json.loads(configs.to_json(config))), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _restore(experiment, workdir):
+    """The newest intact state of a run, and its step."""
+    restored = None
+    if (workdir / 'checkpoints').exists():
+        with checkpoint.open_folder(workdir / 'checkpoints') as manager:
+            restored = checkpoint.restore(manager, experiment.state)
+    if restored is None:
+        raise ValueError(f'The run in {workdir} has no checkpoint yet; train it first.')
+    return restored[1], restored[0]
+
+
+def _move(workdir, config):
+    """Writes the places that a config names into the folder of the run, and of its stages."""
+    there = configs.read(workdir / 'config.json')
+    for stage in ('teacher', 'finetune'):
+        if (workdir / stage / 'config.json').exists():
+            inner = configs.read(workdir / stage / 'config.json').to_dict()
+            inner |= {'source': config.source.to_dict(), 'split': config.split.to_dict()}
+            _move(workdir / stage, configs.complete(inner))
+    if there.source != config.source or there.split != config.split:
+        moved = there.to_dict() | {
+            'source': config.source.to_dict(),
+            'split': config.split.to_dict(),
+        }
+        _write_config(workdir, configs.complete(moved))
+
+
+def _write_config(workdir, config):
+    records.write(workdir / 'config.json', config.to_dict())

@@ -1,0 +1,75 @@
+"""Splits in JSON files: of a run, selected, or written by hand."""
+
+import json
+
+from absl import logging
+from etils import epath
+
+from mpl.data import splits
+from mpl.data.source import Source
+from mpl.data.splits import Split
+from mpl.run import identity, metrics, records
+
+MADE = ('data', 'made_by')  # what a file that was not written by hand has besides the numbers
+
+
+def write(path: epath.Path, split: Split, data: dict, made_by: dict) -> None:
+    """Writes a split, whole.
+
+    Args:
+      path: of the file.
+      split: of the training set.
+      data: the record of the data set; see identity.py.
+      made_by: what the split is the result of, JSON-able.
+    """
+    examples = data['parts']['train']['examples']
+    record = splits.to_record(split, examples)
+    record |= {'data': identity.numbering(data), 'made_by': made_by}
+    metrics.write_whole(path, json.dumps(records.seal(record)) + '\n')
+
+
+def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
+    """A split of a data set, and what made it; None where it was written by hand.
+
+    A file written by hand has the lists of numbers and 'examples' alone, so that nothing but the
+    number of examples shows which data it is meant for; a warning says so.
+
+    Args:
+      path: of the file.
+      data: the record of the data set it should be of.
+
+    Raises:
+      ValueError: the file can not be read, was changed, contradicts itself, or is of other data.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
+    made = None
+    if isinstance(record, dict) and set(MADE) <= set(record):
+        if not records.is_intact(record):
+            raise ValueError(
+                f'The split {path} was changed after it was written (its checksum does not match); '
+                f'write it anew, or remove {", ".join(MADE)}, hash and {records.CHECKSUM} from it '
+                'if that was meant.'
+            )
+        made = {key: record.pop(key) for key in (*MADE, records.CHECKSUM)}
+        if lines := identity.differences(made['data'], identity.numbering(data)):
+            raise ValueError(
+                f'The split {path} is of other data than these ({"; ".join(lines)}); give a split '
+                'of this data set.'
+            )
+    split, _ = splits.from_record(record, str(path), data['parts']['train']['examples'])
+    if made is None:
+        logging.warning(
+            'The split %s does not say which data it is of; only the number of examples was '
+            'compared.', path
+        )  # fmt: skip
+    return split, made and made['made_by']
+
+
+def load(path: epath.Path, source: Source) -> Split:
+    """The split in a file, of this data set, checked against its labels too; see `read`."""
+    split, _ = read(path, identity.of(source))
+    splits.check_labels(split, source.train.label, str(path))
+    return split
