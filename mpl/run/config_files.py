@@ -13,6 +13,7 @@ of them joined by |. Quotes keep commas together: path='a,b'. Files of one folde
 `from . import released`; the folder is a package of its own, whatever else has its name.
 """
 
+import functools
 import importlib.util
 import inspect
 import os
@@ -101,7 +102,7 @@ def find(path: str) -> tuple[Path, int]:
                 if file.suffix != '.py':
                     raise ValueError(f'{file} is no Python file; give one that ends in .py.')
                 if folder is PROJECT and not Path.cwd().samefile(PROJECT):
-                    print(f'note: {path[:end]} is that of {PROJECT}.', file=sys.stderr)
+                    _say(f'note: {path[:end]} is that of {PROJECT}.')
                 return file, end
     wanted = re.split(r'(?<=\.py):', path)[0]
     folders = [folder / Path(wanted).parent for folder in (Path(), PROJECT)]
@@ -221,3 +222,9 @@ def _no_config(path, error):
         f'{path} gives no config ({type(error).__name__}: {error}); a config is a file with a '
         'function get_config() that returns a ConfigDict, or with such functions in METHODS.'
     )
+
+
+@functools.cache
+def _say(line):
+    """Prints a line on stderr, each once."""
+    print(line, file=sys.stderr)

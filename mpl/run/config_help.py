@@ -16,21 +16,20 @@ def show(shown: str, module: ModuleType) -> str:
       shown: its path, as the user gives it.
       module: the file; each of its RECIPES, if it has any, has arguments, source, published and result.
     """
-    heads = [*(module.__doc__ or '').strip().splitlines()[:1], '']
+    lines = [*(module.__doc__ or '').strip().splitlines()[:1], '']
     if hasattr(module, 'METHODS'):
-        lines = [f'--config={shown}:METHOD,KEY=VALUE,... with one of these methods:', '']
+        lines += [f'--config={shown}:METHOD,KEY=VALUE,... with one of these methods:', '']
+        alike = {}  # Methods with the same keys.
         for name, function in module.METHODS.items():
-            lines += [f'  {name}', *_keys(function, '      ')]
+            alike.setdefault(tuple(_keys(function)), []).append(name)
+        for keys, names in alike.items():
+            lines += [f'  {", ".join(names)}', *(f'      {line}' for line in keys)]
     else:
-        lines = [f'--config={shown}:KEY=VALUE,... with these keys:', '']
-        lines += _keys(module.get_config, '  ') or ['  none']
-    for number, recipe in enumerate(getattr(module, 'RECIPES', ())):
-        lines += [] if number else ['', 'Recipes:', '']
-        lines.append(f'  {shown}:{recipe.arguments}')
-        lines.append(f'      hyperparameters: {recipe.source}')
-        lines += [f'      published: {recipe.published}'] if recipe.published else []
-        lines += [f'      test accuracy here: {recipe.result}'] if recipe.result else []
-    return '\n'.join([*heads, *lines])
+        lines += [f'--config={shown}:KEY=VALUE,... with these keys:', '']
+        lines += [f'  {line}' for line in _keys(module.get_config) or ['none']]
+    recipes = getattr(module, 'RECIPES', ())
+    lines += ['', 'Recipes:', ''] if recipes else []
+    return '\n'.join([*lines, *(f'  {_line(recipe)}' for recipe in recipes)])
 
 
 def allowed(annotation: Any) -> str:
@@ -50,11 +49,18 @@ def kinds(annotation: Any) -> tuple:
     return typing.get_args(annotation) if is_union else (annotation,)
 
 
-def _keys(function, indent):
+def _line(recipe):
+    parts = [f'hyperparameters: {recipe.source}']
+    parts += [f'published: {recipe.published}'] * bool(recipe.published)
+    parts += [f'here: {recipe.result}'] * bool(recipe.result)
+    return f'{recipe.arguments}  ({"; ".join(parts)})'
+
+
+def _keys(function):
     lines = []
     for key, argument in inspect.signature(function, eval_str=True).parameters.items():
         needed = argument.default is inspect.Parameter.empty
         value = 'empty' if argument.default == '' else argument.default
         default = 'needed' if needed else 'optional' if value is None else f'default {value}'
-        lines.append(f'{indent}{key}: {allowed(argument.annotation)} ({default})')
+        lines.append(f'{key}: {allowed(argument.annotation)} ({default})')
     return lines
