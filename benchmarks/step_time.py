@@ -1,6 +1,6 @@
 """How long a training step takes, and what the loop adds: python -m benchmarks.step_time
 
-Every algorithm on the digits (networks, batches and views of configs/digits_40_*.py) and with
+Every algorithm on the digits (networks, batches and views of configs/digits.py) and with
 WRN-28-2 on made-up pictures of 32x32. Prints a table and writes JSON. Each row has a process of
 its own. Two times are measured by turns. `compiled`: the compiled call alone, on one batch that
 is already on the devices. `loop`: the same call in a real run, mpl.train.fit, between its log
@@ -55,8 +55,8 @@ LEAST = 2  # windows of steps in a measurement, however long they take
 def digits(method: str) -> ConfigDict:
     """The config of the digits, of endless length."""
     name, _, feedback = method.partition(' ')
-    path = str(Path(__file__).parent.parent / 'configs' / f'digits_40_{name}.py')
-    config = configs.load(f'{path}:{feedback}' if feedback else path, []).to_dict()
+    chosen = f'{name},feedback={feedback}' if feedback else name
+    config = configs.load(f'configs/digits.py:{chosen}', []).to_dict()
     return configs.complete(
         config | {'steps': STEPS, 'every': config['every'] | {'evaluate': STEPS, 'save': STEPS}}
     )

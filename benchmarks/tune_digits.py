@@ -1,10 +1,10 @@
 """Tunes methods on the digits with 40 labels, six settings each, on validation alone.
 
     python -m benchmarks.tune_digits --workdir=runs/tune_digits
-    python -m benchmarks.tune_digits --workdir=runs/tune_digits --methods fixmatch mpl:exact
+    python -m benchmarks.tune_digits --workdir=runs/tune_digits --methods fixmatch mpl,feedback=exact
 
 Three seeds of its own (100 to 102), which no reported table uses. The best mean validation
-accuracy of the averaged student is kept by hand in configs/digits_40_*.py; the test part is
+accuracy of the averaged student is kept by hand in configs/digits.py; the test part is
 not looked at here. One run at a time on each core; resumable. Writes <workdir>/tune.json and
 tune.md, with every method whose runs are all there, so methods can be tuned one by one.
 """
@@ -50,18 +50,18 @@ _VAT_WEIGHTS = [
 ]
 SETTINGS = {
     'supervised': _SUPERVISED,
-    'supervised:strong': _SUPERVISED,
+    'supervised,view=strong': _SUPERVISED,
     'pseudo_label': grid(algorithm__threshold=(0.8, 0.95), algorithm__weight=(0.1, 0.3, 1.0)),
     'uda': grid(
         algorithm__weight=(1.0, 3.0),
         algorithm__temperature=(0.4, 0.7, 1.0),
     ),
-    'mpl:off': grid(
+    'mpl,feedback=off': grid(
         algorithm__uda_weight=(0.5, 1.0, 3.0), algorithm__label_view=('weak', 'strong')
     ),
-    'mpl:exact': _FEEDBACK,
-    'mpl:per_example': _FEEDBACK,
-    'mpl:dot': grid(
+    'mpl,feedback=exact': _FEEDBACK,
+    'mpl,feedback=per_example': _FEEDBACK,
+    'mpl,feedback=dot': grid(
         algorithm__feedback_weight=(1.0, 10.0, 100.0), algorithm__label_view=('weak', 'strong')
     ),
     'pi_model': grid(algorithm__weight=(3.0, 10.0, 30.0), algorithm__ramp_steps=(100, 400)),
@@ -80,11 +80,11 @@ SETTINGS = {
     'freematch': grid(algorithm__fairness_weight=(0.001, 0.01, 0.05), algorithm__weight=(1.0, 3.0)),
     'softmatch': grid(algorithm__deviations=(1.0, 2.0, 3.0), algorithm__weight=(1.0, 3.0)),
     # One round of it; what wins is taken for all.
-    'noisy_student:1': grid(
+    'noisy_student,rounds=1': grid(
         algorithm__labels=('soft', 'hard'),
         networks__student__model__dropout=(0.0, 0.2, 0.5),
     ),
-    'distill:cached': grid(algorithm__temperature=(2.0, 4.0, 8.0), algorithm__weight=(0.5, 0.9)),
+    'distill': grid(algorithm__temperature=(2.0, 4.0, 8.0), algorithm__weight=(0.5, 0.9)),
     'reduced_mpl': grid(
         algorithm__feedback_weight=(0.3, 1.0, 3.0),
         networks__teacher__optimizer__learning_rate=(0.01, 0.05),
@@ -96,11 +96,11 @@ def plan(methods: list[str], overrides: list[str], workdir: Path) -> list[worker
     """The runs of the methods; raises ValueError where a number is refused."""
     jobs = []
     for method in methods:
-        name, _, argument = method.partition(':')
-        path = f'configs/digits_40_{name}.py' + (f':{argument}' if argument else '')
         for number, setting in enumerate(SETTINGS[method]):
             for seed in SEEDS:
-                config = configs.load(path, [*setting, *overrides, f'--config.seed={seed}'])
+                config = configs.load(
+                    f'configs/digits.py:{method}', [*setting, *overrides, f'--config.seed={seed}']
+                )
                 folder = str(_folder(workdir, method, number, seed))
                 jobs.append(workers.Job(f'{method} {number}', seed, config.to_dict(), folder))
     return jobs
@@ -145,7 +145,7 @@ def show(results: dict[str, list[list[float]]]) -> str:
 
 
 def _folder(workdir, method, number, seed):
-    return workdir / method.replace(':', '-') / str(number) / str(seed)
+    return workdir / method / str(number) / str(seed)
 
 
 def _accuracy(path):

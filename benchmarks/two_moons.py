@@ -6,7 +6,7 @@ consistency separates the moons for some seeds only. All seeds of a method are t
 compiled program. Writes two_moons.json, two_moons.md and two_moons.png into --out.
 
 --search tries the same number of settings for every method, on seeds of its own, and prints the
-best one; configs/two_moons_*.py hold what it found, benchmarks/two_moons_search.json all it tried.
+best one; configs/two_moons.py holds what it found, benchmarks/two_moons_search.json all it tried.
 """
 
 import time
@@ -43,8 +43,8 @@ def paper(method: str) -> ml_collections.ConfigDict:
 def found(method: str) -> ml_collections.ConfigDict:
     """The best setting of the search."""
     name, _, feedback = method.partition(' ')
-    path = Path(two_moons.__file__).with_name(f'two_moons_{name}.py')
-    return configs.load(f'{path}:{feedback}' if feedback else str(path), [])
+    chosen = f'{name},feedback={feedback}' if feedback else name
+    return configs.load(f'{two_moons.__file__}:{chosen}', [])
 
 
 def added(method: str) -> ml_collections.ConfigDict:

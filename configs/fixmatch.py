@@ -1,4 +1,4 @@
-"""The numbers of the released code of FixMatch (arXiv 2001.07685), and of the methods beside it in later suites.
+"""The hyperparameters of the released code of FixMatch (arXiv 2001.07685), and of the methods beside it in later suites.
 
 Its protocol, which TorchSSL and USB have taken over: 2^20 steps of 64 labeled images, SGD at 0.03 with
 Nesterov momentum 0.9 along a part of a cosine, weight decay 5e-4, and an average of the weights with
@@ -11,7 +11,7 @@ labeled and unlabeled images together for all methods; the ramps of Pi-model and
 papers' Gaussian; VAT, which has Adam in the FixMatch code, has SGD as in USB.
 """
 
-from configs import recipes
+from . import recipes
 
 STEPS = 2**20
 RAMP = round(0.4 * STEPS)
@@ -36,9 +36,8 @@ def config(data: dict, method: str):
     """The config of one of METHODS; data: as in recipes.config."""
     strong = method in STRONG
     algorithm = dict(name=method, ema_decay=0.999) | METHODS[method]
-    if method == 'vat':  # 6 where pixels lie between -1 and 1, in the units of these views.
-        std = data['views']['std']
-        algorithm['radius'] = round(6.0 * 127.5 * len(std) / sum(std), 2)
+    if method == 'vat':
+        algorithm['radius'] = radius(data['views']['std'])
     if not strong:  # The other view of an image is the weak one drawn again.
         views = data['views'] | dict(strong=dict(name='identity'), strong_geometry='own')
         data = data | dict(views=views)
@@ -52,3 +51,9 @@ def config(data: dict, method: str):
         labeled=64,
         unlabeled=7 * 64 if strong else 64,
     )
+
+
+def radius(std: float | tuple[float, ...]) -> float:
+    """The radius of VAT for views with this standard deviation: 6 for pixels between -1 and 1."""
+    channels = std if isinstance(std, tuple) else (std,)
+    return round(6.0 * 127.5 * len(channels) / sum(channels), 2)

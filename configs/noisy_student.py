@@ -1,4 +1,4 @@
-"""The numbers of Noisy Student (arXiv 1911.04252), from its released code: its rounds, and EfficientNet.
+"""The hyperparameters of Noisy Student (arXiv 1911.04252), from its released code: its rounds, and EfficientNet.
 
 RMSProp with momentum 0.9, decay 0.9 and epsilon 0.001, a rate of 0.016 for a batch of 256, times 0.97
 every 2.4 of 350 epochs, 5 epochs of warm-up; an average of the weights; RandAugment N = 2, M = 27
@@ -6,7 +6,7 @@ with SolarizeAdd beside the other 15 operations; dropout 0.5 and stochastic dept
 here for the larger networks too. Batch norm computes over the whole batch.
 """
 
-from configs import imagenet, paper, recipes
+from . import paper
 
 EPOCHS = 350
 STEPS = 109_474  # of 4,096 images: 350 epochs
@@ -29,17 +29,17 @@ OPERATIONS = (
     'Cutout',
 )
 COMMON = dict(label_smoothing=0.1, ema_decay=0.9999)
-SIZES = dict(b7=600, l2=475, b6_wide=512)  # pixels; MPL has 512 for all
+SIZES = {'b7': 600, 'l2': 475, 'b6_wide': 512}  # pixels
 
 
 def rounds(teacher, student, count: int, per_class: int):
     """The student after `count` rounds, each of which learns from the one before.
 
-    As in the released code: soft labels of the averaged network, asked without noise; those under a
-    probability of 0.3 are dropped, the best of each class kept and smaller classes filled up.
+    As in the released code: soft labels of the averaged network, computed without noise; those under a
+    probability of 0.3 are dropped, the most confident of each class kept and smaller classes filled up.
 
     Args:
-      teacher: config of the network that labels for the first.
+      teacher: config of the network whose labels the first round has.
       student: config of the others.
       count: from 1 up.
       per_class: unlabeled examples of each class.
@@ -56,9 +56,9 @@ def rounds(teacher, student, count: int, per_class: int):
 
 
 def small(data: dict, column: str, per_class: int, ratio: int, count: int = 3):
-    """Rounds on small pictures; network, optimizer and steps are those of configs/paper.py (recalled).
+    """Rounds on small images; network, optimizer and steps are those of configs/paper.py (recalled).
 
-    Noise are strong views of all images, and dropout. The student is as large as its teacher.
+    The noise: strong views of all images, and dropout. The student is as large as its teacher.
 
     Args:
       data: as in recipes.config.
@@ -79,59 +79,8 @@ def small(data: dict, column: str, per_class: int, ratio: int, count: int = 3):
     return rounds(teacher, student, count, per_class)
 
 
-def supervised(variant: str):
-    """Labels only, all of ImageNet, strong views."""
-    data = _data(variant, SIZES[variant])
-    data['views'] |= dict(labeled='strong')
-    return recipes.config(
-        data,
-        dict(name='supervised') | COMMON,
-        dict(student=_rmsprop(STEPS, 4096)),
-        STEPS,
-        4096,
-        dropout=dict(student=0.5),
-    )
-
-
-def mpl(variant: str, extra: str):
-    """Section 4 of Meta Pseudo Labels; `extra`: name of the set of unlabeled pictures."""
-    steps, labeled, unlabeled = 1_000_000, 2048, 16_384
-    roles = ('teacher', 'student')
-    return recipes.config(
-        _data(variant, 512, extra, 25_000),
-        dict(
-            name='mpl',
-            feedback='cosine',
-            labels='sampled',
-            uda_weight=16.0,
-            uda_temperature=0.75,
-            uda_threshold=paper.UDA_THRESHOLD,
-        )
-        | COMMON,
-        dict.fromkeys(roles, _rmsprop(steps, labeled)),
-        steps,
-        labeled,
-        unlabeled,
-        dict.fromkeys(roles, 0.5),
-        paper.LONG_FINETUNE | dict(steps=20_000),
-    )
-
-
-def _data(variant, size, extra='', held_out=0):
-    model = dict(
-        name='efficientnet',
-        variant=variant,
-        stochastic_depth=0.2,
-        dtype='bfloat16',
-        remat=True,
-        scan=True,
-    )
-    data = imagenet.data('', extra, held_out, model, size, magnitude=27.0)
-    data['views']['strong'] |= dict(operations=OPERATIONS)
-    return data
-
-
-def _rmsprop(steps, batch):
+def rmsprop(steps: int, batch: int) -> dict:
+    """Its optimizer for a run of so many steps and labeled images per step."""
     return dict(
         name='rmsprop',
         learning_rate=0.016 * batch / 256,

@@ -1,13 +1,13 @@
-"""The numbers of the Meta Pseudo Labels paper (arXiv 2003.10580v4, appendix C.4) for three data sets.
+"""The hyperparameters of the Meta Pseudo Labels paper (arXiv 2003.10580v4, appendix C.4) for three data sets.
 
-Recalled, not verified: the appendix could not be had when they were written down. The numbers of
+Recalled, not verified: the appendix could not be had when they were written down. The hyperparameters of
 MPL for CIFAR-10, but for its temperature, stand in the configs of ricoshin/meta-pseudo-labels-pytorch
 too, written from version 1; batch, steps and warm-up of UDA for ImageNet in facebookresearch/suncet#28.
 SUPERVISED is the least certain. What the tables do not name is the released code's: threshold,
 average of the weights, momentum, views. They name one batch, so unlabeled batches are of its size.
 """
 
-from configs import recipes
+from . import recipes
 
 COLUMNS = ('cifar10', 'svhn', 'imagenet')
 MPL = dict(
@@ -70,46 +70,52 @@ def mpl(data: dict, column: str, finetune: dict = FINETUNE, **changed):
       finetune: the last stage.
       **changed: arguments of recipes.config that are not the table's.
     """
-    numbers = _column(MPL, column)
+    hyperparameters = _column(MPL, column)
     algorithm = dict(
         name='mpl',
         feedback='cosine',
         labels='sampled',
-        uda_weight=numbers['uda_weight'],
-        uda_temperature=numbers['uda_temperature'],
+        uda_weight=hyperparameters['uda_weight'],
+        uda_temperature=hyperparameters['uda_temperature'],
         uda_threshold=UDA_THRESHOLD,
     )
-    more = dict(unlabeled=numbers['batch'], finetune=finetune) | changed
-    return _config(data, numbers, algorithm, ('teacher', 'student'), more)
+    more = dict(unlabeled=hyperparameters['batch'], finetune=finetune) | changed
+    return _config(data, hyperparameters, algorithm, ('teacher', 'student'), more)
 
 
 def uda(data: dict, column: str, **changed):
     """Unsupervised Data Augmentation, the paper's own baseline; arguments as those of `mpl`."""
-    numbers = _column(UDA, column)
+    hyperparameters = _column(UDA, column)
     algorithm = dict(
         name='uda',
-        weight=numbers['uda_weight'],
-        temperature=numbers['uda_temperature'],
+        weight=hyperparameters['uda_weight'],
+        temperature=hyperparameters['uda_temperature'],
         threshold=UDA_THRESHOLD,
         mask_sharpened=True,
     )
     return _config(
-        data, numbers, algorithm, ('student',), dict(unlabeled=numbers['batch']) | changed
+        data,
+        hyperparameters,
+        algorithm,
+        ('student',),
+        dict(unlabeled=hyperparameters['batch']) | changed,
     )
 
 
-def supervised(data: dict, column: str, **changed):
-    """Labels only; arguments as those of `mpl`."""
-    return _config(
-        data, _column(SUPERVISED, column), dict(name='supervised'), ('student',), changed
-    )
+def supervised(data: dict, column: str, view: recipes.View = 'weak'):
+    """Labels only, on this view of the labeled images; other arguments as those of `mpl`."""
+    config = _config(data, _column(SUPERVISED, column), dict(name='supervised'), ('student',), {})
+    config.views.labeled = view
+    return config
 
 
 def pseudo_label(data: dict, column: str):
     """Confident predictions as labels; arguments as those of `mpl`."""
-    numbers = _column(SUPERVISED, column)
-    algorithm = dict(name='pseudo_label', threshold=numbers['threshold'])
-    return _config(data, numbers, algorithm, ('student',), dict(unlabeled=numbers['batch']))
+    hyperparameters = _column(SUPERVISED, column)
+    algorithm = dict(name='pseudo_label', threshold=hyperparameters['threshold'])
+    return _config(
+        data, hyperparameters, algorithm, ('student',), dict(unlabeled=hyperparameters['batch'])
+    )
 
 
 def _column(table, column):
@@ -117,20 +123,20 @@ def _column(table, column):
     return {key: row[place] for key, row in table.items()} | {'ema_decay': EMA_DECAY[place]}
 
 
-def _config(data, numbers, algorithm, roles, more):
-    common = {key: numbers[key] for key in ('label_smoothing', 'ema_decay')}
+def _config(data, hyperparameters, algorithm, roles, more):
+    common = {key: hyperparameters[key] for key in ('label_smoothing', 'ema_decay')}
     optimizers = {
         role: dict(
             name='sgd',
-            learning_rate=numbers[f'{role}_rate'],
-            warmup_steps=numbers['warmup_steps'],
-            weight_decay=numbers['weight_decay'],
+            learning_rate=hyperparameters[f'{role}_rate'],
+            warmup_steps=hyperparameters['warmup_steps'],
+            weight_decay=hyperparameters['weight_decay'],
         )
         for role in roles
     }
     given = dict(
-        steps=numbers['steps'],
-        labeled=numbers['batch'],
-        dropout={role: numbers[f'{role}_dropout'] for role in roles},
+        steps=hyperparameters['steps'],
+        labeled=hyperparameters['batch'],
+        dropout={role: hyperparameters[f'{role}_dropout'] for role in roles},
     )
     return recipes.config(data, algorithm | common, optimizers, **given | more)

@@ -1,10 +1,25 @@
-"""How the image recipes are put together: data of one file, numbers of another.
+"""How the recipes are put together: data of one file, hyperparameters of another.
 
-A recipe is one set of numbers (configs/released.py, configs/paper.py) on one set of data
-(configs/cifar10.py and its like), for one algorithm.
+A recipe is a set of hyperparameters (configs/released.py, configs/paper.py, configs/fixmatch.py) on a set
+of data (configs/cifar10.py and its like), for one method.
 """
 
+from typing import Literal, NamedTuple
+
 import ml_collections
+
+USB = '(USB, 3 seeds, the best on test)'  # after a published accuracy
+Labels = int | Literal['all']  # labeled images in all
+View = Literal['weak', 'strong']  # of the labeled images
+
+
+class Recipe(NamedTuple):
+    """Arguments of a config file, with the origin of its hyperparameters and the known results."""
+
+    arguments: str  # as they follow the colon: 'mpl,labels=250'
+    source: str  # of the hyperparameters
+    published: str = ''  # by others, test accuracy
+    result: str = ''  # test accuracy measured with this repository
 
 
 def config(
@@ -48,10 +63,23 @@ def config(
     )
 
 
-def views(size: int, mean, std, mirror: bool, operations: tuple | None = None) -> dict:
-    """Small pictures as the released code sees them: flip and shift, RandAugment, box, flip and shift.
+def count(labels: Labels) -> int:
+    """The number of labels as split.labels has it: 0 for all.
 
-    Its numbers for 32 pixels, N = 2 and M = 16, shifts of up to 4 and a box of 16 pixels; lengths grow
+    Raises:
+      ValueError: it is not above 0.
+    """
+    if labels == 'all':
+        return 0
+    if labels < 1:
+        raise ValueError(f'labels is {labels}; give a number above 0, or all.')
+    return labels
+
+
+def views(size: int, mean, std, mirror: bool, operations: tuple | None = None) -> dict:
+    """Views of small images as in the released code: flip and shift, RandAugment, box, flip and shift.
+
+    Its values for 32 pixels, N = 2 and M = 16, shifts of up to 4 and a box of 16 pixels; lengths grow
     with `size`. mirror: whether to flip. operations: of RandAugment; None for all 15.
     """
     strong = dict(

@@ -1,4 +1,4 @@
-"""The numbers of the released code of Meta Pseudo Labels, for MPL and for its teacher alone, UDA.
+"""The hyperparameters of the released code of Meta Pseudo Labels, for MPL and for its teacher alone, UDA.
 
 From google-research/google-research, meta_pseudo_labels: the two commands of its README, and its
 flags' defaults. Its rates are for a batch of 256; here they are as they act on the labeled batch.
@@ -6,7 +6,7 @@ Its teacher learns nothing from the student (the gradient of that term is zero),
 `feedback='off'` here. It has no fine-tuning: that stage is the paper's (section 3.2).
 """
 
-from configs import paper, recipes
+from . import paper, recipes
 
 # What the README gives for CIFAR-10 with 4,000 labels, and for ImageNet with 10 % of them.
 CIFAR10 = dict(
@@ -38,54 +38,55 @@ IMAGENET = dict(
 WARMUP_STEPS = 5_000
 
 
-def mpl(data: dict, numbers: dict, finetune: dict = paper.FINETUNE):
-    """Meta Pseudo Labels with these numbers, and the feedback that the code meant to have."""
+def mpl(data: dict, hyperparameters: dict, finetune: dict = paper.FINETUNE):
+    """Meta Pseudo Labels with these hyperparameters, and the feedback that the code meant to have."""
     return recipes.config(
         data,
         dict(
             name='mpl',
             feedback='exact',
             label_view='strong',
-            label_smoothing=numbers['label_smoothing'],
-            ema_decay=numbers['ema_decay'],
+            label_smoothing=hyperparameters['label_smoothing'],
+            ema_decay=hyperparameters['ema_decay'],
         )
-        | {f'uda_{key}': value for key, value in numbers['uda'].items()},
+        | {f'uda_{key}': value for key, value in hyperparameters['uda'].items()},
         dict(
-            teacher=_sgd(numbers, 'teacher'),
-            student=_sgd(numbers, 'student') | dict(wait_steps=numbers['wait_steps']),
+            teacher=_sgd(hyperparameters, 'teacher'),
+            student=_sgd(hyperparameters, 'student')
+            | dict(wait_steps=hyperparameters['wait_steps']),
         ),
-        numbers['steps'],
-        numbers['labeled'],
-        numbers['unlabeled'],
-        dict.fromkeys(('teacher', 'student'), numbers['dropout']),
+        hyperparameters['steps'],
+        hyperparameters['labeled'],
+        hyperparameters['unlabeled'],
+        dict.fromkeys(('teacher', 'student'), hyperparameters['dropout']),
         finetune,
     )
 
 
-def uda(data: dict, numbers: dict):
+def uda(data: dict, hyperparameters: dict):
     """The teacher without a student, which is what MPL is to be compared with."""
     return recipes.config(
         data,
         dict(
             name='uda',
             mask_sharpened=True,
-            label_smoothing=numbers['label_smoothing'],
-            ema_decay=numbers['ema_decay'],
+            label_smoothing=hyperparameters['label_smoothing'],
+            ema_decay=hyperparameters['ema_decay'],
         )
-        | numbers['uda'],
-        dict(student=_sgd(numbers, 'teacher')),
-        numbers['steps'],
-        numbers['labeled'],
-        numbers['unlabeled'],
-        dict(student=numbers['dropout']),
+        | hyperparameters['uda'],
+        dict(student=_sgd(hyperparameters, 'teacher')),
+        hyperparameters['steps'],
+        hyperparameters['labeled'],
+        hyperparameters['unlabeled'],
+        dict(student=hyperparameters['dropout']),
     )
 
 
-def _sgd(numbers, role):
+def _sgd(hyperparameters, role):
     return dict(
         name='sgd',
-        learning_rate=numbers['rates'][role],
+        learning_rate=hyperparameters['rates'][role],
         warmup_steps=WARMUP_STEPS,
-        weight_decay=numbers['weight_decay'],
-        clip_norm=numbers['clip_norm'],
+        weight_decay=hyperparameters['weight_decay'],
+        clip_norm=hyperparameters['clip_norm'],
     )

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: goes to the project's folder, makes .venv there and
-# installs requirements.txt, once for each state of that file and kind of device. Sets $python.
+# Sourced by the scripts beside it: goes to the project's folder, makes .venv there and installs
+# requirements.txt, once for each state of that file and kind of device, and the project itself, so that
+# its commands work from any folder. Sets $python.
 # ACCELERATOR=cuda13, cuda12, tpu or cpu names the kind where the device can not be seen from here.
 
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
@@ -34,7 +35,7 @@ case "${ACCELERATOR:-}" in
 esac
 
 python=".venv/bin/python"
-wanted="$(cat requirements.txt; echo "$extra")"
+wanted="$(cat requirements.txt pyproject.toml; echo "$PWD $extra")"
 if [ ! -x "$python" ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
   echo "Installing requirements.txt${extra:+ with jax[$extra]} into .venv" >&2
   if command -v uv >/dev/null; then
@@ -53,5 +54,7 @@ if [ ! -x "$python" ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; 
   [ "$extra" != tpu ] || requirements+=(gcsfs)  # For work directories in a bucket.
   run "${uv[@]}" pip install --quiet --compile-bytecode --python "$python" "${requirements[@]}" ||
     fail "requirements.txt could not be installed; the lines above say why"
+  run "${uv[@]}" pip install --quiet --no-deps --python "$python" --editable . ||
+    fail "the project could not be installed; the lines above say why"
   [ -n "${dry_run:-}" ] || printf '%s\n' "$wanted" >.venv/installed
 fi

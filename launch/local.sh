@@ -16,8 +16,8 @@ if [ $# -gt 0 ]; then
   train=(mpl.train "$@")
 else
   train=(mpl.compare --seeds=1 --workdir=runs/digits_40 --configs
-    configs/digits_40_supervised.py configs/digits_40_pseudo_label.py
-    configs/digits_40_uda.py configs/digits_40_mpl.py)
+    configs/digits.py:supervised configs/digits.py:pseudo_label
+    configs/digits.py:uda configs/digits.py:mpl)
 fi
 [ -n "$dry_run" ] || exec "$python" -m "${train[@]}"
 run "$python" -m "${train[@]}"

@@ -1,6 +1,6 @@
 """What a run takes of each chip of a TPU slice, with no TPU at hand: its step, compiled and not run.
 
-    python -m mpl.plan --config=configs/cifar10_4000_mpl.py --topology=v5e:2x4
+    python -m mpl.plan --config=configs/cifar10.py:mpl --topology=v5e:2x4
 
 Topologies are a generation and the chips along each axis, v2 and v3 (two devices a chip), v4, v5e,
 v5p or v6e; `local` compiles for the present devices. Another generation than the present one wants

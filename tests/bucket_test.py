@@ -88,7 +88,7 @@ def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
 
 
 def test_a_run_with_a_teacher_wants_a_disk(bucket):
-    config = configs.load('configs/digits_40_distill.py:cached', [])
+    config = configs.load('configs/digits.py:distill', [])
     experiment = experiments.assemble(config)
     with pytest.raises(ValueError, match='gs://bucket/run is in a bucket: give a folder on a disk'):
         teaching.check_run(experiment, bucket)

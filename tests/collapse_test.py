@@ -144,7 +144,7 @@ def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
     small = ['steps=240', 'every.log=20', 'every.evaluate=60', 'every.save=240']
     overrides = [f'--config.{n}' for n in [*small, 'steps_per_call=20', 'split.labels=20']]
     config = configs.load(
-        f'configs/digits_40_{method}.py',
+        f'configs/digits.py:{method}',
         overrides + [f'--config.algorithm.{number}' for number in numbers],
     )
     told = train.run(config, epath.Path(tmp_path) / 'run')

@@ -130,7 +130,7 @@ def test_differences_are_to_the_first_config_with_as_many_labels(reports):
 def test_configs_are_named_by_file_and_argument(tmp_path):
     path = write(tmp_path / 'some.py', 'config.steps = int(steps)', 'steps')
     named = compare.load([f'{path}:7', SMOKE, f'{path}:9'], ['--config.split.labels=30'])
-    assert list(named) == ['some-7', 'smoke', 'some-9']
+    assert list(named) == ['some-steps=7', 'smoke', 'some-steps=9']
     assert [config.steps for config in named.values()] == [7, 20, 9]
     assert all(config.split.labels == 30 for config in named.values())
 

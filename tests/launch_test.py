@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from mpl.run import config as configs
+
 ROOT = pathlib.Path(__file__).parent.parent
 SHELL = 'bash cat chmod cp dirname env grep mkdir rm seq setsid sh sleep tail'.split()
 SOURCED = ('commands.sh', 'environment.sh')
@@ -25,6 +27,7 @@ def project(tmp_path):
     project, path = tmp_path / 'project', tmp_path / 'bin'
     shutil.copytree(ROOT / 'launch', project / 'launch')
     (project / 'requirements.txt').write_text('jax\n')
+    (project / 'pyproject.toml').write_text('[project]\n')
     path.mkdir()
     for name in SHELL:
         (path / name).symlink_to(shutil.which(name))
@@ -64,7 +67,8 @@ def test_installs_once_then_trains_what_is_asked_for(project):
         lines[1]
         == 'uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt'
     )
-    assert lines[2] == 'python -m mpl.train --config=configs/x.py --config.steps=2000 --workdir=a b'
+    assert lines[2] == 'uv pip install --quiet --no-deps --python .venv/bin/python --editable .'
+    assert lines[3] == 'python -m mpl.train --config=configs/x.py --config.steps=2000 --workdir=a b'
     second = run(project, 'local.sh', '--config=configs/x.py')
     assert second.stdout == 'python -m mpl.train --config=configs/x.py\n'
     (project / 'requirements.txt').write_text('jax\nflax\n')
@@ -87,7 +91,7 @@ def test_without_arguments_the_four_methods_are_compared(project):
     said = run(project, 'local.sh').stdout.splitlines()[-1]
     assert said.startswith('python -m mpl.compare --seeds=1 --workdir=runs/digits_40 --configs')
     for config in said.split('--configs ')[1].split():
-        assert (ROOT / config).is_file()
+        assert configs.load(config, []).source.name == 'digits'
 
 
 def test_test_script_passes_arguments_on(project):

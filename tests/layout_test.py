@@ -8,10 +8,11 @@ import re
 import jax
 import pytest
 
-from configs import small_images
+from configs import table
 from mpl.parallel import sharding
 from mpl.planning import footprint
 from mpl.run import config as configs
+from mpl.run import config_files
 from mpl.run import experiment as experiments
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -33,7 +34,7 @@ ALLOWED = {
     'optimizers': set(),
     'algorithms': {'models.network', 'optimizers.schedules'},
 }
-CONFIGS = sorted(p for p in (ROOT / 'configs').glob('*.py') if 'def get_config' in p.read_text())
+MODULES = config_files.modules(ROOT / 'configs')
 
 
 def imported(path):
@@ -99,18 +100,11 @@ def test_nothing_outside_of_the_algorithms_knows_one():
             assert name not in strings, (path, name)
 
 
-def docstring(path):
-    return ast.get_docstring(ast.parse(path.read_text()))
-
-
-# Every config with every argument that its docstring runs it with: 'cifar10_4000_mpl.py:paper'.
 RECIPES = [
-    recipe
-    for path in CONFIGS
-    for recipe in dict.fromkeys(
-        re.findall(rf'--config=configs/({path.stem}\.py(?::[\w,]+)?)', docstring(path))
-    )
-] + [f'small_fashion_mnist_200.py:{method}' for method in small_images.METHODS if method != 'exact']
+    f'{stem}.py:{recipe.arguments}'
+    for stem, module in MODULES.items()
+    for recipe in getattr(module, 'RECIPES', ())
+] + ['smoke.py']
 
 
 # Keys whose values change sizes and numbers alone, not which operations a step has.
@@ -166,6 +160,23 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     assert metrics
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_every_config_says_how_it_is_run(path):
-    assert 'python -m mpl.train --config=configs/' + path.stem in docstring(path)
+@pytest.mark.parametrize('stem', MODULES)
+def test_every_config_file_shows_commands_that_work(stem):
+    commands = re.findall(r'python -m mpl\.train --config=(\S+)', MODULES[stem].__doc__)
+    assert commands and all(path.startswith(f'configs/{stem}.py') for path in commands)
+    for path in commands:
+        configs.load(path, [])
+
+
+def test_every_method_has_a_recipe_and_no_two_recipes_are_one():
+    for stem, module in MODULES.items():
+        recipes = [recipe for recipe in RECIPES if recipe.startswith(f'{stem}.py:')]
+        methods = {recipe.partition(':')[2].split(',')[0] for recipe in recipes}
+        assert methods == set(getattr(module, 'METHODS', ())), stem
+        texts = [configs.to_json(configs.load(f'{ROOT}/configs/{r}', [])) for r in recipes]
+        assert len(set(texts)) == len(texts), stem
+
+
+def test_the_table_of_recipes_is_that_of_the_configs():
+    """Made again by the command at its head."""
+    assert (ROOT / 'docs' / 'recipes.md').read_text() == table.text()

@@ -16,12 +16,12 @@ def row(config, labels, test, network='student', seconds=1.0, images=100):
 def rows():
     """Labels only and another at 20 and 100 labels, a third at 100 alone."""
     return [
-        row('digits_20_only', 20, [0.4, 0.6], seconds=2.0),
-        row('digits_100_only', 100, [0.7, 0.9], seconds=3.0),
-        row('digits_20_other-x', 20, [0.6, 0.6], seconds=4.0, images=500),
-        row('digits_20_other-x', 20, [0.6, 0.8], 'student_ema', seconds=4.0, images=500),
-        row('digits_100_other-x', 100, [0.9, 0.9], seconds=5.0, images=500),
-        row('digits_100_third', 100, [0.8, 0.8], seconds=6.0, images=500),
+        row('digits-only,labels=20', 20, [0.4, 0.6], seconds=2.0),
+        row('digits-only,labels=100', 100, [0.7, 0.9], seconds=3.0),
+        row('digits-other,labels=20,x=1', 20, [0.6, 0.6], seconds=4.0, images=500),
+        row('digits-other,labels=20,x=1', 20, [0.6, 0.8], 'student_ema', seconds=4.0, images=500),
+        row('digits-other,labels=100,x=1', 100, [0.9, 0.9], seconds=5.0, images=500),
+        row('digits-third,labels=100', 100, [0.8, 0.8], seconds=6.0, images=500),
     ]
 
 
@@ -41,10 +41,13 @@ def test_methods_are_configs_without_their_number_of_labels():
     def method(config, labels):
         return plots.method(row(config, labels, [0.5]))
 
+    assert method('digits-uda,labels=20', 20) == method('digits-uda', 40) == 'digits-uda'
+    assert method('digits-mpl,labels=20,feedback=off', 20) == 'digits-mpl,feedback=off'
+    assert method('mine-labels=20', 20) == method('mine-labels=all', 100) == 'mine'
+    assert method('mine-labels=20,size=3', 20) == 'mine-size=3'
+    assert method('imagenet-mpl,labels=10%', 128116) == 'imagenet-mpl'
+    # Files of one's own, with the number in the name.
     assert method('digits_20_uda', 20) == method('digits_100_uda', 100) == 'digits_uda'
-    assert method('digits-20', 20) == method('digits-100', 100) == 'digits'
-    assert method('small_cifar10_1000-uda', 1000) == 'small_cifar10-uda'
-    assert method('imagenet_10pct_mpl', 128116) == 'imagenet_mpl'
     assert method('digits_200_x20', 20) == 'digits_200_x20'
 
 
@@ -57,9 +60,9 @@ def test_accuracy_over_labels_has_a_line_for_each_method(rows):
     np.testing.assert_allclose(third, [100], rtol=0.06)
     assert axes.get_xscale() == 'log' and list(axes.get_xticks()) == [20, 100]
     assert [text.get_text() for text in axes.texts] == [
-        'digits_only',
-        'digits_third',
-        'digits_other-x',
+        'digits-only',
+        'digits-third',
+        'digits-other,x=1',
     ]
     assert [bar.lines[0].get_linestyle() for bar in axes.containers] == ['--', '-', '-']
     (bars,) = axes.containers[0].lines[2]

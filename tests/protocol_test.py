@@ -10,7 +10,7 @@ REPORT = {
     'split': {'labeled': 40, 'unlabeled': 997, 'validation': 200},
     'images_seen': 80000,
 }
-FILES = {name: f'configs/digits_40_{name}.py' for name in ('uda', 'fixmatch', 'mpl', 'supervised')}
+FILES = {name: f'configs/digits.py:{name}' for name in ('uda', 'fixmatch', 'mpl', 'supervised')}
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_what_all_share_is_said_once(named):
 
 
 def test_what_differs_is_named_with_its_configs(named):
-    named['strong'] = configs.load('configs/digits_40_supervised.py:strong', [])
-    named['long'] = configs.load('configs/digits_40_uda.py', ['--config.steps=2000'])
+    named['strong'] = configs.load('configs/digits.py:supervised,view=strong', [])
+    named['long'] = configs.load('configs/digits.py:uda', ['--config.steps=2000'])
     seen = {0: REPORT | {'images_seen': 16000}}
     _, likeness, _ = show(named, supervised=seen, strong=seen)
     assert likeness == (

@@ -71,7 +71,7 @@ def test_the_method_of_the_readme_trains(tmp_path, monkeypatch):
     (code,) = re.findall(r'```python\n(.*?)```', README, re.S)
     (tmp_path / 'my_fixmatch.py').write_text(code)
     monkeypatch.setattr(mpl.algorithms, '__path__', [*mpl.algorithms.__path__, str(tmp_path)])
-    given = configs.load('configs/digits_40_uda.py', []).to_dict()
+    given = configs.load('configs/digits.py:uda', []).to_dict()
     config = configs.complete(
         given | {'algorithm': {'name': 'my_fixmatch', 'threshold': 0.2}, 'steps': 100}
     )

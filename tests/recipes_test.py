@@ -31,7 +31,7 @@ def flat(section, where=''):
 
 # What the README of the released code gives (reference in configs/released.py), as it acts.
 RELEASED = {
-    'cifar10_4000_mpl.py': {
+    'cifar10.py:mpl,labels=4000': {
         'steps': 300_000,
         'batch.labeled': 128,
         'batch.unlabeled': 896,
@@ -76,7 +76,7 @@ RELEASED = {
         'finetune.labeled': 512,
         'finetune.optimizer.learning_rate': 1e-5,
     },
-    'imagenet_10pct_mpl.py': {
+    'imagenet.py:mpl,labels=10%': {
         'steps': 700_000,
         'batch.labeled': 1024,
         'batch.unlabeled': 15_360,
@@ -112,8 +112,8 @@ def test_numbers_of_the_released_code(recipe):
 
 def test_uda_is_the_teacher_of_mpl_alone():
     """The same numbers, so that what MPL adds to it is the student and the feedback."""
-    for data in ('cifar10_4000', 'svhn_1000', 'imagenet_10pct'):
-        mpl, uda = load(f'{data}_mpl.py').to_dict(), load(f'{data}_uda.py').to_dict()
+    for data in ('cifar10', 'svhn', 'imagenet'):
+        mpl, uda = load(f'{data}.py:mpl').to_dict(), load(f'{data}.py:uda').to_dict()
         for section in ('steps', 'source', 'split', 'views', 'batch'):
             assert mpl[section] == uda[section], section
         assert mpl['networks']['teacher'] == uda['networks']['student']
@@ -124,9 +124,9 @@ def test_uda_is_the_teacher_of_mpl_alone():
 
 def test_fewer_labels_change_the_labels_alone():
     for method in ('mpl', 'uda', 'supervised', 'fixmatch', 'flexmatch', 'freematch', 'softmatch'):
-        many = load(f'cifar10_4000_{method}.py').to_dict()
+        many = load(f'cifar10.py:{method}').to_dict()
         for labels in (40, 250):
-            few = load(f'cifar10_{labels}_{method}.py').to_dict()
+            few = load(f'cifar10.py:{method},labels={labels}').to_dict()
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
@@ -144,10 +144,10 @@ FIXMATCH = {
 }
 
 
-@pytest.mark.parametrize('data', ['cifar10_4000', 'svhn_1000'])
+@pytest.mark.parametrize('data', ['cifar10', 'svhn'])
 @pytest.mark.parametrize('method', FIXMATCH)
 def test_numbers_of_fixmatch_and_its_suites(method, data):
-    config = load(f'{data}_{method}.py' + (':fixmatch' if method == 'pseudo_label' else ''))
+    config = load(f'{data}.py:{method}' + ',hyperparameters=fixmatch' * (method == 'pseudo_label'))
     strong = method.endswith('match')
     got, optimizer = config.algorithm.to_dict(), config.networks.student.optimizer
     assert {key: got[key] for key in FIXMATCH[method]} == FIXMATCH[method]
@@ -160,17 +160,17 @@ def test_numbers_of_fixmatch_and_its_suites(method, data):
         assert math.isclose(got['radius'] * np.mean(config.views.std), 6 * 127.5, rel_tol=1e-3)
 
 
-@pytest.mark.parametrize('data', ['cifar10_4000', 'svhn_1000'])
+@pytest.mark.parametrize('data', ['cifar10', 'svhn'])
 @pytest.mark.parametrize('method', ['distill', 'reduced_mpl'])
 def test_the_teacher_of_a_taught_recipe_is_uda(method, data):
-    config = load(f'{data}_{method}.py')
-    assert config.teacher.config.to_dict() == load(f'{data}_uda.py').to_dict()
+    config = load(f'{data}.py:{method}')
+    assert config.teacher.config.to_dict() == load(f'{data}.py:uda').to_dict()
     assert config.networks.student.optimizer.wait_steps == 0
 
 
 def test_rate_of_efficientnet_falls_as_in_noisy_student():
     """0.97 every 2.4 of 350 epochs: 145 times in the run, after 5 epochs of warm-up."""
-    config = load('imagenet_full_efficientnet_supervised.py:b7')
+    config = load('imagenet_efficientnet.py:supervised,network=b7')
     numbers = config.networks.student.optimizer.to_dict()
     assert math.isclose(numbers['learning_rate'], 0.016 * 4096 / 256)
     assert math.isclose(config.steps * config.batch.labeled / 1_281_167, 350, rel_tol=1e-4)
@@ -183,14 +183,16 @@ def test_rate_of_efficientnet_falls_as_in_noisy_student():
     np.testing.assert_allclose(rate(config.steps - 1), 0.256 * 0.97**145, rtol=1e-4)
 
 
-@pytest.mark.parametrize('recipe', ['cifar10_4000_mpl.py:papers', 'svhn_1000_uda.py:extra'])
-def test_unknown_numbers_are_refused(recipe):
-    with pytest.raises(ValueError, match='gives no config'):
+@pytest.mark.parametrize(
+    'recipe', ['cifar10.py:mpl,hyperparameters=papers', 'svhn.py:uda,hyperparameters=extra']
+)
+def test_unknown_hyperparameters_are_refused(recipe):
+    with pytest.raises(ValueError, match='hyperparameters is .*; give released or paper'):
         load(recipe)
 
 
 def test_smoke_changes_sizes_and_lengths_alone():
-    full = load('imagenet_10pct_mpl.py')
+    full = load('imagenet.py:mpl,labels=10%')
     small = smoke.shrink(full)
     changed = {line.split(':')[0] for line in configs.differences(full.to_dict(), small.to_dict())}
     assert changed >= {'source.name', 'steps', 'batch.labeled', 'networks.student.model.depth'}
@@ -201,9 +203,9 @@ def test_smoke_changes_sizes_and_lengths_alone():
     ), changed
     student, ramp = small.networks.student.optimizer, small.algorithm.uda_ramp_steps
     assert (student.wait_steps, student.warmup_steps, ramp) == (1, 1, 1)
-    assert smoke.shrink(load('fashion_mnist_1000_uda.py')).source.channels == 1
-    assert smoke.shrink(load('digits_40_uda.py')).source.name == 'digits'
-    hidden = load('cifar10_4000_uda.py', "--config.split.unlabeled_only=('cat',)")
+    assert smoke.shrink(load('fashion_mnist.py:uda,labels=1000')).source.channels == 1
+    assert smoke.shrink(load('digits.py:uda,labels=40')).source.name == 'digits'
+    hidden = load('cifar10.py:uda,labels=4000', "--config.split.unlabeled_only=('cat',)")
     assert smoke.shrink(hidden).split.unlabeled_only == ()  # Made-up images have other classes.
 
 
@@ -212,7 +214,7 @@ def test_made_small_it_runs_through_every_stage(tmp_path):
 
     In a process of one device, which compiles faster than eight, and in haste.
     """
-    command = '-m mpl.train --smoke --config=configs/imagenet_10pct_supervised.py --workdir'.split()
+    command = '-m mpl.train --smoke --config=configs/imagenet.py:supervised --workdir'.split()
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / 'run')],
         cwd=ROOT,

@@ -330,7 +330,7 @@ def test_selection_that_keeps_nothing_says_so(unbroken, tmp_path):
 
 
 def test_config_of_the_teacher_is_checked_and_reached():
-    recipe = 'configs/digits_40_noisy_student.py'
+    recipe = 'configs/digits.py:noisy_student'
     config = configs.load(recipe, ['--config.teacher.config.steps=10', '--config.seed=5'])
     inner = config.teacher.config
     assert (inner.steps, inner.seed, inner.teacher.config.seed) == (10, 5, 5)

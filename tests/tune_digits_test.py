@@ -20,7 +20,7 @@ def test_every_method_has_six_settings_of_three_seeds(method, tmp_path):
     assert len(texts) == 18 and all(job.config['steps'] == 10 for job in jobs)
     for job in jobs:
         assert job.seed == job.config['seed'] and job.seed in (100, 101, 102)
-        assert job.config['algorithm']['name'] == method.partition(':')[0]
+        assert job.config['algorithm']['name'] == method.partition(',')[0]
         configs.complete(job.config)
 
 

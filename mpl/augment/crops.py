@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import jax.numpy as jnp
 
-from mpl.augment import images, resize
+from mpl.augment import images, policies, resize
 from mpl.augment.views import Crop, Views
 from mpl.parallel import spatial
 
@@ -24,7 +25,7 @@ def make(
     of: str = 'whole',
     mirror: bool = True,
     labeled: str = 'weak',
-    strong: dict | None = None,
+    strong: Annotated[dict | None, policies.find] = None,
 ) -> Views:
     """Views of one random part of every picture: mirrored by halves each on its own, a policy on the strong one.
 

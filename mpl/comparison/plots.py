@@ -140,8 +140,9 @@ def finals(rows: list[Row]) -> list[Row]:
 
 
 def method(row: Row) -> str:
-    """The name of a row's config without its number of labels, such as 40 or 10pct."""
-    return re.sub(rf'[-_](?:{row.labels}|\d+pct)(?=[-_]|$)', '', row.config)
+    """The name of a row's config without its number of labels: labels=40, or 40 in the file's name."""
+    name = re.sub(r'([-,])labels=[^,]*,?', r'\1', row.config).rstrip('-,')
+    return re.sub(rf'[-_]{row.labels}(?=[-_]|$)', '', name)
 
 
 def spread(places: list[float], gap: float, low: float, high: float) -> np.ndarray:

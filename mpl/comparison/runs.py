@@ -1,11 +1,11 @@
-"""Compares configs over seeds: python -m mpl.compare --configs a.py b.py:argument --seeds=5
---workdir=runs/cmp
+"""Compares configs over seeds: python -m mpl.compare --seeds=5 --workdir=runs/cmp
+--configs configs/digits.py:supervised configs/digits.py:mpl,labels=20
 
 Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<seed>, what it
 prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
 lies in compare.md and compare.csv, its plot in compare.png; compute.png has accuracy over
 seconds and images, and labels.png accuracy over labels, where configs come with several
-numbers of labels, as in digits_20_uda.py and digits_40_uda.py. The differences are to the
+numbers of labels, as in digits.py:uda,labels=20 and digits.py:uda,labels=40. The differences are to the
 first network of the first config with as many labels, seed by seed: put labels only first.
 curves.png has the accuracies over steps, of runs under way too. With --minutes=25 all that
 is at work is saved after so long, and the exit code is 143; so long trainings go in pieces:
@@ -15,7 +15,6 @@ is at work is saved after so long, and the exit code is 143; so long trainings g
 
 import contextlib
 import os
-import re
 import signal
 import sys
 import threading
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from mpl.comparison import curves, plots, protocol, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
-from mpl.run import command, data_record, pictures, report
+from mpl.run import command, config_files, data_record, pictures, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop as train
@@ -42,15 +41,14 @@ FILES = ('compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png'
 
 
 def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
-    """The configs by the names of their folders: digits.py:40 is in digits-40.
+    """The configs by the names of their folders, which are those of config_files.name.
 
     Raises:
-      ValueError: two of them have one name, or one is refused.
+      ValueError: two of them have one name, or are one config of one file, or one is refused.
     """
-    named = {}
+    named, seen = {}, {}
     for path in paths:
-        file, argument = configs.locate(path)
-        name = '-'.join([Path(file).stem, *filter(None, [re.sub(r'[^\w.,=+-]+', '-', argument)])])
+        name = config_files.name(path)
         if name in FILES or not name.strip('.'):
             raise ValueError(
                 f'The runs of {path} can not lie in a folder {name!r} of --workdir; give the file '
@@ -62,6 +60,10 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
                 'give each once, and each file another name.'
             )
         named[name] = configs.load(path, overrides)
+        file = config_files.find(path)[0].resolve()
+        same = seen.setdefault((file, configs.to_json(named[name])), path)
+        if same != path:
+            raise ValueError(f'{same} and {path} are the same config; give it once.')
     return named
 
 

@@ -1,4 +1,4 @@
-"""Trains one config: python -m mpl.train --config=configs/digits_40_mpl.py --workdir=runs/x"""
+"""Trains one config: python -m mpl.train --config=configs/digits.py:mpl --workdir=runs/x"""
 
 import contextlib
 import functools

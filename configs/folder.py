@@ -1,0 +1,184 @@
+"""Images of your own: any method, from random weights or from a file of trained ones.
+
+    python -m mpl.train --config=configs/folder.py:fixmatch,path=photos,size=96 --workdir=runs/photos
+    python -m mpl.train --config=configs/folder.py:supervised,path=photos,model=resnet50,weights=resnet50.safetensors --workdir=runs/transfer
+    python -m mpl.train --config=configs/folder.py:supervised,path=photos,model=vit_s,weights=vit_s.safetensors,train=head --workdir=runs/probe
+
+`path` is a folder with labeled/<class>/ and unlabeled/, or a CSV file, as in mpl/data/folder.py. A path
+with a comma is quoted, path='a,b', or given as --config.source.path=a,b.
+
+From random weights (model=wide_resnet is WRN-28-2): 10,000 steps of 32 labeled and 96 unlabeled images
+of 96 pixels; SGD at 0.03 along a part of a cosine, and the hyperparameters of each method, are those of
+configs/fixmatch.py, for UDA and MPL those of configs/released.py, ramps over the same share of the run.
+Nothing was tuned for so few steps. Float32; on a GPU or TPU
+--config.networks.student.model.dtype=bfloat16 is faster.
+
+From trained weights: `weights` is a .safetensors file of timm's, any `resnet50` or
+`vit_small_patch16_224` (model=vit_s). Its head is left out, and the new one is for as many classes as
+the folder has. `views.mean` and `views.std` must be those that the weights were trained with, in units of
+[0, 255]: 255 times `mean` and `std` of timm.data.resolve_model_data_config(model). Most networks of
+timm's have those of ImageNet, as resnet50 here; the ViTs named `augreg` have 127.5 and 127.5, as vit_s
+here. `supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.3): 500 steps of 512 images, SGD
+with momentum 0.9 and no decay, at rate 0.003 below the head. Not of that paper: ten times that rate
+for the head, a cosine schedule, 224 pixels. The other methods have the same optimizer and 2,000 steps.
+train=head trains the head alone, on features of evaluation mode, so that all other weights and batch
+statistics stay as they are; its hyperparameters have no source.
+"""
+
+from functools import partial
+from typing import Literal
+
+import ml_collections
+
+from . import fixmatch, imagenet, recipes, released
+from .recipes import Labels, Recipe
+
+MODELS = {
+    'wide_resnet': dict(name='wide_resnet', depth=28, width=2),
+    # Padding and epsilon of timm, which are not the defaults of mpl/models/resnet.py.
+    'resnet50': dict(
+        name='resnet', depth=50, padding='symmetric', norm_epsilon=1e-5, dtype='bfloat16'
+    ),
+    'vit_s': dict(name='vit', size='S', patch=16, dtype='bfloat16'),
+}
+STANDARDIZED = dict.fromkeys(MODELS, dict(mean=imagenet.MEAN, std=imagenet.STD)) | {
+    'vit_s': dict(mean=127.5, std=127.5)
+}
+# Methods with a network trained before, whose logits they learn from.
+TEACHERS = {'noisy_student': 'supervised', 'distill': 'uda', 'reduced_mpl': 'uda'}
+UDA = released.CIFAR10['uda']
+
+
+def config(
+    method: str,
+    path: str = 'photos',
+    labels: Labels = 'all',
+    size: int | None = None,
+    model: Literal['wide_resnet', 'resnet50', 'vit_s'] = 'wide_resnet',
+    weights: str = '',
+    train: Literal['all', 'head'] = 'all',
+    steps: int | None = None,
+):
+    """The config of one method on a folder of images.
+
+    Args:
+      method: one of METHODS.
+      path: of the folder or CSV file.
+      labels: of the labeled images, as many as are to be used; the others are unlabeled.
+      size: of the images, in pixels; by default 96 for wide_resnet, 224 for the others.
+      model: the network.
+      weights: a .safetensors file to start from; '' for random weights.
+      train: 'head' trains the last layer alone.
+      steps: by default 10,000; with weights 2,000, for `supervised` 500.
+
+    Raises:
+      ValueError: wide_resnet has no weights to start from; only trained weights can be kept.
+    """
+    if weights and model == 'wide_resnet':
+        raise ValueError('weights is for model=resnet50 and model=vit_s; add one of them.')
+    if train == 'head' and not weights:
+        raise ValueError('train=head needs weights=, a file of trained ones.')
+    is_supervised = method == 'supervised'
+    size = size or (96 if model == 'wide_resnet' else 224)
+    steps = steps or (10_000 if not weights else 500 if is_supervised else 2_000)
+    views = dict(name='crops', size=size, **STANDARDIZED[model])
+    if not is_supervised:
+        views |= dict(strong=dict(name='randaugment', scale='rising', cutout=size // 2))
+    if method == 'noisy_student':
+        views |= dict(labeled='strong')
+    batch = dict(labeled=512) if weights and is_supervised else dict(labeled=32)
+    chosen = ml_collections.ConfigDict(
+        dict(
+            steps=steps,
+            source=dict(name='folder', path=path, size=size, central=0.875),
+            split=dict(labels=recipes.count(labels)),
+            batch=batch | dict(unlabeled=0 if is_supervised else 96, evaluate=512),
+            views=views,
+            networks=_networks(method, MODELS[model], weights, train, steps),
+            algorithm=_algorithm(method, weights, steps, views['std']),
+            every=dict(log=10, evaluate=100, save=100)
+            if weights
+            else dict(log=50, evaluate=500, save=500),
+            steps_per_call=1,
+        )
+    )
+    if weights:
+        roles = ('student',) if method == 'reduced_mpl' else ()
+        chosen.init_from = dict(file=weights, head='new', networks=roles)
+    if method in TEACHERS:
+        teacher = config(TEACHERS[method], path, labels, size, model, weights, train)
+        chosen.teacher = dict(config=teacher.to_dict())
+    return chosen
+
+
+def _networks(method, model, weights, train, steps):
+    sgd = dict(name='sgd', learning_rate=0.03)
+    if train == 'head':
+        optimizer = dict(name='adamw', learning_rate=1e-3, trunk_rate=0.0)
+    elif weights:
+        optimizer = sgd | dict(warmup_steps=50, trunk_rate=0.1)
+    else:
+        optimizer = sgd | dict(schedule='cosine_part', weight_decay=5e-4)
+    network = dict(model=model, optimizer=optimizer, evaluation_mode=train == 'head')
+    if method == 'mpl':  # The student starts once its teacher has learned something.
+        waits = optimizer | dict(wait_steps=_share(released.CIFAR10['wait_steps'], 300_000, steps))
+        return dict(teacher=network, student=network | dict(optimizer=waits))
+    if method == 'reduced_mpl':
+        small = dict(model=dict(name='mlp', widths=(32,), init=0.01), optimizer=sgd)
+        return dict(teacher=small, student=network)
+    return dict(student=network)
+
+
+def _algorithm(method, weights, steps, std):
+    if method == 'supervised' and weights:
+        return dict(name='supervised')
+    uda = UDA | dict(ramp_steps=_share(UDA['ramp_steps'], released.CIFAR10['steps'], steps))
+    if method in fixmatch.METHODS:
+        own = dict(fixmatch.METHODS[method])
+        if 'ramp_steps' in own:
+            own['ramp_steps'] = _share(own['ramp_steps'], fixmatch.STEPS, steps)
+        if method == 'vat':
+            own['radius'] = fixmatch.radius(std)
+    else:
+        own = {
+            'supervised': {},
+            'uda': uda | dict(mask_sharpened=True),
+            'mpl': dict(feedback='exact', label_view='strong')
+            | {f'uda_{key}': value for key, value in uda.items()},
+            'noisy_student': dict(weight=3.0, label_smoothing=0.1),
+            'distill': dict(weight=0.9, temperature=4.0),
+            'reduced_mpl': dict(feedback='exact'),
+        }[method]
+    return dict(name=method, ema_decay=0.99 if weights else 0.999) | own
+
+
+def _share(count, of, steps):
+    """The same share of another number of steps."""
+    return round(count / of * steps)
+
+
+METHODS = {
+    name: partial(config, name)
+    for name in ('supervised', *fixmatch.METHODS, 'uda', 'mpl', *TEACHERS)
+}
+
+SCRATCH = {
+    'supervised': 'optimizer of configs/fixmatch.py, untuned',
+    'uda': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
+    'mpl': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
+    'noisy_student': 'one round that keeps all images, untuned',
+    'distill': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
+    'reduced_mpl': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
+}
+BIT = 'BiT-HyperRule (arXiv 1912.11370, section 3.3)'
+FILES = {name: f'model={name},weights={name}.safetensors' for name in ('resnet50', 'vit_s')}
+RECIPES = [
+    *[Recipe(name, SCRATCH.get(name, 'configs/fixmatch.py, untuned')) for name in METHODS],
+    *[Recipe(f'supervised,{file}', BIT) for file in FILES.values()],
+    *[Recipe(f'supervised,{file},train=head', 'of no source') for file in FILES.values()],
+    *[
+        Recipe(f'{name},{file}', f'losses as from random weights, optimizer of {BIT}, untuned')
+        for name in ('fixmatch', 'mpl', 'reduced_mpl')
+        for file in FILES.values()
+    ],
+]

@@ -1,0 +1,186 @@
+"""One section of a config: completed with defaults and checked, by the signature of a function.
+
+The keys of a section are the arguments of the function that takes it, such as `make` of
+mpl/models/cnn.py; their annotations give the types.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import math
+import pkgutil
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+TYPES = (int, float, str, bool, tuple, dict)
+
+
+def find_module(folder: str, name: str, where: str) -> ModuleType:
+    """The module mpl/<folder>/<name>.py, which has a function `make`.
+
+    Raises:
+      ValueError: there is none; `where` is the section that names it.
+    """
+    package = importlib.import_module(f'mpl.{folder}')
+    if isinstance(name, str) and name.isidentifier():
+        if importlib.util.find_spec(f'mpl.{folder}.{name}') is not None:
+            module = importlib.import_module(f'mpl.{folder}.{name}')
+            if hasattr(module, 'make'):
+                return module
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(package.__path__)
+        if 'def make(' in Path(package.__path__[0], m.name + '.py').read_text(encoding='utf-8')
+    ]
+    raise ValueError(
+        f'{where}.name {name!r} is unknown; choose one of '
+        f'{", ".join(names)}, or add mpl/{folder}/{name}.py.'
+    )
+
+
+def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]) -> dict:
+    """Completes {'name': ..., **keys}, which `make` of mpl/<folder>/<name>.py takes.
+
+    Raises:
+      ValueError: as `complete`, and for a missing or unknown name.
+    """
+    if not isinstance(spec.get('name'), str):
+        raise ValueError(f'{where} needs a name: that of a file in mpl/{folder}/.')
+    make = find_module(folder, spec['name'], where).make
+    return _complete_found(lambda name: make, spec, where, runtime)
+
+
+def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
+    """`given` with the defaults of the function's arguments, checked by its annotations.
+
+    Arguments named in `runtime` are left to the caller; a function that lacks one of
+    them, or wants one more, is refused. An argument Annotated[dict, f] is a section of
+    its own with the arguments of f; or, where f takes a name alone, of f(name).
+
+    Raises:
+      ValueError: an unknown or missing key, or a value of another type or out of range.
+    """
+    if not isinstance(given, dict):
+        raise ValueError(f'{where} is {given!r}; it is a section: give keys and values.')
+    arguments = inspect.signature(function, eval_str=True).parameters
+    allowed = keys(function, where, runtime)
+    if unused := [name for name in runtime if name not in arguments]:
+        used = [name for name in runtime if name in arguments]
+        raise ValueError(
+            f'{where} has no use for networks.{unused[0]}; remove it'
+            + (f', and give networks.{", networks.".join(used)} alone.' if used else '.')
+        )
+    for key in given:
+        if key not in allowed:
+            raise ValueError(unknown_key(where, key, allowed))
+    filled = {}
+    for name in allowed:
+        argument = arguments[name]
+        if name in given:
+            filled[name] = _cast(given[name], argument.annotation, f'{where}.{name}')
+            _check_range(name, filled[name], f'{where}.{name}')
+        elif argument.default is not inspect.Parameter.empty:
+            filled[name] = argument.default
+        elif where == 'algorithm' and argument.annotation not in TYPES:
+            raise ValueError(f'The algorithm needs networks.{name}; add its model and optimizer.')
+        else:
+            raise ValueError(f'{where} lacks the key {name!r}; add it to the config.')
+        section = metadata(argument)
+        if section and filled[name] is not None:
+            filled[name] = _complete_inner(section, filled[name], f'{where}.{name}')
+    return filled
+
+
+def keys(function: Callable, where: str, runtime: tuple[str, ...] = ()) -> list[str]:
+    """The keys of a section: the arguments of its function that a config can give."""
+    return [
+        name
+        for name, argument in inspect.signature(function, eval_str=True).parameters.items()
+        if name not in runtime and not (where == 'algorithm' and _is_optional_network(argument))
+    ]
+
+
+def roles(make: Callable) -> list[str]:
+    """The networks that an algorithm can have, by the arguments of its `make`."""
+    return [
+        name
+        for name, argument in inspect.signature(make, eval_str=True).parameters.items()
+        if argument.annotation not in TYPES
+        and any(kind not in (*TYPES, type(None)) for kind in _kinds(argument.annotation))
+    ]
+
+
+def metadata(argument: inspect.Parameter) -> Callable | None:
+    """The function f of an argument Annotated[dict, f]; None for any other argument."""
+    return getattr(argument.annotation, '__metadata__', (None,))[0]
+
+
+def is_by_name(function: Callable) -> bool:
+    """Whether the function of an inner section takes a name, and returns the function of its keys."""
+    return list(inspect.signature(function).parameters) == ['name']
+
+
+def unknown_key(where: str, key: str, allowed: list[str]) -> str:
+    """The sentence for a key that a section does not have."""
+    near = difflib.get_close_matches(key, allowed, 1)
+    return (
+        f'{where} has no key {key!r}'
+        + (f'; did you mean {near[0]!r}? ' if near else '. ')
+        + f'Allowed: {", ".join(allowed)}.'
+    )
+
+
+def _complete_found(find, spec, where, runtime=()):
+    """Completes {'name': ..., **keys} by the function that `find` returns for the name."""
+    given = {k: v for k, v in spec.items() if k != 'name'}
+    return {'name': spec['name']} | complete(find(spec['name']), given, where, runtime)
+
+
+def _complete_inner(function, spec, where):
+    if is_by_name(function):
+        return _complete_found(function, {'name': None} | spec, where)
+    return complete(function, spec, where)
+
+
+def _is_optional_network(argument):
+    """Whether an algorithm can do without the network of this role."""
+    kinds = typing.get_args(argument.annotation)
+    return argument.default is None and any(kind not in (*TYPES, type(None)) for kind in kinds)
+
+
+def _kinds(annotation):
+    annotation = getattr(annotation, '__origin__', annotation)  # without what Annotated adds
+    return typing.get_args(annotation) or (annotation,)
+
+
+def _cast(value, annotation, where):
+    """The value in the form that the annotation asks for; other annotations are not checked."""
+    allowed = _kinds(annotation)
+    if isinstance(value, list):
+        value = tuple(value)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'{where} is {value}; give a finite number.')
+    if all(kind in (*TYPES, type(None)) for kind in allowed):
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            names = ' or '.join(kind.__name__ for kind in allowed)
+            raise ValueError(f'{where} is {value!r}, a {type(value).__name__}; give a {names}.')
+    return value
+
+
+def _check_range(name, value, where):
+    """Ranges go by the last word of a key: a decay is a decay in every section."""
+    if not isinstance(value, int | float):
+        return
+    last = name.rpartition('_')[2]
+    if last == 'temperature' and not value > 0:
+        raise ValueError(f'{where} is {value}; give a number above 0.')
+    shares = ('decay', 'smoothing', 'threshold', 'momentum', 'dropout')
+    if last in ('steps', 'rate', 'norm', *shares) and not value >= 0:
+        raise ValueError(f'{where} is {value}; give 0 or more.')
+    if last in shares and name != 'weight_decay' and value > 1:
+        raise ValueError(f'{where} is {value}; give a number from 0 to 1.')
