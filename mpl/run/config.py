@@ -145,6 +145,8 @@ PLAIN = {
     'mesh': Mesh,
 }
 SHARED = ('seed', 'source', 'split')  # of a run and the teacher that is trained for it
+DEEPEST = 64  # sections in each other
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # positive numbers that float32 holds; XLA takes less for 0
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
 
 
@@ -196,6 +198,7 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     Raises:
       ValueError: an unknown, missing or wrongly typed key; an unknown name.
     """
+    _check_values(config, 'config')
     run = _fill(Run, config, 'config')
     for section, kind in PLAIN.items():
         run[section] = _fill(kind, run[section], section)
@@ -234,7 +237,7 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
         raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
     try:
         return complete(json.loads(path.read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not the config of a run: {error}') from error
 
 
@@ -317,6 +320,10 @@ def _fill(function, given: dict, where: str, runtime: tuple[str, ...] = ()) -> d
     them, or wants one more, is refused. An argument Annotated[dict, f] is a section of
     its own with the arguments of f; or, where f takes a name alone, of f(name).
     """
+    if not isinstance(given, dict):
+        raise ValueError(
+            f'{where} is {given!r}, a {type(given).__name__}; give a section (a dict).'
+        )
     arguments = inspect.signature(function, eval_str=True).parameters
     allowed = [
         name
@@ -372,6 +379,34 @@ def _cast(value, annotation, where):
     return value
 
 
+def _check_values(value, where, depth=0):
+    """Refuses what no key may have: other types than those of JSON, numbers beyond 32 bits."""
+    kind = type(value).__name__
+    if isinstance(value, dict | list | tuple):
+        if depth == DEEPEST:
+            raise ValueError(f'{where} is nested more than {DEEPEST} deep; give fewer levels.')
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise ValueError(f'{where} has the key {key!r}, which is no text; give a name.')
+            _check_values(inner, f'{where}.{key}', depth + 1)
+    elif isinstance(value, int):
+        bits = 63 if where.endswith('_bytes') else 31
+        if not -(2**bits) <= value < 2**bits:
+            raise ValueError(
+                f'{where} is a number of {value.bit_length()} bits; give one of at most {bits}.'
+            )
+    elif isinstance(value, float):
+        if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+            raise ValueError(
+                f'{where} is {value}; give 0 or a number whose size is from {SMALLEST} to {LARGEST}.'
+            )
+    elif not isinstance(value, str | None) or '\0' in (value or ''):
+        raise ValueError(
+            f'{where} is {value!r}, a {kind}; give a number, text without NUL, a '
+            'sequence or a section.'
+        )
+
+
 def _check_range(name, value, where):
     """The numbers of methods and optimizers go by name: a decay is a decay everywhere."""
     if not isinstance(value, int | float):
@@ -379,8 +414,11 @@ def _check_range(name, value, where):
     last = name.rpartition('_')[2]
     if last == 'temperature' and not value > 0:
         raise ValueError(f'{where} is {value}; give a number above 0.')
+    if name in ('beta1', 'beta2') and not 0 <= value < 1:
+        raise ValueError(f'{where} is {value}; give a number from 0 to below 1.')
     shares = ('decay', 'smoothing', 'threshold', 'momentum', 'dropout')
-    if last in ('steps', 'rate', 'norm', *shares) and not value >= 0:
+    positive = ('steps', 'rate', 'norm', 'epsilon', 'weight', *shares)
+    if last in positive and name != 'feedback_weight' and not value >= 0:  # -1 flips feedback.
         raise ValueError(f'{where} is {value}; give 0 or more.')
     if last in shares and name != 'weight_decay' and value > 1:
         raise ValueError(f'{where} is {value}; give a number from 0 to 1.')
@@ -402,8 +440,12 @@ def _override(config, override):
         parent, node, where = node, node[part], f'{where}.{part}'
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # Of deep nesting the last two.
         value = {'true': True, 'false': False}.get(text, text)
     if isinstance(node, dict):
-        raise ValueError(f'{where} is a section; set one of {", ".join(node)}.')
+        raise ValueError(
+            f'{where} is a section; set one of {", ".join(node)}.'
+            if node
+            else f'{where} is an empty section; give it in the config file.'
+        )
     parent[last] = value
