@@ -4,7 +4,9 @@ import csv
 import json
 import multiprocessing
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -234,6 +236,41 @@ def test_a_worker_that_dies_is_replaced_and_a_stop_saves(tmp_path, monkeypatch, 
     assert 0 < step < 10**6
     assert not multiprocessing.active_children()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+ALONE = """
+import sys, time
+from mpl import config as configs, workers
+
+if __name__ == '__main__':
+    config = configs.load('configs/smoke.py', ['--config.steps=1000000']).to_dict()
+    worker = workers._start([])
+    worker.pipe.send(workers.Job('smoke', 0, config, sys.argv[1]))
+    print(worker.process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_kill_of_the_command_ends_its_workers(tmp_path):
+    (tmp_path / 'alone.py').write_text(ALONE)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / 'alone.py'), str(tmp_path / 'run')],
+        env=os.environ | {'PYTHONPATH': '.', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    worker = int(parent.stdout.readline())
+    while not (tmp_path / 'run' / 'metrics.jsonl').exists():
+        assert parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    for _ in range(300):
+        if not pathlib.Path(f'/proc/{worker}').exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError('the worker trains on')
 
 
 def test_warnings_of_runs_are_named(reports):

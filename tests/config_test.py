@@ -154,7 +154,7 @@ REFUSED = {
     '--config.algorithm.uda_ramp_steps=-1': r'uda_ramp_steps is -1; give 0 or more',
     '--config.networks.teacher.optimizer.learning_rate=-1': r'learning_rate is -1.0; give 0 or',
     '--config.networks.teacher.optimizer.clip_norm=-1': r'clip_norm is -1.0; give 0 or more',
-    "--config.networks.teacher.model.widths=('a',)": r'mpl/models/mlp.py can not take these values',
+    "--config.networks.teacher.model.widths=('a',)": r'widths=.* give at least one whole number',
     '--config.algorithm.name=a.b': r"algorithm.name 'a.b' is unknown",
     '--config.views.mean=abc': r'mpl/augment/images.py can not take these values',
     '--config.init_from.workdir=/none': r'/none holds no run',
@@ -165,6 +165,20 @@ REFUSED = {
     '--config.views.strong.name=warp': r"policy 'warp' is unknown; choose one of affine, color",
     '--config.views.strong=affine': r'config.views.strong is a section; set one of its keys: name, rotate',
     '--config.views.mix.mixup=-1': r'mixup=-1',
+    '--config.steps=1000000000000': r'config.steps is a number of 40 bits; give one of at most 31',
+    '--config.algorithm.uda_weight=1e999': r'uda_weight is inf; give 0 or a number whose size',
+    '--config.algorithm.uda_temperature=1e-320': r'uda_temperature is 1e-320; give 0 or',
+    '--config.algorithm.uda_weight=-1': r'uda_weight is -1.0; give 0 or more',
+    '--config.networks.teacher.model.widths=(8.5,)': r'widths=.*give at least one whole number',
+    '--config.networks.teacher.optimizer.clip_norm=1e300': r'clip_norm is 1e\+300; give 0 or a',
+    "--config.split.unlabeled_only=('a\\0',)": r'unlabeled_only.0 is .*; give a number, text without',
+    '--config.init_from.networks={1}': r'init_from.networks is \{1\}, a set; give',
+    '--config.init_from.networks=' + 99 * '[' + 99 * ']': r'nested more than 64 deep',
+    '--config.teacher.config=x': r'teacher.config is an empty section; give it in the config',
+    '--config.': r"config has no key ''",
+    '--config.batch.evaluate=2000000000': r'takes at least [\d,.]+ GiB of each device .* but there are',
+    '--config.finetune.labeled=2000000000': r'takes at least [\d,.]+ GiB of each device',
+    '--config.networks.teacher.model.widths=(2000000000,)': r'takes at least [\d,.]+ GiB of each',
     '--config.views.weak.mirror=2': r'views.weak.mirror is 2, a int; give a bool',
 }
 
@@ -205,6 +219,26 @@ def test_config_file_that_gives_none(text, said, tmp_path):
 def test_argument_that_the_config_does_not_take():
     with pytest.raises(ValueError, match="configs/smoke.py has no argument 'x'; allowed: none"):
         configs.load(SMOKE + ':x', [])
+
+
+def test_values_of_any_type_anywhere_are_refused():
+    given = configs.load(SMOKE, []).to_dict()
+    networks = given['networks']
+    odd = {'teacher': networks['teacher'] | {'model': 5}}
+    for changes, said in (
+        ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5, a int; give a section'),
+        ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
+        ({'networks': {}}, 'The algorithm needs networks.teacher'),
+        ({'networks': {'a.b': {}}}, 'algorithm has no use for networks.a.b; remove it'),
+        ({'batch': {5: 1}}, 'config.batch has the key 5, which is no text; give a name'),
+        ({'steps': float('nan')}, 'config.steps is nan; give 0 or a number whose size is from'),
+        ({'views': given['views'] | {'mean': b'x'}}, "views.mean is b'x', a bytes; give"),
+        ({'views': given['views'] | {'strong': {'name': 5}}}, 'The policy 5 is unknown'),
+        ({'source': {'name': '../digits'}}, "source.name '../digits' is unknown; choose one"),
+        ({'source': {}}, 'source needs a name'),
+    ):
+        with pytest.raises(ValueError, match=said):
+            configs.complete(given | changes)
 
 
 def test_networks_are_those_that_the_algorithm_takes():

@@ -334,6 +334,7 @@ def test_equals_timm(width, depth, side, scan):
         ({'variant': 'b9'}, "variant='b9'.*'l2'"),
         ({'width': 0.0}, 'width=0.0'),
         ({'depth': -1.0}, 'depth=-1.0'),
+        ({'depth': 1e6}, 'depth=1000000.0: .*up to 100'),
         ({'stochastic_depth': 1.0}, 'stochastic_depth=1.0'),
         ({'dropout': 1.0}, 'dropout=1.0'),
         ({'norm_decay': 1.0}, 'norm_decay=1.0'),

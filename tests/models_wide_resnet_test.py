@@ -186,6 +186,7 @@ def test_evaluation_uses_the_moving_averages():
         ({'num_classes': 1}, 'num_classes=1'),
         ({'depth': 29}, 'depth=29.*28'),
         ({'depth': 4}, 'depth=4'),
+        ({'depth': 10**6}, 'depth=1000000.*up to 1000'),
         ({'width': 0}, 'width'),
         ({'dropout': 1.0}, 'dropout=1.0'),
         ({'norm_decay': 1.0}, 'norm_decay=1.0'),

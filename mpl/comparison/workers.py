@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from multiprocessing import connection
@@ -134,11 +135,18 @@ def _start(cores: list[int]) -> _Worker:
 def _work(pipe: connection.Connection) -> None:
     """A worker's life: jobs come, reports or sentences go."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # Outside of `fit`.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     command.open_streams()
     command.cache()
     with contextlib.suppress(EOFError):
         while True:
             pipe.send(_do(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is killed, which then can start the run again."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _do(job: Job) -> dict | str:

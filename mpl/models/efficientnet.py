@@ -256,8 +256,8 @@ def make(
     width = default_width if width is None else width
     depth = default_depth if depth is None else depth
     for name, value in {'width': width, 'depth': depth, 'norm_epsilon': norm_epsilon}.items():
-        if value <= 0:
-            raise ValueError(f'{name}={value}: give a number above 0.')
+        if not 0 < value <= 100:
+            raise ValueError(f'{name}={value}: give a number above 0, up to 100.')
     layers.check_rate('stochastic_depth', stochastic_depth)
     layers.check_rate('dropout', dropout)
     layers.check_rate('norm_decay', norm_decay)

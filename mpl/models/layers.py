@@ -75,5 +75,5 @@ def check_rate(name, value):
 
 
 def check_widths(name, values):
-    if not values or any(value < 1 for value in values):
-        raise ValueError(f'{name}={tuple(values)}: give at least one number, each 1 or more.')
+    if not values or not all(type(value) is int and value >= 1 for value in values):
+        raise ValueError(f'{name}={tuple(values)}: give at least one whole number, each 1 or more.')

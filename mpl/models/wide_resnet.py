@@ -8,6 +8,8 @@ import jax
 from mpl.models import layers
 from mpl.models.conv import Conv
 
+DEEPEST = 1000
+
 
 class Activate(nn.Module):
     """Batch norm, then leaky ReLU."""
@@ -96,7 +98,7 @@ def make(
     in every block that changes channels or stride, the 1x1 shortcut sees the normed and activated
     input; no dropout inside the blocks; convolutions drawn by fan-out.
 
-    depth: 6 n + 4 with n >= 1, so that each of the three groups has n blocks of two convolutions.
+    depth: 6 n + 4 with n >= 1, up to 1000, so that each of the three groups has n blocks of two convolutions.
     width: multiplies the channels 16, 32, 64 of the groups.
     dropout: rate on the features before the head.
     negative_slope: of the leaky ReLU; 0 is the ReLU.
@@ -106,9 +108,10 @@ def make(
     remat: keep only the blocks' inputs for the backward pass and compute the rest again.
     """
     layers.check_classes(num_classes)
-    if depth < 10 or (depth - 4) % 6:
+    if not 10 <= depth <= DEEPEST or (depth - 4) % 6:
         raise ValueError(
-            f'depth={depth}: a wide residual network has depth 6 n + 4 with n >= 1: 10, 16, 22, 28, ...'
+            f'depth={depth}: a wide residual network has depth 6 n + 4 with n >= 1: 10, 16, 22, 28, '
+            f'... up to {DEEPEST}.'
         )
     layers.check_widths('width', (width,))
     layers.check_rate('dropout', dropout)

@@ -43,6 +43,7 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     Raises:
       ValueError: an unknown, missing or wrongly typed key; an unknown name.
     """
+    sections.check_values(config, 'config')
     run = sections.complete(schema.Run, config, 'config')
     for section, kind in schema.PLAIN.items():
         run[section] = sections.complete(kind, run[section], section)
@@ -88,7 +89,7 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
     )
     try:
         return complete(record)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f'{path} is not the config of a run: {error}') from error
 
 

@@ -1,5 +1,7 @@
 """A config made into parts that fit together; everything is checked here, before any compile."""
 
+import math
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -147,6 +149,42 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
 
     root = jax.random.key(experiment.config.seed)
     return jax.jit(init, out_shardings=places)(stream.derive(root, 0, 'init'), zeros, starts)
+
+
+def check_memory(experiment: Experiment) -> None:
+    """Refuses a run that no device of this process has the memory for.
+
+    Counts what is there for certain: the state, and the images of a step or of one call of the
+    evaluation. A step takes more, see `mpl.plan`.
+
+    Raises:
+      ValueError: they take more than a device has.
+    """
+    limit = _device_memory()
+    shards = experiment.mesh.shape['data']
+    state = sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(experiment.state)
+    )
+    step = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(experiment.batch))
+    evaluated = 4 * experiment.config.batch.evaluate * math.prod(experiment.source.image_shape)
+    needed = state + max(step, evaluated) // shards
+    if limit is not None and needed > limit:
+        raise ValueError(
+            f'The run takes at least {needed / 2**30:,.1f} GiB of each device ({state / 2**30:,.1f} '
+            f'GiB of weights and the like, the rest images), but there are {limit / 2**30:,.1f} GiB; '
+            'give smaller networks or batches, or more devices.'
+        )
+
+
+def _device_memory():
+    """Bytes of memory of each device of this process; None where that is not known."""
+    device = jax.local_devices()[0]
+    if device.platform == 'cpu':
+        host = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+        return host // jax.local_device_count()
+    stats = device.memory_stats()
+    return stats['bytes_limit'] if stats and 'bytes_limit' in stats else None
 
 
 def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:

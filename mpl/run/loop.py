@@ -100,9 +100,10 @@ def assemble(
     All its stages are checked, those of its teacher too: refused now, not after a training.
     """
     experiment = experiments.assemble(config, source=source)
+    experiments.check_memory(experiment)
     tuned = report.finetune_config(experiment, workdir)
     if tuned is not None:
-        experiments.assemble(tuned, source=experiment.source)
+        experiments.check_memory(experiments.assemble(tuned, source=experiment.source))
     before = teaching.stage_config(config)
     if before is not None:
         teacher, _ = assemble(before, workdir / 'teacher', experiment.source)

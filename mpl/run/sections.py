@@ -8,13 +8,14 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import math
 import pkgutil
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+DEEPEST = 64  # sections in each other
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # positive numbers that float32 holds; XLA takes less for 0
 TYPES = (int, float, str, bool, tuple, dict)
 
 
@@ -94,6 +95,38 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
     return filled
 
 
+def check_values(value: object, where: str, depth: int = 0) -> None:
+    """Refuses what no key may have: other types than those of JSON, numbers beyond 32 bits.
+
+    Raises:
+      ValueError: names the key, and what it may have.
+    """
+    kind = type(value).__name__
+    if isinstance(value, dict | list | tuple):
+        if depth == DEEPEST:
+            raise ValueError(f'{where} is nested more than {DEEPEST} deep; give fewer levels.')
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and not isinstance(key, str):
+                raise ValueError(f'{where} has the key {key!r}, which is no text; give a name.')
+            check_values(inner, f'{where}.{key}', depth + 1)
+    elif isinstance(value, int):
+        bits = 63 if where.endswith('_bytes') else 31
+        if not -(2**bits) <= value < 2**bits:
+            raise ValueError(
+                f'{where} is a number of {value.bit_length()} bits; give one of at most {bits}.'
+            )
+    elif isinstance(value, float):
+        if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+            raise ValueError(
+                f'{where} is {value}; give 0 or a number whose size is from {SMALLEST} to {LARGEST}.'
+            )
+    elif not isinstance(value, str | None) or '\0' in (value or ''):
+        raise ValueError(
+            f'{where} is {value!r}, a {kind}; give a number, text without NUL, a '
+            'sequence or a section.'
+        )
+
+
 def keys(function: Callable, where: str, runtime: tuple[str, ...] = ()) -> list[str]:
     """The keys of a section: the arguments of its function that a config can give."""
     return [
@@ -163,8 +196,6 @@ def _cast(value, annotation, where):
         value = tuple(value)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f'{where} is {value}; give a finite number.')
     if all(kind in (*TYPES, type(None)) for kind in allowed):
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             names = ' or '.join(kind.__name__ for kind in allowed)
@@ -179,8 +210,11 @@ def _check_range(name, value, where):
     last = name.rpartition('_')[2]
     if last == 'temperature' and not value > 0:
         raise ValueError(f'{where} is {value}; give a number above 0.')
+    if name in ('beta1', 'beta2') and not 0 <= value < 1:
+        raise ValueError(f'{where} is {value}; give a number from 0 to below 1.')
     shares = ('decay', 'smoothing', 'threshold', 'momentum', 'dropout')
-    if last in ('steps', 'rate', 'norm', *shares) and not value >= 0:
+    positive = ('steps', 'rate', 'norm', 'epsilon', 'weight', *shares)
+    if last in positive and name != 'feedback_weight' and not value >= 0:  # -1 flips feedback.
         raise ValueError(f'{where} is {value}; give 0 or more.')
     if last in shares and name != 'weight_decay' and value > 1:
         raise ValueError(f'{where} is {value}; give a number from 0 to 1.')

@@ -1,0 +1,87 @@
+"""Commands of mpl as a campaign starts them, and what came of them."""
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from mpl.run import command
+
+ROOT = Path(__file__).parents[2]
+RECIPE = 'benchmarks/faults/recipe.py'
+
+
+class Told(NamedTuple):
+    """The end of a command."""
+
+    code: int
+    output: str
+    errors: str  # with the traceback, where there is one
+
+
+def start(module: str, *arguments: str, **options) -> subprocess.Popen:
+    """`python -m mpl.<module>` as a process of its own, on one CPU device."""
+    return subprocess.Popen(
+        [sys.executable, '-m', f'mpl.{module}', *map(str, arguments)],
+        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors='backslashreplace',
+        **options,
+    )
+
+
+def finish(process: subprocess.Popen, seconds: float | None = None) -> Told:
+    """Waits for a process; raises subprocess.TimeoutExpired where it takes longer."""
+    output, errors = process.communicate(timeout=seconds)
+    return Told(process.returncode, output, errors)
+
+
+def run(module: str, *arguments: str) -> Told:
+    """A command from its start to its end."""
+    return finish(start(module, *arguments))
+
+
+def call(function: Callable[[], None], *arguments: str) -> Told:
+    """`main` of a command in this process, with its errors as the command reports them."""
+    output, errors, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, 'argv', ['mpl', *map(str, arguments)]),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            command.main(function)
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            code = 1
+            traceback.print_exc()
+    return Told(code, output.getvalue(), errors.getvalue())
+
+
+def call_module(module: str, *arguments: str) -> Told:
+    """`python -m mpl.<module>` in this process."""
+    return call(importlib.import_module(f'mpl.{module}').main, *arguments)
+
+
+def find_fault(told: Told) -> str | None:
+    """What is wrong with the end of a command that may have been refused; None if nothing is.
+
+    It ends with code 0, or with another one and a sentence; a traceback is a fault either way.
+    """
+    if 'Traceback (most recent call last)' in told.errors:
+        return f'traceback: {told.errors.strip().splitlines()[-1][:300]}'
+    if told.code and not re.search(r'^(error: \S|usage: )', told.errors, re.MULTILINE):
+        return f'exit code {told.code} without a sentence: {told.errors.strip()[-300:]!r}'
+    return None

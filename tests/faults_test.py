@@ -1,0 +1,191 @@
+"""The campaigns of benchmarks/faults in small numbers, and that they find faults where there are any."""
+
+import functools
+import json
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+from etils import epath
+
+from benchmarks.faults import changes, commands, disk, fuzz, kills, results, trials
+from benchmarks.faults.commands import RECIPE, Told
+from benchmarks.faults.trials import FAULT, Outcome
+from mpl.run import config as configs
+from mpl.run import loop as train
+
+SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=10']
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A run of the recipe, made short."""
+    workdir = epath.Path(tmp_path_factory.mktemp('faults')) / 'run'
+    train.run(configs.load(f'{RECIPE}:mpl', SHORT), workdir)
+    return workdir
+
+
+@pytest.mark.parametrize('name', fuzz.PROPERTIES)
+def test_no_input_ends_in_a_traceback_or_a_wrong_result(name):
+    kinds, faults = fuzz.examine(*fuzz.PROPERTIES[name], examples=25, seed=0)
+    assert not faults
+    assert kinds.total() == 25
+
+
+def test_fuzzing_finds_a_traceback_and_makes_it_small(monkeypatch):
+    def fails_on_large(configuration, workdir, source):
+        assert abs(configuration.seed) < 100, 'too large'
+
+    monkeypatch.setattr(train, 'assemble', fails_on_large)
+    strategy = fuzz.st.tuples(
+        fuzz.st.just(f'{RECIPE}:mpl'), fuzz.st.just(('seed',)), fuzz.st.integers(0, 10**6)
+    )
+    _, (fault,) = fuzz.examine(strategy, fuzz.check_config, examples=100, seed=0)
+    assert 'seed = 100: traceback: AssertionError' in fault
+
+
+def test_fuzzing_finds_pixels_of_another_picture(monkeypatch):
+    make = fuzz.pictures.make
+
+    def swapped(path, **numbers):
+        source = make(path, **numbers)
+        read = source.train.read
+        return source._replace(train=source.train._replace(read=lambda n: read(n)[::-1]))
+
+    monkeypatch.setattr(fuzz.pictures, 'make', swapped)
+    example = [('labeled', ['a'], '0.png'), ('labeled', ['b'], '1.png')]
+    with pytest.raises(AssertionError, match='has other pixels'):
+        fuzz.check_folder(example)
+
+
+def test_a_changed_byte_is_noticed_or_without_effect(finished, tmp_path):
+    """Of each kind of file in turn: the run evaluates as before, or is refused with a sentence."""
+    want = evaluate(finished, tmp_path)
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        for way in changes.WAYS:
+            shutil.rmtree(tmp_path / 'changed', ignore_errors=True)
+            shutil.copytree(finished, tmp_path / 'changed')
+            kind, path, change = changes.alter(tmp_path / 'changed', way, random)
+            got = evaluate(tmp_path / 'changed', tmp_path)
+            assert got in (want, 'refused'), f'{kind}: {change} of {path}'
+
+
+def evaluate(workdir, folder):
+    """The numbers of mpl.evaluate, or 'refused'."""
+    told = commands.call_module('evaluate', f'--workdir={workdir}', f'--json={folder}/test.json')
+    assert commands.find_fault(told) is None
+    if told.code:
+        return 'refused'
+    return json.loads((folder / 'test.json').read_text())['networks']
+
+
+def test_results_differ_where_one_bit_does(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / 'run')
+    want = results.find(finished)
+    assert results.differences(results.find(tmp_path / 'run'), want) == ''
+    path = tmp_path / 'run' / 'split.json'
+    path.write_text(path.read_text() + ' ')
+    assert results.differences(results.find(tmp_path / 'run'), want).startswith('split.json: ')
+
+
+COUNTS = """
+import json, pathlib, sys, time
+path = pathlib.Path(sys.argv[1])
+path.mkdir(exist_ok=True)
+for step in range(20):
+    with open(path / 'lines', 'a') as file:
+        file.write(f'{step}\\n')
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A stand-in for the commands of mpl, that takes less than a second: the code to run."""
+
+    def use(code):
+        def start(*arguments, **options):
+            return kills.subprocess.Popen(
+                [sys.executable, '-c', code, *map(str, arguments)],
+                stdout=-1, stderr=-1, text=True, **options,
+            )  # fmt: skip
+
+        monkeypatch.setattr(commands, 'start', start)
+
+    return use
+
+
+def test_a_command_that_does_not_resume_is_a_fault(script, tmp_path):
+    """It writes lines, and all of them anew when it is started again."""
+    case = kills.Case(lambda place: [place], lambda place: {'lines': (place / 'lines').read_text()})
+    want = {'lines': ''.join(f'{step}\n' for step in range(20))}
+    arguments = dict(case=case, place=tmp_path / 'run', number=signal.SIGKILL, want=want)
+    script(COUNTS)
+    assert kills.kill('x', moments=[], **arguments) == [Outcome('x', 'ended before the kill')]
+    (outcome,) = kills.kill('x', moments=[0.3], **arguments)
+    assert outcome.kind == FAULT and '1 kills' in outcome.detail and 'lines' in outcome.detail
+    script(COUNTS.replace("'a'", "'a' if step else 'w'"))
+    assert kills.kill('x', moments=[0.2, 0.3], **arguments) == 2 * [Outcome('x', 'same results')]
+
+
+def test_a_run_that_is_killed_ends_as_an_unbroken_one(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '0')
+    case = kills.Case(
+        lambda place: ['train', f'--config={RECIPE}:mpl', f'--workdir={place}', *SHORT],
+        results.find,
+    )
+    want, seconds = kills._unbroken(case, tmp_path / 'unbroken')
+    arguments = dict(case=case, place=tmp_path / 'run', number=signal.SIGKILL, want=want)
+    assert kills.kill('x', moments=[0.8 * seconds], **arguments)[-1].kind != FAULT
+
+
+@pytest.mark.parametrize('way', ['mounted', 'limited'])
+def test_a_full_disk_is_found_to_be_full(way, tmp_path):
+    """And has room again: this is what the campaign rests on."""
+    with disk.mounted(tmp_path) as mounted:
+        place = mounted if way == 'mounted' else mounted._replace(limit=disk._file_limit)
+        code = f'open({str(place.folder / "large")!r}, "wb").write(bytes(10 << 20))'
+        for room, said in ((1 << 20, 'OSError'), (20 << 20, '')):
+            with place.limit(room) as options:
+                words = [sys.executable, '-c', code]
+                done = disk.subprocess.run(words, capture_output=True, text=True, **options)
+            assert said in done.stderr and bool(done.returncode) == bool(said)
+
+
+@pytest.mark.parametrize(
+    'told, fault',
+    [
+        (Told(0, 'fine', ''), None),
+        (Told(2, '', 'error: steps is 0; give a number above 0.'), None),
+        (Told(1, '', ''), 'exit code 1 without a sentence'),
+        (Told(-11, '', 'Segmentation fault'), 'exit code -11 without a sentence'),
+        (
+            Told(0, '', 'Traceback (most recent call last):\n  x\nKeyError: 3'),
+            'traceback: KeyError',
+        ),
+    ],
+)
+def test_the_end_of_a_command(told, fault):
+    found = commands.find_fault(told)
+    assert found is None if fault is None else found.startswith(fault)
+
+
+def test_trials_go_on_where_they_stopped_and_are_counted(tmp_path):
+    tried = []
+
+    def trial(number):
+        tried.append(number)
+        if number == 3:
+            raise KeyboardInterrupt
+        return [Outcome('a', 'refused' if number else FAULT, 'why' if not number else '')]
+
+    repeat = functools.partial(trials.repeat, tmp_path, 'name', trial=trial)
+    with pytest.raises(KeyboardInterrupt):
+        repeat(count=5)
+    outcomes = repeat(count=3)
+    assert tried == [0, 1, 2, 3] and len(outcomes) == 3
+    table = trials.show(outcomes)
+    assert 'a: why' in table and table.split('\n')[2].split() == ['a', '3', '2', '1']
