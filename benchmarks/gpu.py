@@ -29,10 +29,9 @@ from tabulate import tabulate
 from benchmarks import step_time
 from mpl.data import batches
 from mpl.planning import chips
-from mpl.run import command, metrics
+from mpl.run import command, loop, metrics
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 
 # Dense bfloat16 and float32 TFLOP/s of a GPU, from NVIDIA's data sheets; float32 as jax multiplies it
 # by default, which is TF32. Those of TPUs are in mpl/chips.py.
@@ -116,7 +115,7 @@ def trace(config: dict, folder: str, window: int) -> None:
     """Writes a profile of two calls, in a process of its own."""
     experiment = experiments.assemble(endless(config, window))
     size, root = experiment.config.steps_per_call, jax.random.key(0)
-    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     fetch, state = batches.make_fetch(experiment.pipeline, size), experiments.initialize(experiment)
     state, _ = steps(state, resident, fetch(0), root)
     jax.block_until_ready(state)

@@ -36,10 +36,9 @@ from tabulate import tabulate
 
 from benchmarks import flops
 from mpl.data import batches
-from mpl.run import command, metrics, report
+from mpl.run import command, loop, metrics, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 from mpl.run.experiment import Experiment
 
 METHODS = (
@@ -120,7 +119,7 @@ def measure(config: ConfigDict, seconds: float) -> dict:
     if window % size:
         raise ValueError(f'every.log is {window}; give a multiple of steps_per_call, {size}.')
     experiment = experiments.assemble(config)
-    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     batch, root = batches.make_fetch(experiment.pipeline, size)(0), jax.random.key(config.seed)
     state = experiments.initialize(experiment)
     set_cache(False)
@@ -140,18 +139,18 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         alone_busy.append(busy / window)
         return state
 
-    alone, alone_busy, loop, loop_busy = [], [], [], []
+    alone, alone_busy, looped, loop_busy = [], [], [], []
     state = time_alone(call(state))
-    while len(loop) < ROUNDS and sum(map(np.sum, loop)) * window < seconds / 2:
+    while len(looped) < ROUNDS and sum(map(np.sum, looped)) * window < seconds / 2:
         times, busy = time_loop(experiment, program, resident, seconds / 2 / ROUNDS)
-        loop.append(times)
+        looped.append(times)
         loop_busy.append(busy)
         state = time_alone(state)
     shares = [
         1 - np.median(np.concatenate([before, after])) / np.median(real)
-        for before, real, after in zip(alone, loop, alone[1:])
+        for before, real, after in zip(alone, looped, alone[1:])
     ]
-    loop_seconds = float(np.median(np.concatenate(loop)))
+    loop_seconds = float(np.median(np.concatenate(looped)))
     busy = {'loop': float(np.mean(loop_busy)), 'compiled': float(np.mean(alone_busy))}
     memory = program.memory_analysis()
     return {
@@ -159,7 +158,7 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         'steps_per_call': size,
         'steps_per_second': 1 / loop_seconds,
         'images_per_second': (config.batch.labeled + config.batch.unlabeled) / loop_seconds,
-        'loop_ms': spread(loop),
+        'loop_ms': spread(looped),
         'compiled_ms': spread(alone),
         'share_outside': float(np.median(shares)),
         'share_outside_by_round': [float(share) for share in shares],
@@ -221,14 +220,14 @@ def time_loop(
         with (
             open(Path(folder) / 'stderr', 'w', encoding='utf-8') as log,
             contextlib.redirect_stderr(log),
-            mock.patch.object(train, 'make_steps', make_steps),
+            mock.patch.object(loop, 'make_steps', make_steps),
             mock.patch.object(batches, 'resident', lambda _: resident),
         ):
             stopper.start()
             try:
-                train.fit(experiment, epath.Path(folder))
+                loop.fit(experiment, epath.Path(folder))
                 raise ValueError(f'The run ended within {seconds} s; give it more steps.')
-            except train.Stopped:
+            except loop.Stopped:
                 pass
             finally:
                 ended.set()

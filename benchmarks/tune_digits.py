@@ -20,9 +20,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mpl.comparison import workers
-from mpl.run import command, report
+from mpl.run import command, loop, report
 from mpl.run import config as configs
-from mpl.run import loop as train
 
 SEEDS = (100, 101, 102)
 
@@ -165,7 +164,7 @@ def main():
         for job, report in tqdm(workers.run(jobs, workers.default_count()), total=len(jobs)):
             if isinstance(report, str):
                 raise ValueError(f'{job.name}, seed {job.seed}, failed: {report}')
-    except train.Stopped as stopped:
+    except loop.Stopped as stopped:
         print(f'{stopped} The same command goes on from there.', file=sys.stderr)
         sys.exit(128 + stopped.signal)
     results = gather(workdir)

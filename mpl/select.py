@@ -15,56 +15,26 @@ done again), and at the end --merge part*.npz --output=selected.json.
 """
 
 import argparse
-import json
 import os
-from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
 from mpl.data import selection, splits
 from mpl.data.selection import Part, Rule
-from mpl.run import command, data_record, features, logits, origin, records, split_files
-from mpl.run import evaluation as evaluate
+from mpl.run import (
+    command,
+    data_record,
+    evaluation,
+    features,
+    logits,
+    origin,
+    shares,
+    split_files,
+)
 
 
-def write_part(path: str, part: Part, settings: dict) -> None:
-    """Writes what a share came to, whole."""
-    with features.whole(path, 'wb') as file:
-        np.savez(file, settings=json.dumps(records.seal(settings)), **part._asdict())
-
-
-def read_part(path: str) -> tuple[Part, dict]:
-    """What a share came to, and the settings it was made with.
-
-    Raises:
-      ValueError: the file is none.
-    """
-    *part, text = features.read_arrays(path, (*Part._fields, 'settings'), 'a share of a selection')
-    settings = json.loads(str(text))
-    if not records.is_intact(settings):
-        raise ValueError(f'{path} was changed after it was written; make the share anew.')
-    del settings[records.CHECKSUM]
-    return Part(*part), settings
-
-
-class Inputs(NamedTuple):
-    """The files that a selection reads, checked against the run whose split it is."""
-
-    files: list[logits.Rows]
-    pool: features.Features | None
-    test: features.Features | None
-
-    def made_by(self) -> dict:
-        """What made them."""
-        return {
-            'logits': [rows.made_by for rows in self.files],
-            'features': self.pool and self.pool.made_by,
-            'test_features': self.test and self.test.made_by,
-        }
-
-
-def read_inputs(given: argparse.Namespace, data: dict) -> Inputs:
+def read_inputs(given: argparse.Namespace, data: dict) -> shares.Inputs:
     """The files of logits and features that the command names.
 
     Raises:
@@ -74,13 +44,15 @@ def read_inputs(given: argparse.Namespace, data: dict) -> Inputs:
     for path, rows in zip(given.logits, files):
         origin.check_data(rows.made_by, data, path, given.workdir)
     if not given.features:
-        return Inputs(files, None, None)
+        return shares.Inputs(files, None, None)
     pool, test = features.read(given.features), features.read(given.test_features)
     features.check(pool, test, data, given.workdir)
-    return Inputs(files, pool, test)
+    return shares.Inputs(files, pool, test)
 
 
-def find(given: argparse.Namespace, settings: dict, inputs: Inputs, split: splits.Split) -> Part:
+def find(
+    given: argparse.Namespace, settings: dict, inputs: shares.Inputs, split: splits.Split
+) -> Part:
     """The best examples of the share that the command asks for."""
     copied = None
     if inputs.pool is not None:
@@ -89,27 +61,6 @@ def find(given: argparse.Namespace, settings: dict, inputs: Inputs, split: split
     rule = Rule(**settings['rule'])
     candidates = np.unique(split.unlabeled)
     return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
-
-
-def join(paths: list[str], hash: str) -> tuple[Part, dict]:
-    """The parts as one, and their settings.
-
-    Raises:
-      ValueError: they are of different selections, or one is missing or there twice.
-    """
-    parts, settings = zip(*map(read_part, paths))
-    first = settings[0]
-    for path, own in zip(paths, settings):
-        if _made_by(own) != _made_by(first) or own['split'] != hash:
-            raise ValueError(
-                f'{path} is of another selection than {paths[0]} or of another split than the '
-                "run's; give parts made with the same arguments."
-            )
-    count = first['shard'][1]
-    shares = sorted(own['shard'][0] for own in settings)
-    if shares != list(range(count)):
-        raise ValueError(f'The parts are the shares {shares} of {count}; give each once.')
-    return selection.merge(parts, Rule(**first['rule'])), first
 
 
 def show(counts: dict) -> str:
@@ -132,7 +83,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _settings(given: argparse.Namespace, inputs: Inputs, split: splits.Split) -> dict:
+def _settings(given: argparse.Namespace, inputs: shares.Inputs, split: splits.Split) -> dict:
     """What a part is a function of, but for which rows the files have so far."""
     rule = Rule(given.confidence, given.per_class, given.balance)
     selection.check(rule)
@@ -146,16 +97,11 @@ def _settings(given: argparse.Namespace, inputs: Inputs, split: splits.Split) ->
     }
 
 
-def _made_by(settings: dict) -> dict:
-    """What a whole selection is a function of: the settings of any of its shares."""
-    return {key: value for key, value in settings.items() if key != 'shard'}
-
-
 def _is_done(given: argparse.Namespace, settings: dict) -> bool:
     """Whether the part is there already, and younger than what it is made of."""
     if not os.path.exists(given.output):
         return False
-    if read_part(given.output)[1] != settings:
+    if shares.read_part(given.output)[1] != settings:
         raise ValueError(
             f'{given.output} is a part of another selection; give another --output, or delete it.'
         )
@@ -170,7 +116,7 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError('--features and --test_features are compared; give both or neither.')
     if given.merge and (given.shard or given.features or given.confidence or given.per_class):
         raise ValueError('--merge takes its numbers from the parts; give it --output alone.')
-    evaluate.check_output(given.output)
+    evaluation.check_output(given.output)
 
 
 def main():
@@ -203,7 +149,7 @@ def main():
     workdir = epath.Path(given.workdir)
     split, data = data_record.read_split(workdir)
     if given.merge:
-        part, settings = join(given.merge, split.hash)
+        part, settings = shares.join(given.merge, split.hash)
     else:
         inputs = read_inputs(given, data)
         settings = _settings(given, inputs, split)
@@ -216,7 +162,7 @@ def main():
             return
         part = find(given, settings, inputs, split)
     if given.shard:
-        write_part(given.output, part, settings)
+        shares.write_part(given.output, part, settings)
         print(f'Share {given.shard}: {given.output}')
         return
     rule = Rule(**settings['rule'])

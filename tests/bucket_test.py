@@ -12,7 +12,7 @@ from etils import epath
 from etils.epath import backend, gpath
 
 from mpl.run import config as configs
-from mpl.run import data_record, metrics, split_files, teaching
+from mpl.run import data_record, metrics, split_files, teacher
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 
@@ -91,4 +91,4 @@ def test_a_run_with_a_teacher_wants_a_disk(bucket):
     config = configs.load('configs/digits.py:distill', [])
     experiment = experiments.assemble(config)
     with pytest.raises(ValueError, match='gs://bucket/run is in a bucket: give a folder on a disk'):
-        teaching.check_run(experiment, bucket)
+        teacher.check_run(experiment, bucket)

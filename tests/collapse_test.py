@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl.run import collapse, report
+from mpl.run import collapse, report, stages
 from mpl.run import config as configs
-from mpl.run import loop as train
 
 EVEN = np.full(10, 4)  # labeled examples by class
 TAIL = np.round(100 * 10 ** (-np.arange(10) / 9))  # imbalanced 1:10
@@ -147,7 +146,7 @@ def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
         f'configs/digits.py:{method}',
         overrides + [f'--config.algorithm.{number}' for number in numbers],
     )
-    told = train.run(config, epath.Path(tmp_path) / 'run')
+    told = stages.run(config, epath.Path(tmp_path) / 'run')
     assert {warning['kind'] for warning in told['warnings']} == kinds
     error = capfd.readouterr().err
     assert error.count('warning: step') == len(kinds)

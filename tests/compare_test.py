@@ -14,8 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from mpl.comparison import runs as compare
-from mpl.comparison import table, workers
+from mpl import compare
+from mpl.comparison import runs, table, workers
 from mpl.run import records
 
 SMOKE = 'configs/smoke.py'
@@ -131,15 +131,15 @@ def test_differences_are_to_the_first_config_with_as_many_labels(reports):
 
 def test_configs_are_named_by_file_and_argument(tmp_path):
     path = write(tmp_path / 'some.py', 'config.steps = int(steps)', 'steps')
-    named = compare.load([f'{path}:7', SMOKE, f'{path}:9'], ['--config.split.labels=30'])
+    named = runs.load([f'{path}:7', SMOKE, f'{path}:9'], ['--config.split.labels=30'])
     assert list(named) == ['some-steps=7', 'smoke', 'some-steps=9']
     assert [config.steps for config in named.values()] == [7, 20, 9]
     assert all(config.split.labels == 30 for config in named.values())
 
 
 def test_plan_goes_seed_by_seed_and_leaves_out_what_is_finished(tmp_path):
-    named = {'a': compare.load([SMOKE], [])['smoke'], 'b': compare.load([SMOKE], [])['smoke']}
-    jobs, reports = compare.plan(named, 2, tmp_path)
+    named = {'a': runs.load([SMOKE], [])['smoke'], 'b': runs.load([SMOKE], [])['smoke']}
+    jobs, reports = runs.plan(named, 2, tmp_path)
     assert [(job.name, job.seed) for job in jobs] == [('a', 0), ('b', 0), ('a', 1), ('b', 1)]
     assert [job.config['seed'] for job in jobs] == [0, 0, 1, 1]
     assert reports == {'a': {}, 'b': {}}
@@ -147,12 +147,12 @@ def test_plan_goes_seed_by_seed_and_leaves_out_what_is_finished(tmp_path):
     folder.mkdir(parents=True)
     records.write(folder / 'config.json', jobs[1].config)
     records.write(folder / 'report.json', {'seconds': 1})
-    jobs, reports = compare.plan(named, 2, tmp_path)
+    jobs, reports = runs.plan(named, 2, tmp_path)
     assert [(job.name, job.seed) for job in jobs] == [('a', 0), ('a', 1), ('b', 1)]
     assert reports == {'a': {}, 'b': {0: {'seconds': 1}}}
-    named['b'] = compare.load([SMOKE], ['--config.steps=40'])['smoke']
+    named['b'] = runs.load([SMOKE], ['--config.steps=40'])['smoke']
     with pytest.raises(ValueError, match='another config .steps: 20 -> 40'):
-        compare.plan(named, 2, tmp_path)
+        runs.plan(named, 2, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_kill_of_the_command_ends_its_workers(tmp_path):
 def test_warnings_of_runs_are_named(reports):
     reports['b'][2]['warnings'] = [{'kind': 'mask', 'step': 80, 'sentence': 'step 80: nothing.'}]
     reports['a'][0]['warnings'] = []
-    assert compare.warnings(reports) == ['b, seed 2, step 80: nothing.']
+    assert runs.warnings(reports) == ['b, seed 2, step 80: nothing.']
 
 
 def test_minutes_end_a_comparison_as_a_signal_would(tmp_path, monkeypatch, capfd):
@@ -295,12 +295,12 @@ def test_what_ends_in_time_gets_no_signal():
     caught = []
     before = signal.signal(signal.SIGTERM, lambda *_: caught.append(1))
     try:
-        with compare.limit(0.001):
+        with runs.limit(0.001):
             pass
-        with compare.limit(None):
+        with runs.limit(None):
             time.sleep(0.1)
         assert not caught
-        with compare.limit(0.001):
+        with runs.limit(0.001):
             time.sleep(0.2)
         assert caught == [1]
     finally:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mpl.comparison import runs as compare
+from mpl.comparison import runs
 from mpl.run import config as configs
 from mpl.run import config_files
 
@@ -178,9 +178,9 @@ def test_names_have_the_arguments_in_one_order():
 
 def test_a_config_is_compared_once():
     with pytest.raises(ValueError, match='are the same config; give it once'):
-        compare.load(['configs/digits.py:mpl', 'configs/digits.py:mpl,labels=40'], [])
+        runs.load(['configs/digits.py:mpl', 'configs/digits.py:mpl,labels=40'], [])
     with pytest.raises(ValueError, match='are the same config; give it once'):
-        compare.load(
+        runs.load(
             ['configs/digits.py:mpl', 'configs/digits.py:mpl,labels=20'],
             ['--config.split.labels=30'],
         )

@@ -10,7 +10,7 @@ from etils import epath
 
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import stages
 
 SMOKE = 'configs/smoke.py'
 
@@ -187,7 +187,7 @@ REFUSED = {
 def test_bad_input_is_one_sentence_before_anything_is_written(override, tmp_path):
     workdir = epath.Path(tmp_path) / 'run'
     with pytest.raises(ValueError, match=REFUSED[override]) as caught:
-        train.run(configs.load(SMOKE, override.split()), workdir)
+        stages.run(configs.load(SMOKE, override.split()), workdir)
     assert '\n' not in str(caught.value)
     assert not workdir.exists()
 

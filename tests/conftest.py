@@ -25,7 +25,7 @@ import pytest
 from etils import epath
 
 from mpl.run import config as configs
-from mpl.run import loop as train
+from mpl.run import stages
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 
@@ -59,5 +59,5 @@ def haste():
 def smoke(tmp_path_factory):
     """A finished run, whose splits are no multiples of its batches."""
     workdir = epath.Path(tmp_path_factory.getbasetemp()) / 'smoke'
-    train.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
+    stages.run(configs.load('configs/smoke.py', ['--config.batch.evaluate=256']), workdir)
     return workdir

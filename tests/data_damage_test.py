@@ -5,11 +5,10 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from mpl import predict
 from mpl.data import damage, folder, source, splits
 from mpl.run import config as configs
-from mpl.run import experiment, report
-from mpl.run import loop as train
-from mpl.run import prediction as predict
+from mpl.run import experiment, loop, report, stages
 
 
 def write(root, damaged=()):
@@ -118,7 +117,7 @@ def test_a_run_of_an_unreadable_class_is_refused_at_the_start(tmp_path, command)
     root = write(tmp_path / 'photos', [f'labeled/bee/{n}.png' for n in range(4)])
     with pytest.raises(ValueError, match="No labeled picture of class 'bee' can be decoded"):
         if command == 'train':
-            train.run(load(root), epath.Path(tmp_path / 'run'))
+            stages.run(load(root), epath.Path(tmp_path / 'run'))
         else:
             experiment.assemble(load(root))
     assert not (tmp_path / 'run').exists()
@@ -137,9 +136,9 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
     config, run = load(photos, keep_bytes=0), epath.Path(tmp_path / 'run')
     if stopped:  # What was read before the end is forgotten.
         parts = experiment.assemble(config)
-        train.folders.prepare(parts, run)
-        train.fit(parts, run)
-    written = train.run(config, run)
+        loop.folders.prepare(parts, run)
+        loop.fit(parts, run)
+    written = stages.run(config, run)
     assert written['damaged'] == {'gray': GRAY, 'left_out': {}}
     told = report.warnings(written)
     assert (
@@ -163,7 +162,7 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
 
 def test_a_run_tells_of_pictures_that_are_left_out(photos, tmp_path):
     run = epath.Path(tmp_path / 'run')
-    written = train.run(load(photos, corrupt='skip'), run)
+    written = stages.run(load(photos, corrupt='skip'), run)
     left_out = GRAY | {'unlabeled': {damage.NO_LABEL: 1}}
     assert written['damaged'] == {'gray': {}, 'left_out': left_out}
     assert '1 test picture(s) (ant 1) can not be decoded and are left out.' in report.warnings(

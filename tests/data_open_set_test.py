@@ -7,7 +7,7 @@ from etils import epath
 from mpl.data import digits, open_set, source
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop, stages
 
 IMAGE = np.arange(7, dtype=np.uint8)[:, None, None, None]
 
@@ -104,12 +104,12 @@ def test_overrides_are_refused_at_the_door(overrides, message):
 
 def test_a_run_with_its_last_stage_knows_nothing_of_hidden_classes(tmp_path, haste):
     workdir = epath.Path(tmp_path) / 'run'
-    report = train.run(load("unlabeled_only=('3',)", 'labels=18', 'imbalance=2'), workdir)
+    report = stages.run(load("unlabeled_only=('3',)", 'labels=18', 'imbalance=2'), workdir)
     assert report['split']['unlabeled_only'] == ['3'] and report['split']['imbalance'] == 2
     assert {'student', 'finetuned'} <= set(report['networks'])
     text = (workdir / 'metrics.jsonl').read_text()
     lines = [
-        line for line in train.metrics.read(workdir / 'metrics.jsonl') if 'histogram' in str(line)
+        line for line in loop.metrics.read(workdir / 'metrics.jsonl') if 'histogram' in str(line)
     ]
     measured = report['split']['unlabeled'] - 18
     assert 'unlabeled/teacher/accuracy' in text

@@ -12,14 +12,12 @@ from absl import logging
 from etils import epath
 from PIL import Image
 
-from mpl.comparison import runs as compare
+from mpl import predict
+from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, identity, pictures
-from mpl.run import evaluation as evaluate
+from mpl.run import data_record, evaluation, identity, pictures, stages
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
-from mpl.run import prediction as predict
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
@@ -75,7 +73,7 @@ def trained(tmp_path_factory):
     write(root / 'photos')
     patch = pytest.MonkeyPatch()
     patch.setattr(pictures, 'draw', lambda *_: None)
-    train.run(make_config(root / 'photos/list.csv'), epath.Path(root / 'run'))
+    stages.run(make_config(root / 'photos/list.csv'), epath.Path(root / 'run'))
     patch.undo()
     return root
 
@@ -154,8 +152,8 @@ def test_changed_data_are_refused_with_what_changed(said, run):
     before = contents(workdir)
     sentence = rf'The data of the run in .* have changed since it began .*{said}'
     for ask in (
-        lambda: train.run(config, workdir),
-        lambda: evaluate.evaluate(workdir, 'test', []),
+        lambda: stages.run(config, workdir),
+        lambda: evaluation.evaluate(workdir, 'test', []),
         lambda: folders.load(workdir),
     ):
         with pytest.raises(ValueError, match=sentence) as caught:
@@ -163,7 +161,7 @@ def test_changed_data_are_refused_with_what_changed(said, run):
         assert '\n' not in str(caught.value) and contents(workdir) == before
     (workdir / 'report.json').unlink()
     with pytest.raises(ValueError, match=sentence):
-        train.run(config, workdir)
+        stages.run(config, workdir)
 
 
 def contents(workdir):
@@ -212,21 +210,21 @@ def test_images_that_are_not_at_hand_are_not_read(run):
 def test_run_goes_on_where_its_data_have_been_moved(run, caplog):
     """Finished or not; the new place is written down for what measures it later."""
     workdir = epath.Path(run / 'run')
-    measured = evaluate.evaluate(workdir, 'test', [])['networks']
+    measured = evaluation.evaluate(workdir, 'test', [])['networks']
     (run / 'photos').rename(run / 'moved')
     logging.use_absl_handler()
-    train.run(make_config(run / 'photos/list.csv'), workdir)  # Finished, and nothing compared.
+    stages.run(make_config(run / 'photos/list.csv'), workdir)  # Finished, and nothing compared.
     assert 'can not be read, so they were not compared' in caplog.text
     moved = make_config(run / 'moved/list.csv')
-    train.run(moved, workdir)
-    assert evaluate.evaluate(workdir, 'test', [])['networks'] == measured
+    stages.run(moved, workdir)
+    assert evaluation.evaluate(workdir, 'test', [])['networks'] == measured
     (run / 'moved').rename(run / 'again')
     (workdir / 'report.json').unlink()
     with pytest.raises(ValueError, match=r'moved/list.csv .*; where they have been moved'):
-        train.run(moved, workdir)
-    train.run(make_config(run / 'again/list.csv'), workdir)
+        stages.run(moved, workdir)
+    stages.run(make_config(run / 'again/list.csv'), workdir)
     assert configs.read(workdir / 'config.json').source.path == f'{run}/again/list.csv'
-    assert evaluate.evaluate(workdir, 'test', [])['networks'] == measured
+    assert evaluation.evaluate(workdir, 'test', [])['networks'] == measured
 
 
 def test_source_of_other_numbers_is_another_config(run):
@@ -258,17 +256,17 @@ def test_runs_of_different_data_are_not_compared(run):
         seeded = configs.complete(config.to_dict() | {'seed': seed})
         folders.prepare(experiments.assemble(seeded), epath.Path(place / name / str(seed)))
         (place / name / str(seed) / 'report.json').write_text('{}')
-    jobs, _ = compare.plan(named, 1, place)
+    jobs, _ = runs.plan(named, 1, place)
     assert not jobs
-    assert len(compare.plan(named, 2, place)[0]) == 2  # Other seeds have other splits.
+    assert len(runs.plan(named, 2, place)[0]) == 2  # Other seeds have other splits.
     change_rows(rename)(run)
     with pytest.raises(ValueError, match=r'a/0 was trained on other data than a new run .*zulu'):
-        compare.plan(named, 2, place)
+        runs.plan(named, 2, place)
     folders.prepare(experiments.assemble(config), epath.Path(place / 'b/0'))
     with pytest.raises(
         ValueError, match=r'a/0 was trained on other data than .*b/0 is .classes'
     ) as e:
-        compare.plan(named, 1, place)
+        runs.plan(named, 1, place)
     assert '\n' not in str(e.value)
 
 
@@ -283,7 +281,7 @@ def test_record_that_was_changed_or_lost_is_refused(run):
     path.unlink()
     (workdir / 'report.json').unlink()
     with pytest.raises(ValueError, match='no data.json'):
-        train.run(config, workdir)
+        stages.run(config, workdir)
     path.write_text(text)
     split = json.loads((workdir / 'split.json').read_text())
     (workdir / 'split.json').write_text(json.dumps(split | {'hash': '0' * 12}))

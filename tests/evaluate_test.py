@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl.run import evaluation as evaluate
+from mpl import evaluate
+from mpl.run import evaluation
 
 
 @pytest.fixture(scope='module')
 def stages(smoke):
-    return evaluate.load(smoke)
+    return evaluation.load(smoke)
 
 
 def command(monkeypatch, *arguments):
@@ -23,7 +24,7 @@ def command(monkeypatch, *arguments):
 @pytest.mark.parametrize('split', ['test', 'validation'])
 def test_numbers_are_those_of_the_report(smoke, split):
     report = json.loads((smoke / 'report.json').read_text())['networks']
-    result = evaluate.evaluate(smoke, split, [])
+    result = evaluation.evaluate(smoke, split, [])
     assert list(result['networks']) == ['student', 'student_ema', 'teacher', 'finetuned']
     for name, measured in result['networks'].items():
         for key, value in report[name][split].items():
@@ -31,9 +32,9 @@ def test_numbers_are_those_of_the_report(smoke, split):
 
 
 def test_confusion_and_classes_count_every_example_once(smoke, stages):
-    result = evaluate.evaluate(smoke, 'unlabeled', ['teacher'])
+    result = evaluation.evaluate(smoke, 'unlabeled', ['teacher'])
     (measured,) = result['networks'].values()
-    pool, numbers = evaluate.part(stages[0].experiment, 'unlabeled')
+    pool, numbers = evaluation.part(stages[0].experiment, 'unlabeled')
     count = np.bincount(pool.label[numbers], minlength=10)
     confusion = np.array(measured['confusion'])
     np.testing.assert_array_equal(confusion.sum(-1), count)
@@ -44,7 +45,7 @@ def test_confusion_and_classes_count_every_example_once(smoke, stages):
 
 def test_parts_hold_the_examples_of_the_split(stages):
     experiment = stages[0].experiment
-    numbers = {split: evaluate.part(experiment, split)[1] for split in evaluate.SPLITS}
+    numbers = {split: evaluation.part(experiment, split)[1] for split in evaluation.SPLITS}
     assert {split: len(n) for split, n in numbers.items()} == {
         'test': 600, 'validation': 100, 'train': 1097, 'labeled': 20, 'unlabeled': 1097
     }  # fmt: skip
@@ -52,24 +53,24 @@ def test_parts_hold_the_examples_of_the_split(stages):
     assert np.isin(numbers['labeled'], numbers['train']).all()
     bare = experiment._replace(source=experiment.source._replace(test=None))
     with pytest.raises(ValueError, match='has no test examples'):
-        evaluate.part(bare, 'test')
+        evaluation.part(bare, 'test')
 
 
 def test_examples_without_label_do_not_count(smoke, stages, monkeypatch):
-    pool, numbers = evaluate.part(stages[0].experiment, 'test')
+    pool, numbers = evaluation.part(stages[0].experiment, 'test')
     label = np.where(pool.label < 2, pool.label, -1)
-    monkeypatch.setattr(evaluate, 'part', lambda *_: (pool._replace(label=label), numbers))
-    result = evaluate.evaluate(smoke, 'test', ['teacher'])
+    monkeypatch.setattr(evaluation, 'part', lambda *_: (pool._replace(label=label), numbers))
+    result = evaluation.evaluate(smoke, 'test', ['teacher'])
     teacher = result['networks']['teacher']
     assert (result['examples'], result['examples_without_label']) == (120, 480)
     assert np.sum(teacher['confusion']) == 120
     assert teacher['accuracy_by_class'][2:] == [None] * 8
-    assert '480 more have no label' in evaluate.show(result)
+    assert '480 more have no label' in evaluation.show(result)
     monkeypatch.setattr(
         evaluate, 'part', lambda *_: (pool._replace(label=np.full(600, -1)), numbers)
     )
     with pytest.raises(ValueError, match='No test example has a label'):
-        evaluate.evaluate(smoke, 'test', [])
+        evaluation.evaluate(smoke, 'test', [])
 
 
 def test_command_prints_tables_and_writes_json(smoke, tmp_path, monkeypatch, capsys):
@@ -86,7 +87,7 @@ def test_command_prints_tables_and_writes_json(smoke, tmp_path, monkeypatch, cap
         assert f'{100 * measured["accuracy_by_class"][3]:.2f} %' in printed
     assert 'teacher: true class by predicted class' in printed
     many = result | {'classes': [str(k) for k in range(21)]}
-    assert 'true class' not in evaluate.show(many)
+    assert 'true class' not in evaluation.show(many)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +113,4 @@ def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
 def test_unfinished_run_is_refused(smoke, tmp_path):
     (tmp_path / 'config.json').write_text((smoke / 'config.json').read_text())
     with pytest.raises(ValueError, match='is not finished'):
-        evaluate.load(epath.Path(tmp_path))
+        evaluation.load(epath.Path(tmp_path))

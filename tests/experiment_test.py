@@ -20,7 +20,7 @@ from mpl.data import batches, encoded, source, splits
 from mpl.parallel import sharding
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop
 from mpl.run.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -176,7 +176,7 @@ def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, mo
     jax.monitoring.register_event_duration_secs_listener(
         note := lambda *a, **_: events.append(a[0])
     )
-    true = train.make_steps
+    true = loop.make_steps
 
     def make_steps(experiment):
         steps = true(experiment)
@@ -187,9 +187,9 @@ def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, mo
 
         return call
 
-    monkeypatch.setattr(train, 'make_steps', make_steps)
+    monkeypatch.setattr(loop, 'make_steps', make_steps)
     try:
-        train.fit(experiment, epath.Path(tmp_path) / 'run')
+        loop.fit(experiment, epath.Path(tmp_path) / 'run')
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     assert len(counts) == 12 and counts[1] > counts[0]  # the first call

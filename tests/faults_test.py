@@ -14,7 +14,7 @@ from benchmarks.faults import changes, commands, disk, fuzz, kills, results, tri
 from benchmarks.faults.commands import RECIPE, Told
 from benchmarks.faults.trials import FAULT, Outcome
 from mpl.run import config as configs
-from mpl.run import loop as train
+from mpl.run import loop, stages
 
 SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=10']
 
@@ -23,7 +23,7 @@ SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=
 def finished(tmp_path_factory):
     """A run of the recipe, made short."""
     workdir = epath.Path(tmp_path_factory.mktemp('faults')) / 'run'
-    train.run(configs.load(f'{RECIPE}:mpl', SHORT), workdir)
+    stages.run(configs.load(f'{RECIPE}:mpl', SHORT), workdir)
     return workdir
 
 
@@ -38,7 +38,7 @@ def test_fuzzing_finds_a_traceback_and_makes_it_small(monkeypatch):
     def fails_on_large(configuration, workdir, source):
         assert abs(configuration.seed) < 100, 'too large'
 
-    monkeypatch.setattr(train, 'assemble', fails_on_large)
+    monkeypatch.setattr(loop, 'assemble', fails_on_large)
     strategy = fuzz.st.tuples(
         fuzz.st.just(f'{RECIPE}:mpl'), fuzz.st.just(('seed',)), fuzz.st.integers(0, 10**6)
     )

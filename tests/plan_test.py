@@ -16,7 +16,7 @@ from mpl.parallel import sharding
 from mpl.planning import alternatives, chips, flops, footprint, hlo, traffic
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop
 
 WIDTHS = (16, 512, 10)  # of the network, whose pictures are 4x4
 
@@ -47,7 +47,7 @@ def planned(groups=0, weights='whole'):
 @functools.cache
 def compiled():
     experiment = experiments.assemble(config())
-    return train.make_steps(experiment).lower(*footprint.arguments(experiment)).compile()
+    return loop.make_steps(experiment).lower(*footprint.arguments(experiment)).compile()
 
 
 @pytest.mark.parametrize('views', ['images', 'crops'])

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl.run import evaluation as evaluate
-from mpl.run import measure
-from mpl.run import prediction as predict
+from mpl import predict
+from mpl.run import evaluation, measure, prediction
 
 
 @pytest.fixture(scope='module')
 def experiment(smoke):
-    return evaluate.load(smoke)[0].experiment
+    return evaluation.load(smoke)[0].experiment
 
 
 def command(monkeypatch, smoke, *arguments):
@@ -175,7 +174,7 @@ def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch)
 def test_points_are_no_pictures(experiment, tmp_path):
     points = experiment._replace(source=experiment.source._replace(image_shape=(1, 1, 2)))
     with pytest.raises(ValueError, match='Give --split instead'):
-        predict.from_folder(points, tmp_path)
+        prediction.from_folder(points, tmp_path)
 
 
 @pytest.mark.parametrize(

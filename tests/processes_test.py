@@ -17,8 +17,7 @@ from etils import epath
 
 from mpl.parallel import processes
 from mpl.run import config as configs
-from mpl.run import loop as train
-from mpl.run import metrics
+from mpl.run import metrics, stages
 
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 300
@@ -80,7 +79,7 @@ def lines(workdir):
 def alone(tmp_path_factory):
     """The lines of the same run in one process, on eight devices."""
     workdir = epath.Path(tmp_path_factory.mktemp('alone')) / 'run'
-    train.run(configs.load('configs/smoke.py', NUMBERS), workdir)
+    stages.run(configs.load('configs/smoke.py', NUMBERS), workdir)
     return lines(workdir)
 
 
@@ -137,7 +136,7 @@ def test_a_teacher_labels_for_both(tmp_path):
     one, two = epath.Path(tmp_path) / 'one', epath.Path(tmp_path) / 'two'
     codes, told = end(begin(two, [f'--config={recipe}']))
     assert codes == [0, 0], told
-    train.run(configs.load(str(recipe), []), one)
+    stages.run(configs.load(str(recipe), []), one)
     said = [np.load(workdir / 'logits.npy') for workdir in (one, two)]
     np.testing.assert_allclose(*said, rtol=0, atol=1e-3)
     assert np.nanstd(said[0]) > 0.1

@@ -14,7 +14,7 @@ import mpl.algorithms
 from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
@@ -76,7 +76,7 @@ def test_the_method_of_the_readme_trains(tmp_path, monkeypatch):
         given | {'algorithm': {'name': 'my_fixmatch', 'threshold': 0.2}, 'steps': 100}
     )
     experiment = experiments.assemble(config)
-    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     fetch, state = batches.make_fetch(experiment.pipeline, 10), experiments.initialize(experiment)
     values = []
     for step in range(0, 100, 10):

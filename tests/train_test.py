@@ -17,10 +17,9 @@ from absl import logging
 from etils import epath
 
 from mpl.data import batches
-from mpl.run import checkpoint, metrics, records, weights
+from mpl.run import checkpoint, loop, metrics, records, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 from mpl.run import workdir as folders
 
 SMOKE = 'configs/smoke.py'
@@ -47,7 +46,7 @@ def lines(workdir):
 def unbroken(tmp_path_factory):
     """A finished smoke run."""
     workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'unbroken'
-    train.run(load(), workdir)
+    stages.run(load(), workdir)
     return workdir
 
 
@@ -120,23 +119,23 @@ def test_finetuning_changes_the_student_alone_from_its_last_weights(unbroken):
 def test_relative_work_directory(unbroken, tmp_path, monkeypatch):
     config = load('--config.finetune.steps=0')
     monkeypatch.chdir(tmp_path)
-    train.run(config, epath.Path('runs/here'))
+    stages.run(config, epath.Path('runs/here'))
     assert (tmp_path / 'runs' / 'here' / 'report.json').exists()
     chex.assert_trees_all_equal(final('runs/here'), final(unbroken))
 
 
 def test_finished_run_is_not_done_again(unbroken):
     before = (unbroken / 'report.json').stat().mtime
-    train.run(load(), unbroken)
+    stages.run(load(), unbroken)
     assert (unbroken / 'report.json').stat().mtime == before
 
 
 def test_same_seed_same_bits_and_another_seed_others(unbroken, tmp_path):
     again, other = epath.Path(tmp_path) / 'again', epath.Path(tmp_path) / 'other'
-    train.run(load(), again)
+    stages.run(load(), again)
     chex.assert_trees_all_equal(final(again), final(unbroken))
     assert lines(again) == lines(unbroken)
-    train.run(load('--config.seed=1', '--config.finetune.steps=0'), other)
+    stages.run(load('--config.seed=1', '--config.finetune.steps=0'), other)
     with pytest.raises(AssertionError):
         chex.assert_trees_all_equal(final(other), final(unbroken))
 
@@ -166,7 +165,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(unbroken, tmp_path, cap
     workdir = copy(unbroken, tmp_path)
     damage(workdir / 'checkpoints' / '20')
     logging.use_absl_handler()
-    train.run(load(), workdir)
+    stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
     assert 'The checkpoint of step 20 is damaged' in caplog.text
     assert (workdir / 'damaged_checkpoint_20').exists()
@@ -192,33 +191,33 @@ def test_nothing_is_touched_when_no_checkpoint_is_good(unbroken, tmp_path):
         damage(workdir / 'checkpoints' / step)
     before = contents(workdir)
     with pytest.raises(ValueError, match=r'None of the checkpoints .* \[10, 20\]'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
     assert contents(workdir) == before
 
 
 def test_other_config_is_refused_with_the_difference(unbroken):
     before = contents(unbroken)
     with pytest.raises(ValueError, match=r'algorithm.ema_decay: 0.9 -> 0.5'):
-        train.run(load('--config.algorithm.ema_decay=0.5'), unbroken)
+        stages.run(load('--config.algorithm.ema_decay=0.5'), unbroken)
     assert contents(unbroken) == before
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / 'thesis.tex').write_text('do not touch')
     with pytest.raises(ValueError, match='is not empty and holds no run'):
-        train.run(load(), epath.Path(tmp_path))
+        stages.run(load(), epath.Path(tmp_path))
     assert contents(tmp_path) == {'thesis.tex': b'do not touch'}
 
 
 def test_file_as_work_directory_and_broken_config_are_refused(unbroken, tmp_path):
     (tmp_path / 'file').write_text('x')
     with pytest.raises(ValueError, match='file is a file; give a folder'):
-        train.run(load(), epath.Path(tmp_path) / 'file')
+        stages.run(load(), epath.Path(tmp_path) / 'file')
     workdir = copy(unbroken, tmp_path)
     for text in ('', '{}', '[1]'):
         (workdir / 'config.json').write_text(text)
         with pytest.raises(ValueError, match='config.json is not the config of a run'):
-            train.run(load(), workdir)
+            stages.run(load(), workdir)
 
 
 def test_changed_data_are_refused(unbroken, tmp_path):
@@ -228,7 +227,7 @@ def test_changed_data_are_refused(unbroken, tmp_path):
     records.write(workdir / 'data.json', record)
     before = contents(workdir)
     with pytest.raises(ValueError, match='The data of the run in .* have changed'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
     with pytest.raises(ValueError, match='The data of the run in .* have changed'):
         folders.load(workdir)
     assert contents(workdir) == before
@@ -237,14 +236,14 @@ def test_changed_data_are_refused(unbroken, tmp_path):
 def test_folder_that_another_process_trains_in_is_refused(unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
     with folders.hold(workdir), pytest.raises(ValueError, match='by another process'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
     with folders.hold(workdir):  # Let go of.
         pass
 
 
 def test_start_from_other_weights_is_another_config(unbroken):
     with pytest.raises(ValueError, match='init_from.workdir'):
-        train.run(load(f'--config.init_from.workdir={unbroken}'), unbroken)
+        stages.run(load(f'--config.init_from.workdir={unbroken}'), unbroken)
 
 
 def test_weights_that_are_not_finite_are_not_saved(unbroken, tmp_path):
@@ -266,7 +265,7 @@ def test_pseudo_labels_are_measured_on_images_without_a_label_for_training(unbro
 def test_non_finite_loss_stops_with_step_and_name(tmp_path):
     config = load('--config.networks.teacher.optimizer.learning_rate=1e30')
     with pytest.raises(FloatingPointError, match=r'\S+ is not finite at step \d+'):
-        train.run(config, epath.Path(tmp_path) / 'run')
+        stages.run(config, epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run' / 'report.json').exists()
 
 
@@ -276,7 +275,7 @@ def test_one_device_equals_eight(norm, tmp_path):
     states = []
     for count in (1, 8):
         experiment = experiments.assemble(config, jax.devices()[:count])
-        state, _ = train.fit(experiment, epath.Path(tmp_path) / str(count))
+        state, _ = loop.fit(experiment, epath.Path(tmp_path) / str(count))
         states.append(jax.device_get(state))
     chex.assert_trees_all_close(*states, rtol=2e-4, atol=2e-5)
 
@@ -294,13 +293,13 @@ def test_state_restores_onto_fewer_devices(unbroken):
 def test_streamed_images_train_to_the_same_bits_as_resident_ones(unbroken, tmp_path):
     experiment = experiments.assemble(load('--config.resident_bytes=0'))
     assert not batches.is_resident(experiment.pipeline)
-    state, _ = train.fit(experiment, epath.Path(tmp_path) / 'run')
+    state, _ = loop.fit(experiment, epath.Path(tmp_path) / 'run')
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(final(unbroken)))
 
 
 def test_steps_per_call_does_not_change_the_result(unbroken, tmp_path):
     experiment = experiments.assemble(load('--config.steps_per_call=1'))
-    state, _ = train.fit(experiment, epath.Path(tmp_path) / 'run')
+    state, _ = loop.fit(experiment, epath.Path(tmp_path) / 'run')
     chex.assert_trees_all_close(
         jax.device_get(state), jax.device_get(final(unbroken)), rtol=1e-4, atol=1e-6
     )
@@ -315,7 +314,7 @@ def test_unlabeled_batches_carry_no_label():
 
 def test_nothing_is_traced_again_after_the_first_call(tmp_path):
     experiment = experiments.assemble(load())
-    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     fetch, state = batches.make_fetch(experiment.pipeline, 5), experiments.initialize(experiment)
     for step in (0, 5, 10):
         state, _ = steps(state, resident, fetch(step), jax.random.key(0))
@@ -333,7 +332,7 @@ def test_init_from_wants_a_network_that_fits(unbroken, tmp_path):
             '--config.networks.student.model.widths=(16,)',
         )
         with pytest.raises(ValueError, match=said):
-            train.run(config, epath.Path(tmp_path) / 'run')
+            stages.run(config, epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
 
 

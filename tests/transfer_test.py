@@ -13,7 +13,7 @@ from PIL import Image
 from mpl.models import network
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import stages
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
@@ -119,7 +119,7 @@ def test_probe_on_photos_learns_a_head_on_timm_s_own_features(photos, tmp_path):
     model = export('resnet18', path)
     source = dict(name='folder', path=photos, size=SIZE)
     config = make_config('resnet18', source, file=str(path), head='new')
-    train.run(config, workdir)
+    stages.run(config, workdir)
     experiment, state, _ = folders.load(workdir)
     (found,) = start.find(experiment).values()
     trunk = {name: layer for name, layer in state.params.items() if name != 'head'}
@@ -135,7 +135,7 @@ def test_probe_on_photos_learns_a_head_on_timm_s_own_features(photos, tmp_path):
     shutil.rmtree(workdir / 'checkpoints' / '4')
     (workdir / 'report.json').unlink()
     path.unlink()
-    train.run(config, workdir)
+    stages.run(config, workdir)
     assert_same_bits(folders.load(workdir)[1], state)
 
 

@@ -19,7 +19,7 @@ from benchmarks.faults.commands import RECIPE
 from benchmarks.faults.trials import FAULT, Outcome
 from mpl.data import folder as pictures
 from mpl.run import config as configs
-from mpl.run import loop as train
+from mpl.run import stages
 
 RECIPES = (f'{RECIPE}:mpl', f'{RECIPE}:taught', 'configs/two_moons_uda.py', 'configs/smoke.py')
 
@@ -130,7 +130,7 @@ def check_override(example: tuple[str, str]) -> str:
 
 def _assemble(make: Callable, what: str) -> str:
     nowhere = epath.Path(tempfile.gettempdir()) / 'no_such_run'
-    told = commands.call(lambda: train.assemble(make(), nowhere, None))
+    told = commands.call(lambda: stages.assemble(make(), nowhere, None))
     fault = commands.find_fault(told)
     assert not fault, f'{what}: {fault}'
     return 'refused' if told.code else 'accepted'

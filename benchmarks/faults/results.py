@@ -9,8 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from mpl.run import evaluation as evaluate
-from mpl.run import metrics
+from mpl.run import evaluation, metrics
 
 # What of a report differs between two runs of the same bits.
 ITS_OWN = ('seconds', 'peak_memory_bytes', 'devices')
@@ -26,7 +25,7 @@ def find(workdir: Path) -> dict:
     Raises:
       ValueError: the run is not finished, or a file of it is damaged.
     """
-    stages = evaluate.load(epath.Path(workdir))
+    stages = evaluation.load(epath.Path(workdir))
     found = {
         'states': [_hash(stage.state) for stage in stages],
         'metrics': [_without(line) for line in metrics.read(epath.Path(workdir / 'metrics.jsonl'))],

@@ -1,17 +1,4 @@
-"""Compares configs over seeds: python -m mpl.compare --seeds=5 --workdir=runs/cmp
---configs configs/digits.py:supervised configs/digits.py:mpl,labels=20
-
-Each config is trained with seeds 0, 1, ..., each run in <workdir>/<config>/<seed>, what it
-prints beside it in <seed>.log. Where it is stopped, the same command goes on. The table
-lies in compare.md and compare.csv, its plot in compare.png; compute.png has accuracy over
-seconds and images, and labels.png accuracy over labels, where configs come with several
-numbers of labels, as in digits.py:uda,labels=20 and digits.py:uda,labels=40. The differences are to the
-first network of the first config with as many labels, seed by seed: put labels only first.
-curves.png has the accuracies over steps, of runs under way too. With --minutes=25 all that
-is at work is saved after so long, and the exit code is 143; so long trainings go in pieces:
-
-    until python -m mpl.compare --minutes=25 ...; do [ $? = 143 ] || break; done
-"""
+"""The runs of a comparison: configs by name, what is left to do, and what came of it."""
 
 import contextlib
 import os
@@ -21,19 +8,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl.comparison import curves, plots, protocol, table, workers
+from mpl.comparison import curves, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
-from mpl.run import command, config_files, data_record, pictures, report
 from mpl.run import config as configs
+from mpl.run import config_files, data_record, pictures, report
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 from mpl.run import workdir as folders
 
 # What the command itself writes to its folder.
@@ -100,7 +85,7 @@ def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
     """Does the jobs and adds their reports; returns a sentence for each that failed.
 
     Raises:
-      train.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+      loop.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
     """
     failures = []
     for job in jobs:
@@ -166,65 +151,3 @@ def _numbers(told):
         for network in told['networks']
     ]
     return f'{part} {", ".join(texts)} ({told["seconds"]:.0f} s)'
-
-
-def main():
-    parser = command.parser(__doc__)
-    parser.add_argument(
-        '--configs',
-        required=True,
-        nargs='+',
-        type=command.local_path,
-        help='Python files, each with :argument or without',
-    )
-    parser.add_argument('--seeds', type=int, default=5, help='runs of each config')
-    parser.add_argument(
-        '--workdir',
-        required=True,
-        type=command.local_path,
-        help='folder for all runs and the table',
-    )
-    parser.add_argument(
-        '--jobs', type=int, help='runs at a time; one per core, or one on a GPU or TPU'
-    )
-    parser.add_argument('--minutes', type=float, help='to stop after, as SIGTERM would')
-    given, overrides = command.parse(parser)
-    for name in ('seeds', 'jobs', 'minutes'):
-        number = getattr(given, name)
-        if number is not None and number <= 0:
-            raise ValueError(f'--{name} is {number}; give a number above 0.')
-    if any(override.startswith('--config.seed=') for override in overrides):
-        raise ValueError('--config.seed has no use here; --seeds=5 trains with the seeds 0 to 4.')
-    processes = given.jobs or workers.default_count()
-    jax.config.update('jax_platforms', 'cpu')  # An accelerator is for the workers.
-    named, workdir = load(given.configs, overrides), Path(given.workdir)
-    jobs, reports = plan(named, given.seeds, workdir)
-    try:
-        with limit(given.minutes):
-            failures = run(jobs, processes, reports)
-    except train.Stopped as stopped:
-        finished = sum(len(of) for of in reports.values())
-        print(
-            f'{stopped} {finished} of {len(named) * given.seeds} runs are finished, those at '
-            f'work are saved in {workdir}. The same command goes on from there.',
-            file=sys.stderr,
-        )
-        draw_curves(named, given.seeds, workdir)
-        sys.exit(128 + stopped.signal)
-    drawn = draw_curves(named, given.seeds, workdir)
-    rows = table.gather(reports)
-    if rows:
-        told = protocol.show(reports, named)
-        notes = warnings(reports) + failures
-        files = table.write(rows, told, notes, workdir) + plots.write(rows, workdir) + drawn
-        print(f'{told}\n\n{table.show(rows, "simple")}\n')
-        for warning in warnings(reports):
-            print(f'Warning: {warning}')
-        print('Written:', ', '.join(map(str, files)))
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    sys.exit(1 if failures else 0)
-
-
-if __name__ == '__main__':
-    command.main(main)

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from mpl.run import command
+from mpl.run import command, loop, stages
 from mpl.run import config as configs
-from mpl.run import loop as train
 
 
 class Job(NamedTuple):
@@ -43,10 +42,10 @@ def run(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict | str]]:
       Each job as it ends, with its report, or with a sentence where it failed.
 
     Raises:
-      train.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+      loop.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
     """
     waiting, busy, free = collections.deque(jobs), {}, []
-    with train.Signals() as signals:
+    with loop.Signals() as signals:
         try:
             free = [_start(cores) for cores in _shares(min(processes, len(jobs)))]
             asked = False
@@ -70,7 +69,7 @@ def run(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict | str]]:
                 worker.pipe.close()  # The end of a worker that waits for a job.
                 worker.process.join()
         if signals.caught:
-            raise train.Stopped(signals.caught, f'{signals.caught.name} came.')
+            raise loop.Stopped(signals.caught, f'{signals.caught.name} came.')
 
 
 def default_count() -> int:
@@ -156,11 +155,11 @@ def _do(job: Job) -> dict | str:
     with contextlib.suppress(OSError):  # Linux forgets the peak of the runs before.
         Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')
     try:
-        return train.run(configs.complete(job.config), epath.Path(job.folder))
+        return stages.run(configs.complete(job.config), epath.Path(job.folder))
     except Exception as error:
         traceback.print_exc()
         sentence = (str(error).splitlines() or [''])[0]
-        if isinstance(error, train.Stopped):
+        if isinstance(error, loop.Stopped):
             return sentence
         known = command.explain(error)
         return f'{type(error).__name__}: {sentence}' if known is None else known[0]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import jax
 from jax.experimental import multihost_utils
+from tqdm import tqdm
 
 PATIENCE = 60  # seconds without a sign of life, after which a process counts as lost
 
@@ -97,3 +98,9 @@ def together() -> Iterator[None]:
             flush=True,
         )
         os._exit(1)  # The usual way out waits for the others.
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, above a progress bar, in one process for all."""
+    if leads():
+        tqdm.write(line, file=sys.stderr)

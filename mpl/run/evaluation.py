@@ -1,6 +1,5 @@
-"""Measures the networks of a finished run: python -m mpl.evaluate --workdir=runs/x --split=test"""
+"""Finished runs: loaded with their networks, and measured on a whole split."""
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.data.source import Pool, Source
-from mpl.run import command, data_record, measure, records
+from mpl.run import data_record, measure
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -207,30 +206,3 @@ def _table(rows, headers):
     return tabulate(
         rows, headers, colalign=['left'] + ['right'] * (len(headers) - 1), disable_numparse=True
     )
-
-
-def main():
-    parser = command.parser(__doc__)
-    parser.add_argument(
-        '--workdir', required=True, type=command.path, help='folder of a finished run'
-    )
-    parser.add_argument('--split', default='test', help=f'one of {", ".join(SPLITS)}')
-    parser.add_argument(
-        '--network', nargs='+', action='extend', default=[], help='names; all where left out'
-    )
-    parser.add_argument(
-        '--json', type=command.path, help='file to write everything to, at full precision'
-    )
-    given, overrides = command.parse(parser)
-    if overrides:
-        raise ValueError(f'{overrides[0]} has no use here: the config is that of the run.')
-    if given.json:
-        check_output(given.json)
-    result = evaluate(epath.Path(given.workdir), given.split, given.network)
-    if given.json:
-        records.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
-    print(show(result))
-
-
-if __name__ == '__main__':
-    command.main(main)

@@ -1,4 +1,4 @@
-"""Trains one config: python -m mpl.train --config=configs/digits.py:mpl --workdir=runs/x"""
+"""The training loop of a run: steps, logs, evaluations, checkpoints, signals."""
 
 import contextlib
 import functools
@@ -11,26 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mpl.data import batches, stream
-from mpl.data.source import Source
 from mpl.models import network
 from mpl.parallel import processes, sharding
 from mpl.run import (
     checkpoint,
     collapse,
-    command,
-    data_record,
     measure,
     metrics,
-    report,
-    smoke,
-    teaching,
-    weights,
 )
-from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -45,71 +36,6 @@ class Stopped(Exception):
     def __init__(self, caught: signal.Signals, message: str):
         super().__init__(message)
         self.signal = caught
-
-
-def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> dict:
-    """Trains, or goes on where a run of the same config stopped, and reports.
-
-    Args:
-      config: of the run.
-      workdir: its folder.
-      source: that of the config, where it is at hand already; see experiment.assemble.
-
-    Returns:
-      The report, also written to <workdir>/report.json; pictures lie beside it.
-
-    Raises:
-      ValueError: the config or the work directory is refused; nothing was written.
-      FloatingPointError: a loss is not finite.
-      RuntimeError: a checkpoint could not be saved, or not be read back.
-      Stopped: SIGTERM or SIGINT came; the same call goes on from there.
-    """
-    folders.check(config, workdir)
-    if (workdir / 'report.json').exists():
-        folders.check_finished(config, workdir, source)
-        _say(f'{workdir} holds a finished run; nothing is left to do.')
-        return report.read(workdir)
-    begun = data_record.has_begun(workdir)
-    if begun:
-        source = data_record.read_source(config, workdir, source)
-    experiment, tuned = assemble(config, workdir, source)
-    if begun:
-        data_record.check(data_record.of(experiment), workdir, experiment.source)
-    saved = (workdir / 'checkpoints').exists() and any((workdir / 'checkpoints').iterdir())
-    starts = {} if saved else weights.find(experiment)
-    for role, found in starts.items():
-        _say(weights.describe(experiment, role, found))
-    processes.wait('checked')  # Before anything is written there.
-    folders.prepare(experiment, workdir)
-    with folders.hold(workdir):
-        stages, teacher = {}, teaching.stage_config(config)
-        if teacher is not None:
-            stages['teacher'] = run(teacher, workdir / 'teacher', experiment.source)
-        experiment = teaching.label(experiment, workdir)
-        state, seconds = fit(experiment, workdir, starts)
-        if tuned is not None:
-            stages['finetune'] = run(tuned, workdir / 'finetune', experiment.source)
-        return report.write(experiment, state, seconds, stages, workdir)
-
-
-def assemble(
-    config: ConfigDict, workdir: epath.Path, source: Source | None
-) -> tuple[Experiment, ConfigDict | None]:
-    """The run, and the config of its last stage or None.
-
-    All its stages are checked, those of its teacher too: refused now, not after a training.
-    """
-    experiment = experiments.assemble(config, source=source)
-    experiments.check_memory(experiment)
-    tuned = report.finetune_config(experiment, workdir)
-    if tuned is not None:
-        experiments.check_memory(experiments.assemble(tuned, source=experiment.source))
-    before = teaching.stage_config(config)
-    if before is not None:
-        teacher, _ = assemble(before, workdir / 'teacher', experiment.source)
-        teaching.check(experiment, teacher)
-    teaching.check_run(experiment, workdir)
-    return experiment, tuned
 
 
 def fit(
@@ -214,7 +140,7 @@ def _begin(experiment, workdir, manager, starts):
     if restored is None:
         record = {'seconds': 0.0, 'window': {}, 'lines': 0}
         return 0, experiments.initialize(experiment, starts), record
-    _say(f'{workdir}: goes on from step {restored[0]}.')
+    processes.say(f'{workdir}: goes on from step {restored[0]}.')
     return restored
 
 
@@ -274,7 +200,9 @@ def _evaluate(experiment, forward, state, step, writer):
         if k.startswith('validation/') and k.endswith('/accuracy')
     }
     if best:
-        _say(f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items()))
+        processes.say(
+            f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items())
+        )
 
 
 def _warn(experiment, workdir, step):
@@ -284,13 +212,7 @@ def _warn(experiment, workdir, step):
     lines = metrics.read(workdir / 'metrics.jsonl')
     for finding in collapse.find(lines, counts, config.steps):
         if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
-            _say(f'warning: {finding.sentence}')
-
-
-def _say(line):
-    """A line beside the progress bar, of one process for all."""
-    if processes.leads():
-        tqdm.write(line, file=sys.stderr)
+            processes.say(f'warning: {finding.sentence}')
 
 
 class Signals:
@@ -313,32 +235,3 @@ class Signals:
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def main():
-    parser = command.parser(__doc__)
-    parser.add_argument(
-        '--config', required=True, type=command.path, help='a Python file with get_config()'
-    )
-    parser.add_argument('--workdir', required=True, type=command.path, help='folder of the run')
-    parser.add_argument(
-        '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
-    )
-    processes.add_arguments(parser)
-    given, overrides = command.parse(parser)
-    config = configs.load(given.config, overrides)
-    if given.smoke:
-        config = smoke.shrink(config)
-    processes.join(given)
-    with processes.together():
-        try:
-            written = run(config, epath.Path(given.workdir))
-        except Stopped as stopped:
-            _say(str(stopped))
-            sys.exit(128 + stopped.signal)
-    if processes.leads():
-        print(report.show(written, given.workdir))
-
-
-if __name__ == '__main__':
-    command.main(main)

@@ -10,14 +10,12 @@ import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, measure, metrics, pictures, records, teaching
-from mpl.run import config as configs
+from mpl.run import collapse, measure, metrics, pictures, records, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
@@ -115,7 +113,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
             'unlabeled_only': list(config.split.unlabeled_only),
             'imbalance': config.split.imbalance,
         },
-        **teaching.selected(experiment, workdir),
+        **teacher.selected(experiment, workdir),
         'seed': config.seed,
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
@@ -196,37 +194,6 @@ def _show_damaged(damaged: dict[str, damage.Counts]) -> str:
 def warnings(report: dict) -> list[str]:
     """The sentences of a report's warnings; reports from before there were any have none."""
     return [warning['sentence'] for warning in report['warnings']] if 'warnings' in report else []
-
-
-def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict | None:
-    """The config of the last stage: labels only, from the trained weights; None without one.
-
-    Raises:
-      ValueError: the network to start from is not one of the run's.
-    """
-    config = experiment.config
-    stage = config.finetune
-    if not stage.steps:
-        return None
-    networks = experiment.algorithm.networks(experiment.state)
-    if stage.network not in networks:
-        raise ValueError(
-            f'finetune.network is {stage.network!r}; this run has {", ".join(networks)}.'
-        )
-    role = stage.network.removesuffix('_ema')
-    given = config.to_dict()
-    given |= {
-        'steps': stage.steps,
-        'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
-        'networks': {
-            'student': given['networks'][role] | {'optimizer': given['finetune']['optimizer']}
-        },
-        'algorithm': {'name': 'supervised'},
-        'init_from': {'workdir': str(workdir), 'network': stage.network},
-        'finetune': {},
-        'teacher': {},
-    }
-    return configs.complete(given)
 
 
 def peak_memory() -> int:

@@ -17,7 +17,7 @@ from mpl.data import batches
 from mpl.models import cnn, torch, vit
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
+from mpl.run import loop, stages
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
@@ -175,7 +175,7 @@ def test_weights_that_do_not_fit_are_refused_with_one_sentence(said, file, tmp_p
         file = save(file, change(safetensors.numpy.load_file(file)))
     config = make_config(init_from=dict(file=file) | init_from)
     with pytest.raises(ValueError, match=said) as caught:
-        train.run(config, epath.Path(tmp_path) / 'run')
+        stages.run(config, epath.Path(tmp_path) / 'run')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'run').exists()
 
@@ -199,7 +199,7 @@ def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_
     config = config.to_dict()
     config['networks']['student']['evaluation_mode'] = True
     config, workdir = configs.complete(config), epath.Path(tmp_path) / 'run'
-    train.run(config, workdir)
+    stages.run(config, workdir)
     experiment, state, _ = folders.load(workdir)
     (found,) = start.find(experiment).values()
     for net in (state, state.ema):
@@ -213,14 +213,14 @@ def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_
     pathlib.Path(file).unlink()
     config = config.copy_and_resolve_references().unlock()
     config.init_from.file = '/moved/elsewhere.safetensors'
-    train.run(config, workdir)
+    stages.run(config, workdir)
     assert_same_bits(folders.load(workdir)[1], state)
 
 
 def test_frozen_trunk_in_training_mode_still_moves_the_statistics(file):
     experiment = assemble(optimizer=dict(trunk_rate=0.0), init_from=dict(file=file, head='new'))
     state = experiments.initialize(experiment, start.find(experiment))
-    steps, resident = train.make_steps(experiment), batches.resident(experiment.pipeline)
+    steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     before = jax.device_get(state)
     after, _ = steps(
         state, resident, batches.make_fetch(experiment.pipeline, 2)(0), jax.random.key(0)
@@ -235,7 +235,7 @@ def test_frozen_trunk_in_training_mode_still_moves_the_statistics(file):
 def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypatch):
     """A new head where it is asked for; a model that has parameters for one size adapts them."""
     workdir = epath.Path(tmp_path) / 'run'
-    train.run(make_config(classes=3), workdir)
+    stages.run(make_config(classes=3), workdir)
     wanted = folders.load(workdir)[1]
     init_from = dict(workdir=str(workdir))
     with pytest.raises(ValueError, match=r'is \(3,\) there and \(10,\) here; set init_from.head'):

@@ -1,4 +1,4 @@
-"""The stage before a run: a network, trained first, labels all training examples, once.
+"""The teacher of a run: a network, trained before, that labels all training examples, once.
 
 Its folder is <workdir>/teacher, a run of its own. What it says lies in <workdir>/logits.npy, a row
 for each example of the training pool, by number; where it selects, the split that is trained on
@@ -17,11 +17,18 @@ from tqdm import tqdm
 from mpl.data import selection
 from mpl.data.selection import Rule
 from mpl.parallel import processes
-from mpl.run import config as configs
-from mpl.run import data_record, identity, logits, origin, paths, records, split_files
-from mpl.run import evaluation as evaluate
+from mpl.run import (
+    data_record,
+    evaluation,
+    identity,
+    logits,
+    origin,
+    paths,
+    prediction,
+    records,
+    split_files,
+)
 from mpl.run import experiment as experiments
-from mpl.run import prediction as predict
 from mpl.run import workdir as folders
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
@@ -29,11 +36,11 @@ from mpl.run.experiment import Experiment
 LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
 
 
-def stage_config(config: ConfigDict) -> ConfigDict | None:
-    """The config of the run that trains the teacher of a run; None where none is to be trained.
+def check_section(config: ConfigDict) -> None:
+    """Refuses keys of the section `teacher` that contradict each other.
 
     Raises:
-      ValueError: numbers of the section are not allowed, or contradict each other.
+      ValueError: names them.
     """
     stage = config.teacher
     if stage.config and stage.workdir:
@@ -53,9 +60,6 @@ def stage_config(config: ConfigDict) -> ConfigDict | None:
             f'teacher.confidence is {rule.confidence}, but teacher.per_class is 0, which keeps every '
             'example; give per_class above 0, as many as there are to keep all the confident ones.'
         )
-    if not stage.config:
-        return None
-    return configs.complete(stage.config.to_dict())
 
 
 def check(experiment: Experiment, teacher: Experiment) -> None:
@@ -89,8 +93,8 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
     place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
     if (workdir / LOGITS).exists() and not place.exists():
         return
-    stages = evaluate.load(place)
-    evaluate.find(stage.network, stages)
+    stages = evaluation.load(place)
+    evaluation.find(stage.network, stages)
     there, here = stages[0].data, data_record.of(experiment)
     if there['split'] != here['split']:
         raise ValueError(
@@ -144,14 +148,14 @@ def selected(experiment: Experiment, workdir: epath.Path) -> dict:
 def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
     """The logits of all labeled and unlabeled examples, in a file; those that are missing are made now."""
     path, stage = str(workdir / LOGITS), experiment.config.teacher
-    _, numbers = evaluate.part(experiment, 'train')
+    _, numbers = evaluation.part(experiment, 'train')
     place = workdir / 'teacher'
     if stage.workdir:
         place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
         if not place.exists():
             return _complete(path, numbers, experiment)
-    stages = evaluate.load(place, experiment.source if stage.config else None)
-    teacher, inner = evaluate.find(stage.network, stages)
+    stages = evaluation.load(place, experiment.source if stage.config else None)
+    teacher, inner = evaluation.find(stage.network, stages)
     made_by = origin.of(teacher, stage.network, 'train')
     with contextlib.ExitStack() as stack:
         if processes.leads():
@@ -163,7 +167,9 @@ def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
         left = logits.missing(rows, numbers)
         processes.wait('counted')  # Before a row is written.
         if len(left):
-            _write(rows, predict.predict(teacher, inner, _chunks(teacher, left)), stage, len(left))
+            _write(
+                rows, prediction.predict(teacher, inner, _chunks(teacher, left)), stage, len(left)
+            )
     processes.wait('labeled')
     return logits.read(path)
 
@@ -186,7 +192,7 @@ def _complete(path: str, numbers: np.ndarray, experiment: Experiment) -> logits.
 
 def _chunks(teacher: Stage, left: np.ndarray):
     size = teacher.experiment.config.batch.evaluate
-    return predict.from_pool(teacher.experiment.source.train, left, size)
+    return prediction.from_pool(teacher.experiment.source.train, left, size)
 
 
 def _write(rows, said, stage, total):

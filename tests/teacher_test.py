@@ -14,13 +14,23 @@ import numpy as np
 import pytest
 from etils import epath
 
+from mpl import predict
 from mpl.data import batches, selection
-from mpl.run import checkpoint, data_record, logits, pictures, records, smoke, teaching
+from mpl.run import (
+    checkpoint,
+    data_record,
+    evaluation,
+    logits,
+    loop,
+    pictures,
+    prediction,
+    records,
+    smoke,
+    stages,
+    teacher,
+)
 from mpl.run import config as configs
-from mpl.run import evaluation as evaluate
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
-from mpl.run import prediction as predict
 from mpl.run import workdir as folders
 
 SELECT = dict(confidence=0.11, per_class=60, balance=True)
@@ -77,7 +87,7 @@ def contents(workdir):
 def unbroken(tmp_path_factory):
     """A finished run with a teacher that selects."""
     workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'unbroken'
-    train.run(learn(SELECT), workdir)
+    stages.run(learn(SELECT), workdir)
     return workdir
 
 
@@ -91,7 +101,7 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
     ask(monkeypatch, unbroken / 'teacher', '--split=train', f'--logits={tmp_path}/out.npy')
     rows = np.load(tmp_path / 'out.npy')
     np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
-    experiment = teaching.label(experiments.assemble(learn(SELECT)), unbroken)
+    experiment = teacher.label(experiments.assemble(learn(SELECT)), unbroken)
     assert isinstance(experiment.logits.logits, np.memmap)
     batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
@@ -127,7 +137,7 @@ def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
     said = np.load(unbroken / 'logits.npy')[np.unique(split.unlabeled)].argmax(-1)
     assert (np.bincount(said, minlength=10) <= 60).all()
     fetch = batches.make_fetch(
-        teaching.label(base, unbroken).pipeline, 25
+        teacher.label(base, unbroken).pipeline, 25
     )  # An epoch is 18.75 steps of 32.
     drawn = np.asarray(fetch(0)['unlabeled']['index']).ravel()[:600]
     np.testing.assert_array_equal(np.sort(drawn), split.unlabeled)
@@ -135,7 +145,7 @@ def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
     assert report['selected']['drawn'] == 600
     assert report['selected']['kept'] == report['split']['unlabeled'] == len(said)
     assert report['split']['hash'] == split.hash != base.split.hash
-    assert evaluate.evaluate(unbroken, 'unlabeled', [])['examples'] == len(said)
+    assert evaluation.evaluate(unbroken, 'unlabeled', [])['examples'] == len(said)
     assert experiments._sizes(experiment.source, split).unlabeled == len(said)
 
 
@@ -157,7 +167,7 @@ class Killed(BaseException):
 
 def asking(monkeypatch):
     """Ends the process that asks when it is at the second of five chunks."""
-    true = predict.predict
+    true = prediction.predict
 
     def stop(*given):
         for number, chunk in enumerate(true(*given)):
@@ -165,7 +175,7 @@ def asking(monkeypatch):
                 raise Killed
             yield chunk
 
-    monkeypatch.setattr(predict, 'predict', stop)
+    monkeypatch.setattr(prediction, 'predict', stop)
 
 
 def kill(monkeypatch, module, name):
@@ -178,7 +188,7 @@ def kill(monkeypatch, module, name):
 PLACES = {
     'while it is asked': asking,
     'before selection': lambda patch: kill(patch, selection, 'scan'),
-    'before training': lambda patch: kill(patch, train, 'fit'),
+    'before training': lambda patch: kill(patch, loop, 'fit'),
 }
 
 
@@ -194,15 +204,15 @@ def test_run_killed_between_stages_resumes_to_the_same_bits(place, unbroken, tmp
     with pytest.MonkeyPatch.context() as patch:
         PLACES[place](patch)
         with pytest.raises(Killed):
-            train.run(learn(SELECT), workdir)
+            stages.run(learn(SELECT), workdir)
     assert not (workdir / 'report.json').exists()
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        true = predict.from_pool
+        true = prediction.from_pool
         patch.setattr(
             predict, 'from_pool', lambda *given: asked.append(len(given[1])) or true(*given)
         )
-        train.run(learn(SELECT), workdir)
+        stages.run(learn(SELECT), workdir)
     assert asked == ([1097 - 256] if place == 'while it is asked' else [])
     assert (workdir / 'teacher' / 'report.json').stat().mtime == trained
     assert contents(workdir) == contents(unbroken)
@@ -230,7 +240,7 @@ def test_process_killed_once_it_has_labeled_resumes_to_the_same_bits(unbroken, t
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (workdir / 'report.json').exists()
-    train.run(learn(SELECT), workdir)
+    stages.run(learn(SELECT), workdir)
     assert contents(workdir) == contents(unbroken)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
 
@@ -240,7 +250,7 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
     inner = learn(SELECT, split=dict(labels=30, validation=90)).to_dict()
     inner['networks']['student']['model']['widths'] = (16,)
     config = learn(dict(config=inner, network='student'), seed=3)
-    report = train.run(config, epath.Path(tmp_path) / 'run')
+    report = stages.run(config, epath.Path(tmp_path) / 'run')
     assert set(report['networks']) == {
         f'{"teacher/" * depth}{name}' for depth in range(3) for name in ('student', 'student_ema')
     }
@@ -255,10 +265,12 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
         assert json.loads((place / 'config.json').read_text())['seed'] == 3
         assert json.loads((place / 'split.json').read_text())['hash'] == split['hash']
     # The network that labels is the one that is named.
-    stage, inner = evaluate.find('student', evaluate.load(epath.Path(tmp_path) / 'run' / 'teacher'))
+    stage, inner = evaluation.find(
+        'student', evaluation.load(epath.Path(tmp_path) / 'run' / 'teacher')
+    )
     number = np.array([split['unlabeled'][0]])
-    chunks = predict.from_pool(stage.experiment.source.train, number, 1)
-    ((_, _, said),) = predict.predict(stage, inner, chunks)
+    chunks = prediction.from_pool(stage.experiment.source.train, number, 1)
+    ((_, _, said),) = prediction.predict(stage, inner, chunks)
     rows = np.load(tmp_path / 'run' / 'logits.npy')
     np.testing.assert_allclose(rows[number], said.logits, atol=1e-5)
 
@@ -268,7 +280,7 @@ def test_finished_run_may_be_the_teacher(unbroken, tmp_path):
     place, workdir = epath.Path(tmp_path) / 'teacher', epath.Path(tmp_path) / 'run'
     shutil.copytree(unbroken / 'teacher', place)
     config = learn(SELECT | dict(config={}, workdir=str(place)))
-    report = train.run(config, workdir)
+    report = stages.run(config, workdir)
     assert contents(workdir) == contents(unbroken)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
     assert set(report['networks']) == {'student', 'student_ema'}
@@ -276,7 +288,7 @@ def test_finished_run_may_be_the_teacher(unbroken, tmp_path):
     shutil.rmtree(workdir / 'checkpoints')
     (workdir / 'report.json').unlink()
     moved = learn(SELECT | dict(config={}, workdir='elsewhere'))
-    train.run(moved, workdir)
+    stages.run(moved, workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
 
 
@@ -300,7 +312,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(said, tmp_path)
         given['algorithm'], given['batch']['unlabeled'] = dict(name='supervised'), 0
     given['teacher'] |= refused()[said]
     with pytest.raises(ValueError, match=said) as caught:
-        train.run(configs.complete(given), epath.Path(tmp_path) / 'run')
+        stages.run(configs.complete(given), epath.Path(tmp_path) / 'run')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'run').exists()
 
@@ -310,23 +322,23 @@ def test_run_of_other_data_is_no_teacher(unbroken, tmp_path, monkeypatch):
     shutil.copytree(unbroken / 'teacher', place)
     config, workdir = learn(dict(config={}, workdir=str(place))), epath.Path(tmp_path) / 'run'
     with pytest.raises(ValueError, match='has another split than this run'):
-        train.run(configs.complete(config.to_dict() | {'seed': 1}), workdir)
+        stages.run(configs.complete(config.to_dict() | {'seed': 1}), workdir)
     record = records.read(place / 'data.json', '', '')
     record['parts']['train']['names'] = 'other'
     records.write(place / 'data.json', record)
     with monkeypatch.context() as patch:
         patch.setattr(data_record, 'check', lambda *_: None)  # That of the other run itself.
         with pytest.raises(ValueError, match='is a run of other data .names of the train examples'):
-            train.run(config, workdir)
+            stages.run(config, workdir)
     with pytest.raises(ValueError, match='The data of the run in .*teacher have changed'):
-        train.run(config, workdir)
+        stages.run(config, workdir)
     assert not workdir.exists()
 
 
 def test_selection_that_keeps_nothing_says_so(unbroken, tmp_path):
     config = learn(SELECT | dict(config={}, workdir=str(unbroken / 'teacher'), confidence=1.0))
     with pytest.raises(ValueError, match='None of the 1,097 unlabeled examples'):
-        train.run(config, epath.Path(tmp_path) / 'run')
+        stages.run(config, epath.Path(tmp_path) / 'run')
 
 
 def test_config_of_the_teacher_is_checked_and_reached():
@@ -367,13 +379,13 @@ def test_moved_teacher_is_no_other_config(unbroken, tmp_path):
 def test_cached_distillation_trains(unbroken, tmp_path):
     section = dict(config={}, workdir=str(unbroken / 'teacher'))
     config = learn(section, algorithm=dict(name='distill', weight=1.0))
-    report = train.run(config, epath.Path(tmp_path) / 'run')
+    report = stages.run(config, epath.Path(tmp_path) / 'run')
     assert set(report['networks']) == {'student'}
     lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
     soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
     assert soft[-1] < soft[0]
     rows = logits.read(str(tmp_path / 'run' / 'logits.npy'))
-    assert not len(logits.missing(rows, evaluate.part(experiments.assemble(config), 'train')[1]))
+    assert not len(logits.missing(rows, evaluation.part(experiments.assemble(config), 'train')[1]))
 
 
 def unfinished(run, workdir):
@@ -393,7 +405,7 @@ def test_logits_of_a_teacher_that_was_trained_anew_are_refused(unbroken, tmp_pat
     with checkpoint.open_folder(workdir / 'teacher' / 'checkpoints') as manager:
         checkpoint.save(manager, 10, other, {'seconds': 0.0, 'window': {}})
     with pytest.raises(ValueError, match='logits.npy holds .*other weights of the same config'):
-        train.run(learn(SELECT), workdir)
+        stages.run(learn(SELECT), workdir)
 
 
 def test_logits_that_were_changed_are_noticed_and_asked_for_again(unbroken, tmp_path):
@@ -404,7 +416,7 @@ def test_logits_that_were_changed_are_noticed_and_asked_for_again(unbroken, tmp_
     rows.flush()
     with pytest.raises(ValueError, match=f'first of example {changed} '):
         logits.read(str(workdir / 'logits.npy'))[np.array([[0, changed]])]
-    train.run(learn(SELECT), workdir)
+    stages.run(learn(SELECT), workdir)
     assert contents(workdir)[1:] == contents(unbroken)[1:]
     np.testing.assert_allclose(
         np.load(workdir / 'logits.npy'), np.load(unbroken / 'logits.npy'), atol=1e-6
@@ -425,10 +437,10 @@ def test_selection_of_something_else_is_refused(unbroken, tmp_path):
         with pytest.raises(
             ValueError, match='was not selected by the logits and numbers of this run'
         ):
-            train.run(learn(SELECT), workdir)
+            stages.run(learn(SELECT), workdir)
     path.write_text(json.dumps(record | {'unlabeled': record['unlabeled'][1:]}))
     with pytest.raises(ValueError, match='was changed after it was written'):
-        train.run(learn(SELECT), workdir)
+        stages.run(learn(SELECT), workdir)
 
 
 def test_stage_of_another_config_is_refused(unbroken, tmp_path):
@@ -437,7 +449,7 @@ def test_stage_of_another_config_is_refused(unbroken, tmp_path):
     folders.prepare(experiments.assemble(train_config), workdir)
     shutil.copytree(unbroken / 'teacher', workdir / 'teacher')
     with pytest.raises(ValueError, match='teacher holds a run of another config .steps: 10 -> 5'):
-        train.run(train_config, workdir)
+        stages.run(train_config, workdir)
 
 
 def test_logits_of_a_teacher_that_is_gone_are_taken_if_they_are_of_these_data(unbroken, tmp_path):
@@ -450,4 +462,4 @@ def test_logits_of_a_teacher_that_is_gone_are_taken_if_they_are_of_these_data(un
     with pytest.raises(
         ValueError, match="is not of 'student', and teacher.workdir .* is not there"
     ):
-        train.run(config, workdir)  # It is of student_ema.
+        stages.run(config, workdir)  # It is of student_ema.

@@ -1,0 +1,38 @@
+"""Trains one config: python -m mpl.train --config=configs/digits.py:mpl --workdir=runs/x"""
+
+import sys
+
+from etils import epath
+
+from mpl.parallel import processes
+from mpl.run import command, loop, report, smoke, stages
+from mpl.run import config as configs
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument(
+        '--config', required=True, type=command.path, help='a Python file with get_config()'
+    )
+    parser.add_argument('--workdir', required=True, type=command.path, help='folder of the run')
+    parser.add_argument(
+        '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
+    )
+    processes.add_arguments(parser)
+    given, overrides = command.parse(parser)
+    config = configs.load(given.config, overrides)
+    if given.smoke:
+        config = smoke.shrink(config)
+    processes.join(given)
+    with processes.together():
+        try:
+            written = stages.run(config, epath.Path(given.workdir))
+        except loop.Stopped as stopped:
+            processes.say(str(stopped))
+            sys.exit(128 + stopped.signal)
+    if processes.leads():
+        print(report.show(written, given.workdir))
+
+
+if __name__ == '__main__':
+    command.main(main)
