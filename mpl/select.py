@@ -63,19 +63,6 @@ def find(
     return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
 
 
-def show(counts: dict) -> str:
-    """What became of the candidates, in three lines."""
-    per_class, dropped = counts['kept_per_class'], counts['dropped']
-    return (
-        f'{counts["kept"]:,} of {counts["candidates"]:,} unlabeled examples are kept, '
-        f'{counts["drawn"]:,} with repeats; {counts["not_asked"]:,} have no logits.\n'
-        f'Kept per class: least {per_class["min"]:,}, median {per_class["median"]:,.0f}, most '
-        f'{per_class["max"]:,}.\n'
-        f'Dropped: {dropped["confidence"]:,} by confidence, {dropped["duplicates"]:,} as '
-        f'duplicates of test images, {dropped["rank"]:,} by rank.'
-    )
-
-
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition('/')
     if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
@@ -167,8 +154,8 @@ def main():
         return
     rule = Rule(**settings['rule'])
     chosen = selection.apply(part, rule, split)
-    split_files.write(epath.Path(given.output), chosen, data, _made_by(settings))
-    print(show(selection.summarize(part, rule, settings['classes'])))
+    split_files.write(epath.Path(given.output), chosen, data, shares.settings_of_all(settings))
+    print(selection.show(selection.summarize(part, rule, settings['classes'])))
     print(f'Split: {given.output}')
 
 

@@ -140,6 +140,19 @@ def summarize(part: Part, rule: Rule, classes: int) -> dict:
     }
 
 
+def show(counts: dict) -> str:
+    """What became of the candidates, in three lines."""
+    per_class, dropped = counts['kept_per_class'], counts['dropped']
+    return (
+        f'{counts["kept"]:,} of {counts["candidates"]:,} unlabeled examples are kept, '
+        f'{counts["drawn"]:,} with repeats; {counts["not_asked"]:,} have no logits.\n'
+        f'Kept per class: least {per_class["min"]:,}, median {per_class["median"]:,.0f}, most '
+        f'{per_class["max"]:,}.\n'
+        f'Dropped: {dropped["confidence"]:,} by confidence, {dropped["duplicates"]:,} as '
+        f'duplicates of test images, {dropped["rank"]:,} by rank.'
+    )
+
+
 def apply(part: Part, rule: Rule, split: splits.Split) -> splits.Split:
     """The split with the selected examples as its unlabeled ones.
 

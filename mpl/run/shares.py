@@ -55,7 +55,7 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
     parts, settings = zip(*map(read_part, paths))
     first = settings[0]
     for path, own in zip(paths, settings):
-        if _made_by(own) != _made_by(first) or own['split'] != hash:
+        if settings_of_all(own) != settings_of_all(first) or own['split'] != hash:
             raise ValueError(
                 f'{path} is of another selection than {paths[0]} or of another split than the '
                 "run's; give parts made with the same arguments."
@@ -67,6 +67,6 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
     return selection.merge(parts, Rule(**first['rule'])), first
 
 
-def _made_by(settings: dict) -> dict:
+def settings_of_all(settings: dict) -> dict:
     """What a whole selection is a function of: the settings of any of its shares."""
     return {key: value for key, value in settings.items() if key != 'shard'}
