@@ -17,11 +17,10 @@ done again), and at the end --merge part*.npz --output=selected.json.
 import argparse
 import os
 
-import numpy as np
 from etils import epath
 
 from mpl.data import selection, splits
-from mpl.data.selection import Part, Rule
+from mpl.data.selection import Rule
 from mpl.run import (
     command,
     data_record,
@@ -48,19 +47,6 @@ def read_inputs(given: argparse.Namespace, data: dict) -> shares.Inputs:
     pool, test = features.read(given.features), features.read(given.test_features)
     features.check(pool, test, data, given.workdir)
     return shares.Inputs(files, pool, test)
-
-
-def find(
-    given: argparse.Namespace, settings: dict, inputs: shares.Inputs, split: splits.Split
-) -> Part:
-    """The best examples of the share that the command asks for."""
-    copied = None
-    if inputs.pool is not None:
-        examples = inputs.files[0].shape[0]
-        copied = features.duplicates(inputs.pool, inputs.test, given.similarity, split, examples)
-    rule = Rule(**settings['rule'])
-    candidates = np.unique(split.unlabeled)
-    return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -147,7 +133,7 @@ def main():
         if given.shard and _is_done(given, settings):
             print(f'{given.output} is done already.')
             return
-        part = find(given, settings, inputs, split)
+        part = shares.find(inputs, split, settings)
     if given.shard:
         shares.write_part(given.output, part, settings)
         print(f'Share {given.shard}: {given.output}')

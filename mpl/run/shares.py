@@ -7,6 +7,7 @@ import numpy as np
 
 from mpl.data import selection
 from mpl.data.selection import Part, Rule
+from mpl.data.splits import Split
 from mpl.run import features, logits, records
 
 
@@ -44,6 +45,18 @@ class Inputs(NamedTuple):
             'features': self.pool and self.pool.made_by,
             'test_features': self.test and self.test.made_by,
         }
+
+
+def find(inputs: Inputs, split: Split, settings: dict) -> Part:
+    """The best examples of the share that the settings name."""
+    copied = None
+    if inputs.pool is not None:
+        examples = inputs.files[0].shape[0]
+        pool, test, similarity = inputs.pool, inputs.test, settings['similarity']
+        copied = features.duplicates(pool, test, similarity, split, examples)
+    rule = Rule(**settings['rule'])
+    candidates = np.unique(split.unlabeled)
+    return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
 
 
 def join(paths: list[str], hash: str) -> tuple[Part, dict]:
