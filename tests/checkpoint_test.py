@@ -92,9 +92,7 @@ def test_a_changed_or_cut_file_is_noticed_or_without_effect(tmp_path):
         changes = [written[: random.integers(len(written))]] if written else []
         for place in random.integers(len(written), size=4) if written else []:
             flip = 1 << int(random.integers(8))
-            changes.append(
-                written[:place] + bytes([written[place] ^ flip]) + written[place + 1 :]
-            )
+            changes.append(written[:place] + bytes([written[place] ^ flip]) + written[place + 1 :])
         for changed in changes:
             path.write_bytes(changed)
             with checkpoint.open_folder(epath.Path(tmp_path)) as manager:

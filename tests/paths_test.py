@@ -7,7 +7,22 @@ import pytest
 
 from mpl.run import paths
 
-ODD = ['lr[0.1]', 'a*b', 'a?b', '$x$', 'a:b', 'a b', '"q"', "it's", '100%', '~', 'é', 'a|b', '-x', '']
+ODD = [
+    'lr[0.1]',
+    'a*b',
+    'a?b',
+    '$x$',
+    'a:b',
+    'a b',
+    '"q"',
+    "it's",
+    '100%',
+    '~',
+    'é',
+    'a|b',
+    '-x',
+    '',
+]
 
 
 @pytest.mark.parametrize('name', ODD)
