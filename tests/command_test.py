@@ -1,6 +1,8 @@
 """Commands in other people's environments: closed streams, no home, other encodings, full disks."""
 
+import ast
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -102,3 +104,29 @@ def test_errors_of_the_system_are_one_sentence(error, code, tmp_path):
     assert done.returncode == code and done.stderr.startswith('error: [Errno ')
     assert len(done.stderr.splitlines()) == 1
     assert ('the same command goes on' in done.stderr) == (code == 1)
+
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = [path for part in ('mpl', 'benchmarks') for path in sorted((ROOT / part).rglob('*.py'))]
+
+
+def texts(path):
+    """The calls in a file that read or write text, and whether each names its encoding."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = getattr(node.func, 'attr', getattr(node.func, 'id', None))
+        modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
+        is_open = called == 'open' and not any('b' in str(mode) for mode in modes[-1:])
+        is_file = is_open and getattr(getattr(node.func, 'value', None), 'id', None) not in (
+            'os',
+            'Image',
+        )
+        if called in ('read_text', 'write_text') or is_file:
+            yield node.lineno, any(word.arg in ('encoding', None) for word in node.keywords)
+
+
+def test_text_is_utf8_whatever_the_locale():
+    found = {(path, line): named for path in FILES for line, named in texts(path)}
+    assert len(found) > 10
+    assert not [place for place, named in found.items() if not named]
