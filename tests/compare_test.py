@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import time
 
 import numpy as np
 import pytest
+from absl import logging
 
 from mpl import compare
-from mpl.comparison import runs, table, workers
+from mpl.comparison import plots, runs, table, workers
+from mpl.comparison import runs as compare
 from mpl.run import records
 
 SMOKE = 'configs/smoke.py'
@@ -112,6 +115,37 @@ def test_files_of_the_table(reports, tmp_path):
     assert float(lines[1]['difference_se']) == pytest.approx(0.1)
     assert lines[1]['seeds'] == '0 2' and lines[1]['test_by_seed'] == '0.5 0.6'
     assert lines[1]['labels'] == '20'
+
+
+def test_odd_names_break_no_table_and_no_picture(tmp_path):
+    names = ['a|b', '<b>*x*', '$5$ & $\\bad{', '"q", \'r\'', '_c']
+    reports = {name: {0: report(0.5), 1: report(0.6)} for name in names}
+    rows = table.gather(reports)
+    table.write(rows, 'Of digits.', [], tmp_path)
+    assert len(plots.write(rows, tmp_path)) == 2
+    lines = (tmp_path / 'compare.md').read_text(encoding='utf-8').splitlines()[2:]
+    assert len({len(re.findall(r'(?<!\\)\|', line)) for line in lines}) == 1
+    assert '\\<b>\\*x\\*' in lines[3]
+    with (tmp_path / 'compare.csv').open(newline='', encoding='utf-8') as file:
+        assert [line['config'] for line in csv.DictReader(file)] == names
+
+
+def test_names_of_what_the_command_writes_are_refused(tmp_path):
+    for name in ('compare.md', '..', 'curves.png'):
+        path = write(tmp_path / f'{name}.py')
+        with pytest.raises(ValueError, match='can not lie in a folder'):
+            compare.load([path], [])
+
+
+def test_damaged_metrics_cost_the_curves_alone(tmp_path, caplog):
+    folder = tmp_path / 'a' / '0'
+    folder.mkdir(parents=True)
+    (folder / 'metrics.jsonl').write_text('{"step": 1}\n')
+    (tmp_path / 'curves.png').write_bytes(b'of before')
+    logging.get_absl_logger().addHandler(caplog.handler)
+    assert compare.draw_curves({'a': None}, 1, tmp_path) == []
+    assert 'curves.png is not drawn: Line 1 of' in caplog.text
+    assert not (tmp_path / 'curves.png').exists()
 
 
 def test_differences_are_to_the_first_config_with_as_many_labels(reports):

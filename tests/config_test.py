@@ -289,3 +289,21 @@ def test_one_seed_draws_everything():
     ]
     assert splits[0] == splits[1] != splits[2]
     assert re.fullmatch('[0-9a-f]{12}', splits[0])
+
+
+def test_files_and_arguments_may_hold_colons(tmp_path):
+    text = 'import ml_collections\ndef get_config(text=None): return ml_collections.ConfigDict()\n'
+    folder = tmp_path / 'a:b [c]*'
+    folder.mkdir()
+    path = folder / 'x$1$.py'
+    path.write_text(text)
+    assert configs.locate(str(path)) == (str(path), '')
+    assert configs.locate(f'{path}:10:20') == (str(path), '10:20')
+    (folder / 'x$1$.py:10').write_text(text)
+    with pytest.raises(ValueError, match='may be .* or .* rename one'):
+        configs.locate(f'{path}:10:20')
+    (folder / 'notes.txt').write_text(text)
+    with pytest.raises(ValueError, match='no Python file'):
+        configs.locate(f'{folder}/notes.txt')
+    with pytest.raises(ValueError, match='control character'):
+        configs.locate(f'{folder}/a\nb.py')

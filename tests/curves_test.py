@@ -67,5 +67,20 @@ def test_without_validation_it_shows_the_unlabeled_images(folders):
     assert drawn(teacher) == [('C0', [2, 4], [0.9, 0.9]), ('C0', [2], [0.9])]
 
 
+def test_names_are_shown_whatever_they_begin_with(folders):
+    named = {'_mine': folders['mpl'], '$5$': folders['uda']}
+    student, _ = curves.draw(named).axes
+    assert [text.get_text() for text in student.get_legend().get_texts()] == [' _mine', '$5$']
+
+
+def test_lines_that_a_finished_run_has_lost_are_noticed(folders):
+    (folder,) = folders['uda']
+    records.write(folder / 'report.json', {'metrics_lines': 1})
+    assert curves.draw(folders) is not None
+    records.write(folder / 'report.json', {'metrics_lines': 2})
+    with pytest.raises(ValueError, match='has 1 lines; the run has written 2'):
+        curves.draw(folders)
+
+
 def test_nothing_measured_is_no_picture(folders):
     assert curves.draw({'other': folders['other']}) is None

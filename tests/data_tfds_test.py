@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import pwd
 import subprocess
 import sys
 
@@ -511,3 +512,13 @@ def test_a_damaged_image_is_gray(tmp_path, caplog):
             'train/0 of tiny train',
             'train/3 of tiny train',
         ]
+
+
+def test_without_a_home_directory_a_set_is_not_found(monkeypatch):
+    def nobody(_):
+        raise KeyError
+
+    monkeypatch.delenv('HOME')
+    monkeypatch.setattr(pwd, 'getpwuid', nobody)
+    with pytest.raises(ValueError, match='cannot be opened in ~/tensorflow_datasets'):
+        tfds.make('mnist', '~/tensorflow_datasets')

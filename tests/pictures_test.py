@@ -1,7 +1,9 @@
 """The picture of the labels on unlabeled images: what was logged, at its place."""
 
+import matplotlib.image
 import numpy as np
 import pytest
+from etils import epath
 from matplotlib.collections import QuadMesh
 
 from mpl.run import pictures
@@ -42,3 +44,25 @@ def test_warnings_are_lines_where_they_came():
         assert [line.get_label() for line in red] == ['warning: mask', 'warning: classes']
     student = next(line for line in figure.axes[2].lines if line.get_label() == 'student')
     np.testing.assert_allclose(student.get_ydata(), [4 / 3**0.75, 1])  # exp(entropy) of 3:1
+
+
+ODD = ('$5$ & $\\bad{', '$x^', '_hidden', '%s {} <b>', '\\alpha', pictures.legible('caf\udce9'))
+
+
+def test_names_of_classes_are_text_and_no_formulas(tmp_path):
+    figure = pictures.confusion({'student': np.eye(len(ODD), dtype=int)}, ODD)
+    pictures.save(figure, epath.Path(tmp_path) / 'confusion.png')
+    ticks = figure.axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == list(ODD)
+    assert not any(tick.get_parse_math() for tick in ticks)
+    assert matplotlib.image.imread(tmp_path / 'confusion.png').shape == (480, 504, 4)
+
+
+def test_a_picture_is_whole_or_the_one_before(tmp_path):
+    path = epath.Path(tmp_path) / 'a.png'
+    path.write_bytes(b'before')
+    figure = pictures.curves(LINES)
+    figure.axes[0].set_title('$\\bad{$', parse_math=True)
+    with pytest.raises(ValueError):
+        pictures.save(figure, path)
+    assert path.read_bytes() == b'before' and len(list(tmp_path.iterdir())) == 1

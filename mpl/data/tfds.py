@@ -243,7 +243,8 @@ def _refuse_damaged(parts, form: encoded.Format, what: str, threads: int) -> Non
 
 
 def _find(dataset: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    folders = [Path(folder).expanduser() for folder in file_utils.list_data_dirs(data_dir)]
+    # Not Path.expanduser, which raises where there is no home directory.
+    folders = [Path(os.path.expanduser(place)) for place in file_utils.list_data_dirs(data_dir)]
     folder = None if data_dir is None else str(folders[0])
     try:
         return read_only_builder.builder_from_files(dataset, data_dir=folder)
