@@ -171,6 +171,23 @@ def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ['pictures']
 
 
+def test_outputs_that_are_not_finite_leave_no_file(smoke, tmp_path, monkeypatch):
+    true = measure.outputs
+
+    def overflow(*given):
+        return {
+            name: said._replace(
+                logits=np.where(said.logits == said.logits.max(), np.inf, said.logits)
+            )
+            for name, said in true(*given).items()
+        }
+
+    monkeypatch.setattr(measure, 'outputs', overflow)
+    with pytest.raises(FloatingPointError, match='logits that are not finite'):
+        command(monkeypatch, smoke, '--split=test', f'--output={tmp_path}/o.csv')
+    assert not list(tmp_path.iterdir())
+
+
 def test_points_are_no_pictures(experiment, tmp_path):
     points = experiment._replace(source=experiment.source._replace(image_shape=(1, 1, 2)))
     with pytest.raises(ValueError, match='Give --split instead'):

@@ -213,6 +213,10 @@ def test_features_of_two_networks_are_not_compared(run, monkeypatch):
         (made_by('a', split='test', state=1), 'other weights of the same config'),
         (made_by('a', split='test', network='teacher'), 'network: student -> teacher'),
         (made_by('a', split='train'), 'has no test images'),
+        (
+            made_by('a', of=SOURCE._replace(test=data_set(LABEL[:9]).train), split='test'),
+            'is of other test images than those of the run .*test: 9 -> 301 examples',
+        ),
     ):
         write_features(run / 'other.npz', one, number, made)
         with pytest.raises(ValueError, match=said):

@@ -12,7 +12,7 @@ from etils import epath
 from mpl.data import selection
 from mpl.data.splits import Split
 from mpl.models.network import Outputs
-from mpl.run import origin, records
+from mpl.run import identity, origin, records
 
 
 class Features(NamedTuple):
@@ -70,6 +70,12 @@ def check(pool: Features, test: Features, data: dict, workdir: epath.Path) -> No
         raise ValueError(
             f'{test.path} ({origin.describe(test.made_by)}) has no test images; write it with '
             'mpl.predict --split=test.'
+        )
+    there = identity.numbering(test.made_by['data'], 'test')
+    if lines := identity.differences(there, identity.numbering(data, 'test')):
+        raise ValueError(
+            f'{test.path} ({origin.describe(test.made_by)}) is of other test images than those of the '
+            f'run in {workdir} ({"; ".join(lines)}); give features of those.'
         )
     if lines := origin.differences(
         *(features.made_by | {'pool': None, 'split': None} for features in (pool, test))

@@ -33,9 +33,10 @@ def of(source: Source) -> dict:
     }
 
 
-def numbering(record: dict) -> dict:
-    """The part of a record on which the meaning of training examples' numbers and labels rests."""
-    return {'classes': record['classes'], 'parts': {'train': record['parts']['train']}}
+def numbering(record: dict, part: str = 'train') -> dict:
+    """What of a record the meaning of the example numbers and labels of a part rests on."""
+    parts = record['parts']
+    return {'classes': record['classes'], 'parts': {part: parts[part]} if part in parts else {}}
 
 
 def pack_labels(source: Source) -> dict[str, str]:
@@ -67,14 +68,14 @@ def differences(old: dict, new: dict, labels: dict = {}, source: Source | None =
         if key in old and key in new and old[key] != new[key]:
             lines.append(f'{key.replace("_", " ")}: {old[key]} -> {new[key]}')
     for name in PARTS:
-        here, there = ((r['parts'][name] if name in r['parts'] else None) for r in (old, new))
-        lines += _compare(name, here, there)
-        if not (here and there) or here['examples'] != there['examples']:
+        was, now = ((r['parts'][name] if name in r['parts'] else None) for r in (old, new))
+        lines += _compare(name, was, now)
+        if not (was and now) or was['examples'] != now['examples']:
             continue
-        if here['names'] == there['names'] and name in labels and source:
-            was = unpack_labels(labels[name])
-            lines += _relabeled(name, was, old['classes'], _pools(source)[name], source.classes)
-        elif here['labels'] != there['labels']:
+        if was['names'] == now['names'] and name in labels and source:
+            label = unpack_labels(labels[name])
+            lines += _relabeled(name, label, old['classes'], _pools(source)[name], source.classes)
+        elif was['labels'] != now['labels']:
             lines.append(f'labels of the {name} examples')
     if 'split' in old and 'split' in new and old['split'] != new['split']:
         lines.append(f'split: {old["split"]} -> {new["split"]}')
@@ -109,12 +110,10 @@ def _pools(source):
 
 
 def _part(pool):
-    digest = hashlib.sha256()
-    for name in pool.name:
-        digest.update(str(name).encode(errors='surrogateescape') + b'\0')
+    names = b'\0'.join(str(name).encode(errors='surrogateescape') for name in pool.name)
     return {
         'examples': len(pool.label),
-        'names': digest.hexdigest()[:16],
+        'names': hashlib.sha256(names).hexdigest()[:16],
         'labels': hashlib.sha256(_bytes(pool.label)).hexdigest()[:16],
         'pixels': pool.content() if pool.content is not None else {},
     }

@@ -144,15 +144,21 @@ def keep(
       FloatingPointError: a logit is not finite.
     """
     for names, numbers, outputs in said:
-        if not np.all(np.isfinite(outputs.logits)):
-            raise FloatingPointError(
-                f'The network gives logits that are not finite, for one of {names[0]} to {names[-1]}.'
-            )
+        check_finite(names, outputs)
         rows.logits[numbers] = outputs.logits
         rows.checksums[numbers] = _checksums(outputs.logits, numbers)
         yield names, numbers, outputs
     rows.logits.flush()
     rows.checksums.flush()
+
+
+def check_finite(names: list[str], outputs: Outputs) -> None:
+    """Raises FloatingPointError where a logit or a feature of the examples `names` is not finite."""
+    for what, values in (('logits', outputs.logits), ('features', outputs.features)):
+        if values is not None and not np.all(np.isfinite(values)):
+            raise FloatingPointError(
+                f'The network gives {what} that are not finite, for one of {names[0]} to {names[-1]}.'
+            )
 
 
 def _checksums(rows, numbers):

@@ -41,12 +41,17 @@ def predict(
     Yields:
       For each chunk the names of its n examples, their public numbers [n] and the
       outputs, features [n, D] and logits [n, K].
+
+    Raises:
+      FloatingPointError: one of them is not finite.
     """
     everything = measure.make_forward(stage.experiment)
     forward = jax.jit(lambda state, image: {network: everything(state, image)[network]})
     for pool, numbers, public in chunks:
         said = measure.outputs(stage.experiment, forward, stage.state, pool, numbers)
-        yield [pool.name[n] for n in numbers], public, said[network]
+        names = [pool.name[n] for n in numbers]
+        logits.check_finite(names, said[network])
+        yield names, public, said[network]
 
 
 def from_pool(pool: Pool, numbers: np.ndarray, size: int) -> Iterator[Chunk]:
