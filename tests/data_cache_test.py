@@ -82,3 +82,25 @@ def test_names_read_like_a_list():
 def test_names_take_little_memory():
     packed = names.pack(f'{n:08}' for n in range(1000))
     assert sys.getsizeof(packed.text) + packed.end.nbytes < 17 * 1000
+
+
+def test_a_changed_byte_is_never_read_as_another_value(folder, caplog):
+    found, expected = [], [1, 2, 3]
+    ask(found, ['a'], expected)
+    path = next(folder.iterdir())
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert ask(found, ['a'], expected) == expected
+    assert len(found) > len(whole) / 2  # Most are noticed; the others have no effect.
+
+
+def test_goes_on_without_a_home(monkeypatch, caplog):
+    monkeypatch.delenv('MPL_CACHE')
+
+    def homeless(path):
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.setattr(cache.Path, 'expanduser', homeless)
+    assert ask([], ['a'], [1]) == [1]
+    assert 'Could not determine home directory. Set MPL_CACHE' in caplog.text

@@ -105,7 +105,7 @@ def load(root, **options):
         'steps': 4,
         'source': {'name': 'folder', 'path': str(root), 'size': 8, **options},
         'batch': {'labeled': 8, 'unlabeled': 8, 'evaluate': 8},
-        'views': {'name': 'images'},
+        'views': {'name': 'images', 'mean': 128.0, 'std': 64.0},
         'networks': {'student': network},
         'algorithm': {'name': 'uda'},
         'every': {'log': 2, 'evaluate': 2, 'save': 2},

@@ -522,3 +522,20 @@ def test_without_a_home_directory_a_set_is_not_found(monkeypatch):
     monkeypatch.setattr(pwd, 'getpwuid', nobody)
     with pytest.raises(ValueError, match='cannot be opened in ~/tensorflow_datasets'):
         tfds.make('mnist', '~/tensorflow_datasets')
+
+
+@pytest.mark.parametrize(
+    'splits, told',
+    [
+        ({'validation': 'train[70%:]', 'train': 'train[:80%]'}, 'train and validation share 2'),
+        ({'test': 'train[:1]'}, 'train and test share 1'),
+        ({'train': 'train[:5]', 'validation': 'train[5:8]', 'test': 'train[7:]'}, 'validation and test share 1'),
+        ({'train': 'train[:5]', 'unlabeled': 'train'}, 'train and unlabeled share 5'),
+    ],
+)  # fmt: skip
+def test_parts_that_share_examples_are_refused(tmp_path, splits, told):
+    folder = write(tmp_path, {'train': examples(0, 20)})
+    with pytest.raises(ValueError, match=f'for {told}[0-9]* examples'):
+        tfds.make('tiny', folder, **{'test': None, **splits})
+    apart = {'train': 'train[:10]', 'validation': 'train[10:15]', 'test': 'train[15:]'}
+    assert len(tfds.make('tiny', folder, **apart).train.label) == 10

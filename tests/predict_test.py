@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import sys
 
 import numpy as np
@@ -154,8 +155,51 @@ def test_pictures_of_any_size_and_damaged_ones(
     with np.load(features) as kept:
         np.testing.assert_array_equal(kept['numbers'], [1, 3, 4])
     warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
-    assert len(warned) == 2 and 'a.jpg' in warned[0] and 'c.png' in warned[1]
+    assert len(warned) == 3 and '1 with .txt (notes.txt)' in warned[0]
+    assert 'a.jpg' in warned[1] and 'c.png' in warned[2]
     assert '2 of 5 pictures could not be read' in capsys.readouterr().out
+
+
+def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
+    """Links followed, each file once, hidden and special ones left out; names of any bytes."""
+    folder, other = tmp_path / 'pictures', tmp_path / 'other'
+    image = Image.new('L', (9, 9))
+    for place in (
+        folder / '.thumbnails/1.png',
+        folder / 'caf\udce9.png',
+        folder / 'B.PNG',
+        other / '2.png',
+    ):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        image.save(place, 'PNG')
+    (folder / 'link').symlink_to(other)
+    (folder / 'back').symlink_to('..')
+    (folder / 'same.png').hardlink_to(folder / 'B.PNG')
+    os.mkfifo(folder / 'pipe.png')
+    with caplog.at_level(logging.WARNING):
+        total, chunks = predict.from_folder(experiment, folder)
+    assert total == 3
+    assert [name for chunk in chunks for name in chunk.pool.name] == [
+        'B.PNG',
+        'caf\udce9.png',
+        'link/2.png',
+    ]
+    for kind in (
+        '1 further names of a file that is read (same.png)',
+        '1 special files (pipe.png)',
+        '1 hidden files or folders (.thumbnails)',
+        '1 links that lead back to a folder above (back)',
+    ):
+        assert kind in caplog.text  # fmt: skip
+
+
+def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:4, :, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    (chunk,) = predict.from_folder(experiment, tmp_path)[1]
+    image = chunk.pool.read(np.array([0]))[0]
+    assert image[0].max() < 10 and image[-1].min() > 245
 
 
 def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def warn(root: Path, found: list[files.File], threads: int) -> None:
         )
         logging.warning(
             '%d pictures in %s are copies, byte by byte, of one of another part or class (%s): %s. '
-            'What is measured on pictures that were trained on is too high; remove them.',
+            'Accuracy on copies of training pictures is too high: remove them from validation and test.',
             len(pairs), root, told, names.examples(pairs, _SHOWN),
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ held in memory. Array_record is read from disk by number: the format for large s
 """
 
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def make(
     tensorflow-datasets itself (but not in unlabeled_folder). threads: that decode; None for
     one on each core.
 
-    Raises ValueError where the set, a split or a feature is not there.
+    Raises ValueError where the set, a split or a feature is not there, or two parts share
+    examples (train and unlabeled may, with unlabeled_without_train).
     """
     encoded.check(size, central, corrupt, ('gray', 'refuse'))
     threads = encoded.count_threads(threads)
@@ -75,12 +77,14 @@ def make(
         return encoded.pool(parts, form, shape, what, keep_bytes, threads), shape
 
     first = prepared.part(train)
-    parts = [first]
+    parts, spans = [first], {'train': prepared.spans(train)}
     if unlabeled is not None:
         other = prepared
         if unlabeled_dataset is not None:
             other = _Prepared(unlabeled_dataset, data_dir, size is None, threads)
         parts.append(_hidden(other.part(unlabeled)))
+        if not unlabeled_without_train:
+            spans['unlabeled'] = other.spans(unlabeled)
     elif unlabeled_dataset is not None:
         raise ValueError(
             f'unlabeled_dataset is {unlabeled_dataset!r}: name its split as unlabeled.'
@@ -89,6 +93,12 @@ def make(
         parts.append((_folder(unlabeled_folder, size), None))
     if unlabeled_without_train:
         parts[1:] = [_without(part, sizes, first[0], dataset) for part, sizes in parts[1:]]
+    spans |= {
+        role: prepared.spans(split)
+        for role, split in (('validation', validation), ('test', test))
+        if split is not None
+    }
+    _check_apart(dataset, spans)
     trained, shape = pool(parts, f'{dataset} {train}')
     measured = {}
     for role, split in (('validation', validation), ('test', test)):
@@ -147,6 +157,12 @@ class _Prepared:
         part = encoded.Part(fetch, found['label'], name, upright=False, sizes=sizes)
         return part, found['size'] if self.sized else None
 
+    def spans(self, split: str) -> list[tuple[str, int, int]]:
+        """Where the examples of a split lie: files, each with the first number and that after the last."""
+        _open(self.dataset, self.builder, split)  # Refuses one that is not there.
+        instructions = self.builder.info.splits[split].file_instructions
+        return [(one.filename, one.skip, one.skip + one.take) for one in instructions]
+
     def _index(self, split: str, records) -> dict[str, np.ndarray]:
         """Labels, names and sizes, by a pass over all records."""
         count = len(records)
@@ -198,6 +214,22 @@ def _one_size(what: str, parts, sizes) -> tuple[int, int]:
     if first is None:
         raise ValueError(f'No image of {what} can be decoded.')
     return first[1:]
+
+
+def _check_apart(dataset: str, spans: dict[str, list[tuple[str, int, int]]]) -> None:
+    """Refuses two parts of the same examples; spans: as of `_Prepared.spans`, by part."""
+    for (one, of_one), (other, of_other) in itertools.combinations(spans.items(), 2):
+        shared = sum(
+            max(0, min(stop, end) - max(start, begin))
+            for file, start, stop in of_one
+            for path, begin, end in of_other
+            if file == path
+        )
+        if shared:
+            raise ValueError(
+                f'The splits of {dataset} for {one} and {other} share {shared} examples: give some that '
+                "do not overlap, such as 'train[:90%]' and 'train[90%:]'."
+            )
 
 
 def _hidden(found):
