@@ -42,7 +42,16 @@ def make(
       temperature: of both in the divergence.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the student's weights; 0 keeps none.
+
+    Raises:
+      ValueError: weight outside of [0, 1], or a temperature outside of [1e-4, 1e4].
     """
+    losses.check_temperature('temperature', temperature)
+    if not 0 <= weight <= 1:
+        raise ValueError(
+            f'algorithm.weight is {weight}; give a number from 0 to 1, since the labels have the '
+            'weight 1 - weight.'
+        )
 
     def init(key, batch, sizes):
         student_key, teacher_key = jax.random.split(key)

@@ -45,6 +45,7 @@ LABELS = {
     'difference': ('sampled',),
     'off': ('soft', 'sampled'),
 }
+STATISTICS = ('unlabeled', 'joint')
 
 
 @flax.struct.dataclass
@@ -74,6 +75,7 @@ def make(
     baseline_decay: float,
     label_smoothing: float,
     ema_decay: float,
+    student_statistics: str,
 ) -> Callable:
     """The student's step on a teacher's labels of the strong views.
 
@@ -84,6 +86,9 @@ def make(
       baseline_decay: of b; 1 keeps it at 0.
       label_smoothing: of the student's targets.
       ema_decay: of the average of the student's weights; 0 keeps none.
+      student_statistics: images over which batch norm in the student's step has its statistics,
+        and so its running ones: 'unlabeled', the strong views alone; or 'joint', the labeled
+        images too, as in the released code, which costs a pass over them. They have no loss there.
 
     Returns:
       (net, baseline, batch, logits [B, K] of the teacher for the unlabeled images, step,
@@ -92,6 +97,11 @@ def make(
     Raises:
       ValueError: unknown name, or labels that the estimator can not credit.
     """
+    if student_statistics not in STATISTICS:
+        raise ValueError(
+            f'algorithm.student_statistics {student_statistics!r} is unknown; choose one of '
+            f'{", ".join(STATISTICS)}.'
+        )
     if feedback not in LABELS:
         raise ValueError(
             f'algorithm.feedback {feedback!r} is unknown; choose one of {", ".join(LABELS)}.'
@@ -108,8 +118,11 @@ def make(
 
         # Linearized once: transposed, the same map gives the student's gradient.
         def learn(params):
-            (output,), batch_stats = network.forward(
-                student, params, net.batch_stats, student_key, batch['unlabeled']['strong']
+            images = [batch['unlabeled']['strong']]
+            if student_statistics == 'joint':
+                images.append(batch['labeled']['image'])
+            (output, *_), batch_stats = network.forward(
+                student, params, net.batch_stats, student_key, *images
             )
             return jax.nn.log_softmax(output.logits), batch_stats
 
@@ -172,10 +185,28 @@ def make(
         if feedback in ('exact', 'per_example'):
             gain = (1 - label_smoothing) * push(u)  # -B dL / dtarget
             return loss, jnp.sum(target * gain, axis=-1), gain
-        # Not tree.vdot: it makes vectors first, for which weights in parts would be put together.
-        h = -optax.tree.sum(optax.tree.mul(u, gradient))
-        if feedback == 'cosine':
-            h /= jnp.maximum(optax.tree.norm(u) * optax.tree.norm(gradient), 1e-30)
-        return loss, h, None
+        return loss, -(cosine if feedback == 'cosine' else dot)(u, gradient), None
 
     return instruct
+
+
+def dot(one, other) -> jax.Array:
+    """The inner product of two trees."""
+    # Not tree.vdot: it makes vectors first, for which weights in parts would be put together.
+    return optax.tree.sum(optax.tree.mul(one, other))
+
+
+def cosine(one, other) -> jax.Array:
+    """The cosine of the angle between two trees; 0 where one of them is 0."""
+    one, other = _scale(one), _scale(other)
+    norms = optax.tree.norm(one) * optax.tree.norm(other)
+    return dot(one, other) / jnp.where(norms > 0, norms, 1)
+
+
+def _scale(tree):
+    """Divided by the power of two above the greatest magnitude, so that no square underflows.
+
+    Nothing is rounded, so that a cosine changes only where squares did underflow.
+    """
+    _, exponent = jnp.frexp(optax.tree.norm(tree, ord='inf'))
+    return jax.tree.map(lambda leaf: jnp.ldexp(leaf, -exponent), tree)

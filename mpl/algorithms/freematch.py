@@ -7,6 +7,8 @@ from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, forward, remembering
 from mpl.models.network import Definition
 
+LEAST_SHARE = 1e-30
+
 
 def make(
     student: Definition,
@@ -27,7 +29,7 @@ def make(
       student: the network.
       weight: of the unlabeled loss.
       fairness_weight: of the fairness term; .001 to .05 were used.
-      memory_decay: of the averages.
+      memory_decay: of the averages; 1 keeps them at 1 / K, and every image passes.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
     """
@@ -85,7 +87,11 @@ def fairness_loss(memory, probability, mask):
 
 
 def _balance(mean, share):
-    """mean / share, of sum 1; 0 for classes without a share."""
-    ratio = jnp.where(share > 0, mean / jnp.where(share > 0, share, 1), 0)
+    """mean / share, of sum 1; 0 for classes without a share.
+
+    A share that is a moving average falls towards 0 in a class that is no longer predicted;
+    below LEAST_SHARE it counts as 0, so that no quotient, and no sum of them, overflows.
+    """
+    ratio = jnp.where(share > LEAST_SHARE, mean / jnp.maximum(share, LEAST_SHARE), 0)
     total = jnp.sum(ratio)
     return ratio / jnp.where(total > 0, total, 1)

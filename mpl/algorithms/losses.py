@@ -58,6 +58,20 @@ def uda(
     return jnp.mean(mask * _per_image(target, strong)), jnp.mean(mask)
 
 
+def check_temperature(name: str, temperature: float) -> None:
+    """Raises ValueError for a temperature outside of [1e-4, 1e4].
+
+    Below, a compiler's fused multiply-add in softmax(logits / temperature) overflows where logits
+    are 1e5 (its error is half the last bit of the quotient, and is exponentiated); above, float32
+    rounds differences of probabilities that distillation multiplies by the temperature.
+    """
+    if not 1e-4 <= temperature <= 1e4:
+        raise ValueError(
+            f'algorithm.{name} is {temperature}; give a number from 0.0001 to 10000 (below 1 '
+            'sharpens, above 1 softens).'
+        )
+
+
 def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Mean weight that label, int [B] or distributions [B, K], gives the greatest of logits [B, K]."""
     guess = jnp.argmax(logits, axis=-1)

@@ -27,6 +27,7 @@ def make(
     uda_ramp_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    student_statistics: str = 'unlabeled',
 ) -> Algorithm:
     """A teacher that learns from how its labels change the student's labeled loss.
 
@@ -50,11 +51,22 @@ def make(
       uda_ramp_steps: over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: of the average of the student's weights; 0 keeps none.
+      student_statistics: 'unlabeled' or 'joint', see feedback.make.
 
     Raises:
-      ValueError: unknown name, or labels that the estimator can not credit.
+      ValueError: unknown name, labels that the estimator can not credit, or a temperature
+        outside of [1e-4, 1e4].
     """
-    instruct = feedbacks.make(student, feedback, labels, baseline_decay, label_smoothing, ema_decay)
+    losses.check_temperature('uda_temperature', uda_temperature)
+    instruct = feedbacks.make(
+        student,
+        feedback,
+        labels,
+        baseline_decay,
+        label_smoothing,
+        ema_decay,
+        student_statistics,
+    )
     if label_view not in ('weak', 'strong'):
         raise ValueError(
             f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."

@@ -36,8 +36,9 @@ def make(
       ema_decay: of the average of the weights; 0 keeps none.
 
     Raises:
-      ValueError: labels are of no such kind.
+      ValueError: labels are of no such kind, or a temperature outside of [1e-4, 1e4].
     """
+    losses.check_temperature('temperature', temperature)
     if labels not in ('soft', 'hard'):
         raise ValueError(f"labels is {labels!r}; give 'soft' or 'hard'.")
 

@@ -21,6 +21,7 @@ def make(
     teacher_labeled_weight: float = 1.0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    student_statistics: str = 'unlabeled',
 ) -> Algorithm:
     """Meta Pseudo Labels with one large network in memory.
 
@@ -39,11 +40,20 @@ def make(
       teacher_labeled_weight: of the cross-entropy of the corrected labels of labeled images.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: of the average of the student's weights; 0 keeps none.
+      student_statistics: 'unlabeled' or 'joint', see feedback.make.
 
     Raises:
       ValueError: unknown name, or labels that the estimator can not credit.
     """
-    instruct = feedbacks.make(student, feedback, labels, baseline_decay, label_smoothing, ema_decay)
+    instruct = feedbacks.make(
+        student,
+        feedback,
+        labels,
+        baseline_decay,
+        label_smoothing,
+        ema_decay,
+        student_statistics,
+    )
 
     def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)

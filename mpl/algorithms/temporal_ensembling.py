@@ -30,7 +30,15 @@ def make(
       ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
+
+    Raises:
+      ValueError: memory_decay is 1, with which no prediction enters an average.
     """
+    if memory_decay == 1:
+        raise ValueError(
+            'algorithm.memory_decay is 1, so that no prediction would enter the averages; give a '
+            'number from 0 to below 1, such as 0.6.'
+        )
 
     def loss(params, net, memory, batch, step, key):
         label = batch['labeled']['label']

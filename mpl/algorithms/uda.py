@@ -35,7 +35,11 @@ def make(
       annealing_steps: over which it rises to 1.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
+
+    Raises:
+      ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
     """
+    losses.check_temperature('temperature', temperature)
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']
