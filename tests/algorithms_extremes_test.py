@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from algorithms_test import ALL, AVERAGED, GAPS, MAKES, check_finite, force, teach
+from algorithms_test import ALL, GAPS, MAKES, check_finite, force, teach
 
 from mpl.algorithms import feedback, freematch, softmatch, vat
 
@@ -80,7 +80,9 @@ def test_a_memory_that_never_changes_is_refused(name, knob):
 
 
 @pytest.mark.parametrize('temperature', [1e-5, 1e5])
-@pytest.mark.parametrize('name', [name for name in MAKES if name in ('distill', 'mpl', 'noisy_student', 'uda')])
+@pytest.mark.parametrize(
+    'name', [name for name in MAKES if name in ('distill', 'mpl', 'noisy_student', 'uda')]
+)
 def test_temperatures_beyond_float32_are_refused(name, temperature):
     knob = 'uda_temperature' if name == 'mpl' else 'temperature'
     with pytest.raises(ValueError, match=f'algorithm.{knob} is {temperature}; give'):
@@ -89,7 +91,9 @@ def test_temperatures_beyond_float32_are_refused(name, temperature):
 
 @pytest.mark.parametrize('weight', [-0.1, 1.1])
 def test_distill_refuses_a_negative_weight_of_the_labels(weight):
-    with pytest.raises(ValueError, match=f'algorithm.weight is {weight}; give a number from 0 to 1'):
+    with pytest.raises(
+        ValueError, match=f'algorithm.weight is {weight}; give a number from 0 to 1'
+    ):
         contract.build('distill', {'weight': weight})
 
 
@@ -128,7 +132,10 @@ def test_worst_direction_has_length_one_however_sure_the_network_is():
 
 @pytest.mark.parametrize('size', [1.0, 1e-25])
 def test_cosine_of_small_gradients(size):
-    one, other = {'a': jnp.array([3.0, 0.0]), 'b': jnp.array(4.0)}, {'a': jnp.ones(2), 'b': jnp.ones(())}
+    one, other = (
+        {'a': jnp.array([3.0, 0.0]), 'b': jnp.array(4.0)},
+        {'a': jnp.ones(2), 'b': jnp.ones(())},
+    )
     one = jax.tree.map(lambda x: size * x, one)
     got = feedback.cosine(one, jax.tree.map(lambda x: size * x, other))
     np.testing.assert_allclose(got, 7 / (5 * 3**0.5), rtol=1e-6)

@@ -78,8 +78,7 @@ KNOBS = {
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
     'noisy_student': COMMON
     | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
-    'pi_model': COMMON
-    | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10), 'two_sided': ({}, True)},
+    'pi_model': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10), 'two_sided': ({}, True)},
     'pseudo_label': COMMON
     | {
         'weight': ({}, 2.0),
@@ -285,7 +284,9 @@ def full(name, number):
     """A rule with the numbers of one of its VARIANTS and everything on, and its compiled steps."""
     numbers = VARIANTS[name][number] | {'ema_decay': 0.9}
     learner = build(name, numbers, norm=True, dropout=0.3)
-    return learner, train(learner)  # lax.scan refuses a state whose structure, shapes or dtypes change
+    return learner, train(
+        learner
+    )  # lax.scan refuses a state whose structure, shapes or dtypes change
 
 
 @pytest.mark.parametrize('name, numbers', ALL, ids=str)

@@ -157,15 +157,10 @@ def test_weight_decay_acts_on_kernels_alone_in_every_model(model):
     made = importlib.import_module(f'mpl.models.{model}').make(4, **SMALL.get(model, {}))
     image = jnp.zeros((1, 32, 32, 3))
     shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), image, False))['params']
-    p = jax.tree.map(lambda s: jnp.ones(s.shape), shapes)
-    transform = decay.add(0.5)
-    got, _ = transform.update(jax.tree.map(jnp.zeros_like, p), transform.init(p), p)
-    kept = set()
-    for path, leaf in traverse_util.flatten_dict(got).items():
-        assert (leaf == (0.5 if path[-1] == 'kernel' else 0)).all(), path
-        if path[-1] != 'kernel':
-            kept.add(path[-1])
-    assert kept == KEPT[model]
+    kept, decayed = set(), set()
+    for path, is_decayed in traverse_util.flatten_dict(decay.kernels(shapes)).items():
+        (decayed if is_decayed else kept).add(path[-1])
+    assert (decayed, kept) == ({'kernel'}, KEPT[model])
 
 
 def test_weight_decay_without_kernels_is_refused():
@@ -173,6 +168,22 @@ def test_weight_decay_without_kernels_is_refused():
     with pytest.raises(ValueError, match="weight_decay is 0.1, .* named 'kernel', and the network"):
         sgd.make(8, 0.125, weight_decay=0.1).init(p)
     sgd.make(8, 0.125).init(p)
+
+
+def test_derivative_of_the_first_step_of_adam_is_nearly_zero(x64):
+    """epsilon / (|g| + epsilon)^2 of a gradient g, since the step itself is rate * sign(g)."""
+    epsilon, p = 1e-8, params()
+    optimizer = adamw.make(8, 0.125, 'constant', epsilon=epsilon)
+
+    def step(g):
+        return optimizer.update(g, optimizer.init(p), p)[0]
+
+    g = gradient(p, 0)
+    moved, pull = jax.vjp(step, g)
+    (got,) = pull(jax.tree.map(jnp.ones_like, p))
+    jax.tree.map(lambda m, x: np.testing.assert_allclose(m, -0.125 * jnp.sign(x), 1e-6), moved, g)
+    wanted = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, wanted)
 
 
 @pytest.mark.parametrize(

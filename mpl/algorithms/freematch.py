@@ -21,9 +21,11 @@ def make(
     """FixMatch with thresholds that follow the network's confidence, and classes kept in balance.
 
     The threshold of a class is the average confidence, times the average probability of the class
-    relative to the greatest (section 4.1). The fairness term (4.2) drives the strong views' mean
-    prediction, over the histogram of its classes, away from the average one: it counts on
-    balanced unlabeled images. Averages start at 1 / K, as the paper says (its code starts at 1).
+    relative to the greatest (section 4.1), with averages that include the present step. The
+    fairness term (4.2) is minus the cross-entropy of two distributions, each divided by the
+    histogram of its classes and normalized: the average weak prediction, and the mean strong one
+    of the images that pass. It assumes balanced unlabeled images. Averages start at 1 / K, as in
+    the paper (its code, USB, starts them at 1).
 
     Args:
       student: the network.
@@ -40,16 +42,16 @@ def make(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        confidence, own = jnp.max(guess, -1), jnp.argmax(guess, -1)
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        confidence, own = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
         seen = {
             'confidence': jnp.mean(confidence),
-            'probability': jnp.mean(guess, 0),
-            'histogram': histogram(guess, jnp.ones_like(confidence)),
+            'probability': jnp.mean(prediction, 0),
+            'histogram': histogram(prediction, jnp.ones_like(confidence)),
         }
         memory = jax.tree.map(lambda m, s: m + (1 - memory_decay) * (s - m), memory, seen)
         relative = memory['probability'] / jnp.max(memory['probability'])
-        mask = (confidence >= memory['confidence'] * relative[own]).astype(guess.dtype)
+        mask = (confidence >= memory['confidence'] * relative[own]).astype(prediction.dtype)
         unlabeled = losses.hard(own, strong.logits, mask)
         fairness = fairness_loss(memory, jax.nn.softmax(strong.logits), mask)
         return supervised + weight * unlabeled + fairness_weight * fairness, (

@@ -47,14 +47,16 @@ def make(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        if len(guess) < 2:
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        if len(prediction) < 2:
             raise ValueError(
                 'SoftMatch needs the variance of confidences within a batch, but '
                 'batch.unlabeled is 1; give 2 or more.'
             )
-        average = memory['average'] + (1 - memory_decay) * (jnp.mean(guess, 0) - memory['average'])
-        confidence = jnp.max(align_uniformly(guess, average) if align else guess, -1)
+        average = memory['average'] + (1 - memory_decay) * (
+            jnp.mean(prediction, 0) - memory['average']
+        )
+        confidence = jnp.max(align_uniformly(prediction, average) if align else prediction, -1)
         mean, variance = (
             old + (1 - memory_decay) * (new - old)
             for old, new in (
@@ -66,7 +68,7 @@ def make(
         # A variance of 0 gives weight 1 at the mean and 0 below it.
         spread = 2 * jnp.maximum(variance, jnp.finfo(variance.dtype).tiny)
         share = jnp.exp(-((under * deviations) ** 2) / spread)
-        unlabeled = losses.hard(jnp.argmax(guess, -1), strong.logits, share)
+        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, share)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

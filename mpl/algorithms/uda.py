@@ -21,14 +21,14 @@ def make(
     """Cross-entropy on the labels, and consistency of strong with weak views.
 
     Temperature and threshold default to those of the released code for CIFAR-10.
-    Fails where the strong view changes the class, or the threshold admits nothing.
+    Fails where the strong view changes the class, or no image passes the threshold.
 
     Args:
       student: the network.
       weight: of the consistency loss.
       temperature: that sharpens the weak view's prediction.
-      threshold: least probability for an image to count.
-      mask_sharpened: compare the sharpened probability with the threshold.
+      threshold: least probability, before sharpening, for an image to count.
+      mask_sharpened: compare the sharpened probability with the threshold instead, as MPL does.
       ramp_steps: over which the weight rises linearly from 0.
       annealing: of the training signal: how the probability rises above which a label is
         left out: 'none', 'linear', 'log' or 'exp', see schedules.signal_annealing.

@@ -1,4 +1,4 @@
-"""What a training step asks of augmentation: three functions of a batch of images."""
+"""The interface of augmentation to a training step: functions of a batch of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple

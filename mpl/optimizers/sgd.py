@@ -19,6 +19,8 @@ def make(
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
+    That code decays the biases of dense layers too.
+
     Args:
       steps: of the run, which the schedule spans.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
