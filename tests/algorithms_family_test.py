@@ -115,6 +115,14 @@ def test_pi_model():
     )
 
 
+def test_two_sided_pi_model_is_that_of_the_paper():
+    """Both predictions have a gradient (arXiv 1610.02242, algorithm 1)."""
+    check_gradient(
+        pi_model.make(DEFINITION, weight=7.0, two_sided=True),
+        lambda w: 7 * jnp.mean((softmax_of(w, 'strong') - softmax_of(w, 'weak')) ** 2),
+    )
+
+
 def test_mean_teacher_trains_the_student_towards_the_average():
     """Its own logits stand in the loss: with those of the weak view the gradient would be 0."""
     learner = mean_teacher.make(DEFINITION, weight=20.0, ema_decay=0.9)

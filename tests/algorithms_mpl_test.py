@@ -307,6 +307,33 @@ def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoo
     assert error(got, wanted) < 1e-9
 
 
+def test_exact_with_statistics_of_the_labeled_images_too(x64):
+    """The derivative through a student step whose batch norm sees both parts of the batch."""
+    optimizer, step = STUDENTS['plain']
+    teacher, student = Definition(Tiny(True), record()), Definition(Tiny(True), optimizer())
+    batch = make_batch()
+    state = start(teacher, student)
+    net = state.student
+    images = jnp.concatenate([batch['unlabeled']['strong'], batch['labeled']['image']])
+
+    def loss(teacher_params):
+        target = jax.nn.softmax(
+            run_teacher(teacher, state.teacher, teacher_params, batch, 'strong')
+        )
+
+        def student_loss(params):
+            log_p = jax.nn.log_softmax(run(student, net, params, images)[: len(target)])
+            return -(target * log_p).sum(1).mean()
+
+        new = step(net.params, jax.grad(student_loss)(net.params), net.opt_state)
+        return labeled_loss(student, net, new, batch)
+
+    got, metrics, _ = feedback(teacher, student, batch, student_statistics='joint')(state)
+    value, wanted = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
+    np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
+    assert error(got, wanted) < 1e-9
+
+
 @pytest.mark.parametrize('nesterov, factor', [(True, 1.9), (False, 1.0)])
 def test_momentum_multiplies_the_feedback_by_what_one_step_shows(nesterov, factor, x64):
     """Nesterov's step holds (1 + mu) times the gradient; all later steps, 1 / (1 - mu) times.
@@ -584,7 +611,12 @@ def test_soft_labels_are_refused_where_their_credit_would_be_zero(name):
 
 def test_unknown_names_are_refused():
     definition = Definition(Tiny(), plain(0.1))
-    for wrong in ({'feedback': 'dots'}, {'labels': 'hard'}, {'label_view': 'labeled'}):
+    for wrong in (
+        {'feedback': 'dots'},
+        {'labels': 'hard'},
+        {'label_view': 'labeled'},
+        {'student_statistics': 'labeled'},
+    ):
         with pytest.raises(ValueError, match='|'.join(wrong.values())):
             mpl.make(definition, definition, **wrong)
     with pytest.raises(ValueError, match='set labels to soft'):

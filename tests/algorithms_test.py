@@ -26,6 +26,7 @@ VARIANTS = {
         {'feedback': 'exact'},
         {'feedback': 'per_example', 'labels': 'sampled'},
         {'feedback': 'dot', 'labels': 'sampled'},
+        {'feedback': 'cosine', 'labels': 'sampled'},
         {'feedback': 'difference', 'labels': 'sampled'},
         {'feedback': 'off', 'labels': 'soft'},
     ],
@@ -38,11 +39,11 @@ VARIANTS = {
     'pi_model': [{}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
-    'softmatch': [{}],
+    'softmatch': [{}, {'align': False}],
     'supervised': [{}],
     'temporal_ensembling': [{}],
-    'uda': [{'threshold': 0.0}],
-    'vat': [{'iterations': 2}],
+    'uda': [{'threshold': 0.0}, {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1}],
+    'vat': [{'iterations': 2}, {'entropy_weight': 1.0}],
 }
 
 # Of each knob: numbers of the base run, and the other value.
@@ -63,6 +64,7 @@ KNOBS = {
         'labels': ({'feedback': 'off'}, 'sampled'),
         'label_view': ({}, 'weak'),
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
+        'student_statistics': ({}, 'joint'),
     }
     | {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
@@ -76,7 +78,7 @@ KNOBS = {
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
     'noisy_student': COMMON
     | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
-    'pi_model': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
+    'pi_model': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10), 'two_sided': ({}, True)},
     'pseudo_label': COMMON
     | {
         'weight': ({}, 2.0),
@@ -91,6 +93,7 @@ KNOBS = {
         'labels': ({'feedback': 'off'}, 'sampled'),
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
         'teacher_labeled_weight': ({}, 2.0),
+        'student_statistics': ({}, 'joint'),
     },
     'softmatch': COMMON
     | {
@@ -137,13 +140,15 @@ class Tiny(nn.Module):
 
     norm: bool = False
     dropout: float = 0.0
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, image, train):
-        x = nn.Dense(5, use_bias=not self.norm)(image.reshape(len(image), -1))
+        image = image.reshape(len(image), -1)
+        x = nn.Dense(5, use_bias=not self.norm, dtype=self.dtype)(image)
         if self.norm:
-            x = nn.BatchNorm(use_running_average=not train)(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
+            x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x)).astype(jnp.float32)
         return x, nn.Dense(CLASSES)(x)
 
 
@@ -274,10 +279,19 @@ def test_labels_may_be_distributions(name, numbers):
     assert distance(plain, hot) < 1e-6 < 1e-4 < distance(plain, mixed)
 
 
+@functools.cache
+def full(name, number):
+    """A rule with the numbers of one of its VARIANTS and everything on, and its compiled steps."""
+    numbers = VARIANTS[name][number] | {'ema_decay': 0.9}
+    learner = build(name, numbers, norm=True, dropout=0.3)
+    return learner, train(
+        learner
+    )  # lax.scan refuses a state whose structure, shapes or dtypes change
+
+
 @pytest.mark.parametrize('name, numbers', ALL, ids=str)
 def test_contract(name, numbers):
-    learner = build(name, numbers | {'ema_decay': 0.9}, norm=True, dropout=0.3)
-    run = train(learner)  # lax.scan refuses a state whose structure, shapes or dtypes change
+    learner, run = full(name, VARIANTS[name].index(numbers))
     before = start(name, 0.9, numbers, norm=True, dropout=0.3)
     after, metrics = run(before)
 
@@ -310,6 +324,44 @@ def test_contract(name, numbers):
         assert output.features.shape == (7, 5) and output.logits.shape == (7, CLASSES)
         assert output.logits.dtype == jnp.float32
     assert len({np.array(output.logits).tobytes() for output in outputs.values()}) == len(outputs)
+
+
+GAPS = (0.0, 100.0, 1e4)  # between logits
+
+
+def force(state, gap, alike):
+    """The state with networks whose logits are about `gap` apart: one class for all images, or not."""
+
+    def scale(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if 'params' not in name or 'Dense_1' not in name or 'opt_state' in name:
+            return leaf
+        if leaf.ndim == 2:
+            return leaf * (0 if alike else gap)
+        return gap * np.arange(len(leaf), dtype=leaf.dtype) if alike else leaf
+
+    return jax.tree_util.tree_map_with_path(scale, state)
+
+
+def teach(batch, gap):
+    """The batch with a teacher's logits so far apart."""
+    return {part: one | {'logits': one['logits'] * np.float32(gap)} for part, one in batch.items()}
+
+
+def check_finite(*trees):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize('gap', GAPS)
+@pytest.mark.parametrize('name, numbers', ALL, ids=str)
+def test_extreme_logits_leave_everything_finite(name, numbers, gap):
+    """Steps 0, 1 and 2 of networks that are sure from the start, of one class or of several."""
+    _, run = full(name, VARIANTS[name].index(numbers))
+    for alike in (True, False):
+        before = force(start(name, 0.9, numbers, norm=True, dropout=0.3), gap, alike)
+        check_finite(*run(before, batches=teach(BATCHES, gap)))
 
 
 @pytest.mark.parametrize('name', MAKES)
@@ -363,9 +415,10 @@ def test_number_of_shards_changes_the_order_of_rows_alone(name, numbers):
 
 
 @functools.cache
-def trained(name, first, **numbers):
+def trained(name, first, norm, **numbers):
     numbers = {'ema_decay': 0.5 if name in AVERAGED else 0.0} | BASE[name] | numbers
-    state, _ = train(build(name, numbers), first)(start(name, numbers['ema_decay']))
+    before = start(name, numbers['ema_decay'], norm=norm)
+    state, _ = train(build(name, numbers, norm=norm), first)(before)
     return jax.tree.map(np.array, weights(state))
 
 
@@ -374,6 +427,7 @@ def test_no_knob_is_dead(name, knob):
     """After three steps, or three late ones where the ramp of the average is past."""
     first = 1000 if knob == 'ema_decay' else 0
     numbers, other = KNOBS[name][knob]
-    one = trained(name, first, **numbers)
-    two = trained(name, first, **{**numbers, knob: other})
+    norm = knob == 'student_statistics'
+    one = trained(name, first, norm, **numbers)
+    two = trained(name, first, norm, **{**numbers, knob: other})
     assert distance(one, two) > 1e-4

@@ -228,6 +228,8 @@ def test_points():
         ({'labeled': 'both'}, 'labeled'),
         ({'strong_geometry': 'again'}, 'strong_geometry'),
         ({'std': 0.0}, 'std'),
+        ({'std': float('inf')}, 'std'),
+        ({'std': (1.0, 1e-45, 1.0)}, 'std'),
         ({'mean': float('nan')}, 'mean'),
         ({'weak': {'flip': True}}, 'weak has no flip'),
         ({'weak': {'shift': -1}}, 'shift'),

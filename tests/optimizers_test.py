@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import traverse_util
 
-from mpl import optimizers
-from mpl.optimizers import adamw, rmsprop, sgd, trunk
+from mpl import models, optimizers
+from mpl.optimizers import adamw, decay, rmsprop, sgd, trunk
 
 # Of each knob: numbers of the base run, and the other value. `peak` stands for both.
 BASE = {'steps': 8, 'learning_rate': 0.125}
@@ -121,6 +122,103 @@ def test_weight_decay_spares_biases_and_norms(name):
     np.testing.assert_allclose(last['head']['kernel'], kernel - 0.125 * decayed, 1e-6)
     np.testing.assert_array_equal(last['head']['bias'], before['head']['bias'])
     jax.tree.map(np.testing.assert_array_equal, last['norm'], before['norm'])
+
+
+# The parameters of each model that weight decay leaves alone, by the last part of their names: those
+# with one axis, biases, and what timm lists in `no_weight_decay` (cls_token, pos_embed).
+KEPT = {
+    'cnn': {'bias'},
+    'efficientnet': {'bias', 'scale'},
+    'mlp': {'bias'},
+    'resnet': {'bias', 'scale'},
+    'vit': {'bias', 'scale', 'token', 'positions'},
+    'wide_resnet': {'bias', 'scale'},
+}
+SMALL = {
+    'efficientnet': {'depth': 1.5, 'width': 0.1, 'scan': True},
+    'resnet': {'depth': 18},
+    'vit': {'size': 'Ti'},
+    'wide_resnet': {'depth': 10, 'width': 1},
+}
+
+
+def test_every_model_has_its_list_of_parameters_that_are_not_decayed():
+    found = {
+        module.name
+        for module in pkgutil.iter_modules(models.__path__)
+        if hasattr(importlib.import_module(f'mpl.models.{module.name}'), 'make')
+    }
+    assert found == set(KEPT)
+
+
+@pytest.mark.parametrize('model', KEPT)
+def test_weight_decay_acts_on_kernels_alone_in_every_model(model):
+    """Also where blocks are stacked for a scan, and their biases have two axes."""
+    made = importlib.import_module(f'mpl.models.{model}').make(4, **SMALL.get(model, {}))
+    image = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), image, False))['params']
+    kept, decayed = set(), set()
+    for path, is_decayed in traverse_util.flatten_dict(decay.kernels(shapes)).items():
+        (decayed if is_decayed else kept).add(path[-1])
+    assert (decayed, kept) == ({'kernel'}, KEPT[model])
+
+
+def test_weight_decay_without_kernels_is_refused():
+    p = {'w': jnp.ones((2, 2)), 'b': jnp.ones(2)}
+    with pytest.raises(ValueError, match="weight_decay is 0.1, .* named 'kernel', and the network"):
+        sgd.make(8, 0.125, weight_decay=0.1).init(p)
+    sgd.make(8, 0.125).init(p)
+
+
+def test_derivative_of_the_first_step_of_adam_is_nearly_zero(x64):
+    """epsilon / (|g| + epsilon)^2 of a gradient g, since the step itself is rate * sign(g)."""
+    epsilon, p = 1e-8, params()
+    optimizer = adamw.make(8, 0.125, 'constant', epsilon=epsilon)
+
+    def step(g):
+        return optimizer.update(g, optimizer.init(p), p)[0]
+
+    g = gradient(p, 0)
+    moved, pull = jax.vjp(step, g)
+    (got,) = pull(jax.tree.map(jnp.ones_like, p))
+    jax.tree.map(lambda m, x: np.testing.assert_allclose(m, -0.125 * jnp.sign(x), 1e-6), moved, g)
+    wanted = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, wanted)
+
+
+@pytest.mark.parametrize(
+    'name, numbers, sentence',
+    [
+        ('adamw', {'beta1': 1.0}, 'beta1 is 1.0; give a number from 0 to below 1'),
+        ('adamw', {'beta2': 1.0}, 'beta2 is 1.0; give a number from 0 to below 1'),
+        ('adamw', {'epsilon': -1.0}, 'epsilon is -1.0; give 0 or more'),
+        ('rmsprop', {'epsilon': 0.0}, 'epsilon is 0.0; give 1e-20 or more'),
+        ('sgd', {'clip_norm': 1e-30}, 'clip_norm is 1e-30; give a number from 1e-18 to 1e18'),
+        ('sgd', {'clip_norm': 1e30}, 'clip_norm is 1e[+]30; give a number from 1e-18 to 1e18'),
+    ],
+)
+def test_numbers_that_end_in_nan_are_refused(name, numbers, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        MAKES[name](**BASE, **numbers)
+
+
+EDGES = {
+    'sgd': [{'momentum': 1.0}, {'clip_norm': 1e-18}, {'clip_norm': 1e18}, {'weight_decay': 1.0}],
+    'adamw': [{'beta1': 0.0, 'beta2': 0.0, 'epsilon': 0.0}, {'clip_norm': 1e-18}],
+    'rmsprop': [
+        {'momentum': 1.0, 'square_decay': 1.0},
+        {'square_decay': 0.0, 'epsilon': 1e-20},
+        {'clip_norm': 1e-18},
+    ],
+}
+
+
+@pytest.mark.parametrize('name, numbers', [(n, one) for n in MAKES for one in EDGES[n]], ids=str)
+def test_numbers_at_their_ends_leave_steps_finite(name, numbers):
+    """For gradients of 0, and of sizes at which squares leave float32 on either side."""
+    for size in (0.0, 1e-30, 1.0, 1e15):
+        path = walk(MAKES[name](**BASE, **numbers), 3, functools.partial(gradient_of, size))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(path)), size
 
 
 def gradient_of(value, p, step):

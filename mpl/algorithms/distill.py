@@ -24,25 +24,34 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and what a trained teacher says of every image as soft labels.
+    """Cross-entropy on the labels, and a trained teacher's predictions as soft labels of every image.
 
-    (1 - weight) * cross-entropy + weight * T^2 * divergence, the square so that gradients of the
-    soft labels keep their size at any temperature T (section 2). A teacher among the networks
-    stays as it starts: give it weights by `init_from` with `networks=('teacher',)`. It is asked in
-    evaluation mode, about the very views that the student sees: the labeled images, and the strong
-    views of unlabeled ones where there are any. Without one, the logits in the batch are taught,
-    which the section `teacher` has had computed, once, of the plain images: no second network in
-    memory and no pass through it, but one answer for all views of an image. A student follows its
-    teacher's errors too.
+    (1 - weight) * cross-entropy + weight * T^2 * KL(teacher || student), both at temperature T; the
+    square keeps the size of the gradient at any T (section 2). The divergence is the mean over
+    labeled images and strong views of unlabeled ones, where there are any. A teacher among the
+    networks stays as it starts: give it weights by `init_from` with `networks=('teacher',)`. It runs
+    in evaluation mode on the views that the student sees. Without one the targets are the logits in
+    the batch, which the section `teacher` had computed once from the plain images: no second network
+    in memory and no pass through it, but one target for all views of an image. The student learns
+    its teacher's errors too.
 
     Args:
       student: the network.
       teacher: of any architecture, its optimizer is not used; None takes the logits in the batch.
-      weight: of the teacher's labels; those of people have 1 - weight.
+      weight: of the soft labels, from 0 to 1; the true labels have 1 - weight.
       temperature: of both in the divergence.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the student's weights; 0 keeps none.
+
+    Raises:
+      ValueError: weight outside of [0, 1], or a temperature outside of [1e-4, 1e4].
     """
+    losses.check_temperature('temperature', temperature)
+    if not 0 <= weight <= 1:
+        raise ValueError(
+            f'algorithm.weight is {weight}; give a number from 0 to 1, since the labels have the '
+            'weight 1 - weight.'
+        )
 
     def init(key, batch, sizes):
         student_key, teacher_key = jax.random.split(key)
@@ -53,7 +62,7 @@ def make(
         other = network.create(teacher, teacher_key, image, 0.0)
         return Distilling(net, Variables(other.params, other.batch_stats))
 
-    def ask(state, batch, views):
+    def teacher_logits(state, batch, views):
         if teacher is None:
             return [batch[name]['logits'] for name in sorted(batch)]
         images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
@@ -63,22 +72,22 @@ def make(
     def loss(params, state, batch, key):
         label = batch['labeled']['label']
         views = ('strong',) if 'unlabeled' in batch else ()
-        seen, batch_stats = forward(student, params, state.net, batch, key, *views)
-        said = ask(state, batch, views)
-        supervised = losses.cross_entropy(seen[0].logits, label, label_smoothing)
-        taught = jnp.concatenate(
+        outputs, batch_stats = forward(student, params, state.net, batch, key, *views)
+        targets = teacher_logits(state, batch, views)
+        supervised = losses.cross_entropy(outputs[0].logits, label, label_smoothing)
+        divergence = jnp.concatenate(
             [
-                losses.divergence(there / temperature, here.logits / temperature)
-                for there, here in zip(said, seen)
+                losses.divergence(target / temperature, output.logits / temperature)
+                for target, output in zip(targets, outputs)
             ]
         )
-        soft = temperature**2 * jnp.mean(taught)
+        soft = temperature**2 * jnp.mean(divergence)
         return (1 - weight) * supervised + weight * soft, (
             batch_stats,
             {
                 'loss/labeled': supervised,
                 'loss/soft': soft,
-                'accuracy/batch': losses.accuracy(seen[0].logits, label),
+                'accuracy/batch': losses.accuracy(outputs[0].logits, label),
             },
         )
 

@@ -17,8 +17,8 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and the weak view's confident class as label of the strong view.
 
-    Images under the threshold count as zero in the mean over all. Where few pass, it is labels
-    only; where confident ones are wrong, as with unknown classes, it learns the errors.
+    Images below the threshold count as zero in the mean over all. Where few pass, it is labels
+    only; where confident predictions are wrong, as with unknown classes, it learns the errors.
 
     Args:
       student: the network.
@@ -34,9 +34,9 @@ def make(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        mask = (jnp.max(guess, -1) >= threshold).astype(guess.dtype)
-        unlabeled = losses.hard(jnp.argmax(guess, -1), strong.logits, mask)
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        mask = (jnp.max(prediction, -1) >= threshold).astype(prediction.dtype)
+        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, mask)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

@@ -17,15 +17,16 @@ def make(
 ) -> Algorithm:
     """FixMatch with a lower threshold for classes that are learned worse.
 
-    How well a class is learned is the number of unlabeled images last seen as it with confidence,
-    beside that of the best class, or beside the images not seen as any yet, where they are more
-    (the paper's warm-up). The form between is its convex one, b / (2 - b): at first all pass.
-    Balanced unlabeled images are taken for granted.
+    The learning status b of a class is the number of unlabeled images whose last confident
+    prediction it is, divided by the greatest such number, or by the number of images without a
+    confident prediction so far where that is greater (the paper's warm-up). The threshold of a class
+    is threshold * b / (2 - b), the paper's convex mapping, with the status before the step: at first
+    every image passes. It assumes balanced unlabeled images.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      threshold: that of the best class; confidence for the counting, for all classes.
+      threshold: of the class with the greatest status; and of predictions that are counted.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
     """
@@ -36,11 +37,11 @@ def make(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        confidence, own = jnp.max(guess, -1), jnp.argmax(guess, -1)
-        learned = learning_status(memory, guess.shape[-1])
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        confidence, own = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
+        learned = learning_status(memory, prediction.shape[-1])
         mask = confidence >= threshold * (learned / (2 - learned))[own]
-        mask = mask.astype(guess.dtype)
+        mask = mask.astype(prediction.dtype)
         unlabeled = losses.hard(own, strong.logits, mask)
         return supervised + weight * unlabeled, (
             batch_stats,
@@ -60,7 +61,9 @@ def make(
 
     def memory(sizes):
         return {
-            'label': jnp.full(sizes.examples, -1, jnp.int32),  # last seen as, with confidence
+            'label': jnp.full(
+                sizes.examples, -1, jnp.int32
+            ),  # of the last confident prediction; -1 for none
             'unlabeled': jnp.array(sizes.unlabeled, jnp.int32),
         }
 
@@ -68,13 +71,13 @@ def make(
 
 
 def learning_status(memory, classes):
-    """How well each class is learned, [K] from 0 to 1 (equations 5, 6 and 11)."""
+    """The learning status of each class, float32 [K] from 0 to 1 (equations 5, 6 and 11)."""
     count = jnp.zeros(classes + 1, jnp.int32).at[memory['label']].add(1)[:classes]
     unseen = memory['unlabeled'] - jnp.sum(count)
     return count / jnp.maximum(jnp.maximum(jnp.max(count), unseen), 1)
 
 
 def note(label, index, own, confident):
-    """The labels with those of confident examples; one that is in the batch twice gets the greater."""
+    """The labels [N] with those of confident examples; one twice in the batch gets the greater."""
     place = jnp.where(confident, index, len(label))  # Beyond the end: dropped.
     return label.at[place].set(-1, mode='drop').at[place].max(own.astype(label.dtype), mode='drop')

@@ -7,6 +7,8 @@ from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, forward, remembering
 from mpl.models.network import Definition
 
+LEAST_SHARE = 1e-30
+
 
 def make(
     student: Definition,
@@ -19,15 +21,17 @@ def make(
     """FixMatch with thresholds that follow the network's confidence, and classes kept in balance.
 
     The threshold of a class is the average confidence, times the average probability of the class
-    relative to the greatest (section 4.1). The fairness term (4.2) drives the strong views' mean
-    prediction, over the histogram of its classes, away from the average one: it counts on
-    balanced unlabeled images. Averages start at 1 / K, as the paper says (its code starts at 1).
+    relative to the greatest (section 4.1), with averages that include the present step. The
+    fairness term (4.2) is minus the cross-entropy of two distributions, each divided by the
+    histogram of its classes and normalized: the average weak prediction, and the mean strong one
+    of the images that pass. It assumes balanced unlabeled images. Averages start at 1 / K, as in
+    the paper (its code, USB, starts them at 1).
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
       fairness_weight: of the fairness term; .001 to .05 were used.
-      memory_decay: of the averages.
+      memory_decay: of the averages; 1 keeps them at 1 / K, and every image passes.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
     """
@@ -38,16 +42,16 @@ def make(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        confidence, own = jnp.max(guess, -1), jnp.argmax(guess, -1)
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        confidence, own = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
         seen = {
             'confidence': jnp.mean(confidence),
-            'probability': jnp.mean(guess, 0),
-            'histogram': histogram(guess, jnp.ones_like(confidence)),
+            'probability': jnp.mean(prediction, 0),
+            'histogram': histogram(prediction, jnp.ones_like(confidence)),
         }
         memory = jax.tree.map(lambda m, s: m + (1 - memory_decay) * (s - m), memory, seen)
         relative = memory['probability'] / jnp.max(memory['probability'])
-        mask = (confidence >= memory['confidence'] * relative[own]).astype(guess.dtype)
+        mask = (confidence >= memory['confidence'] * relative[own]).astype(prediction.dtype)
         unlabeled = losses.hard(own, strong.logits, mask)
         fairness = fairness_loss(memory, jax.nn.softmax(strong.logits), mask)
         return supervised + weight * unlabeled + fairness_weight * fairness, (
@@ -85,7 +89,11 @@ def fairness_loss(memory, probability, mask):
 
 
 def _balance(mean, share):
-    """mean / share, of sum 1; 0 for classes without a share."""
-    ratio = jnp.where(share > 0, mean / jnp.where(share > 0, share, 1), 0)
+    """mean / share, of sum 1; 0 for classes without a share.
+
+    A share that is a moving average falls towards 0 in a class that is no longer predicted;
+    below LEAST_SHARE it counts as 0, so that no quotient, and no sum of them, overflows.
+    """
+    ratio = jnp.where(share > LEAST_SHARE, mean / jnp.maximum(share, LEAST_SHARE), 0)
     total = jnp.sum(ratio)
     return ratio / jnp.where(total > 0, total, 1)

@@ -13,9 +13,9 @@ Metrics = dict[str, jax.Array]
 
 
 class Sizes(NamedTuple):
-    """Of the data, for rules that remember something of each example or class."""
+    """Sizes of the data, for rules with a state for each example or class."""
 
-    examples: int  # in the training pool: their numbers are 0, ..., examples - 1
+    examples: int  # in the training pool; their indices are 0, ..., examples - 1
     unlabeled: int  # of them that may be drawn as unlabeled; no shape may depend on it
     classes: int
 
@@ -25,12 +25,12 @@ class Algorithm(NamedTuple):
 
     A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong,
     index}}: images and views float32 [B, H, W, C], label int32 [B], index int32
-    [B], the examples' numbers in their source. Unlabeled examples carry no label.
+    [B], of the examples in their source. Unlabeled examples carry no label.
     'unlabeled' is absent where the config draws no unlabeled images.
 
-    Where the config has a teacher, both have `logits` too, float32 [B, K]: what the teacher
-    said of the plain images before the run, whatever views of them are in the batch. Without
-    one, and in labeled images that are mixed, the key is absent.
+    Where the config has a teacher, both have `logits` too, float32 [B, K]: the teacher's outputs
+    for the plain images, computed before the run, whatever views of them are in the batch. Without
+    one, and for labeled images that are mixed, the key is absent.
     """
 
     init: Callable[[jax.Array, Batch, Sizes], Any]  # (key, batch, sizes) -> state
@@ -40,7 +40,7 @@ class Algorithm(NamedTuple):
 
 
 def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:
-    """What each network of the algorithm says of image [B, H, W, C], untrained on."""
+    """The outputs of each network of the algorithm for image [B, H, W, C], in evaluation mode."""
     return {
         name: network.predict(frozen, image) for name, frozen in algorithm.networks(state).items()
     }
@@ -51,6 +51,10 @@ def forward(
 ) -> tuple[tuple[Outputs, ...], Any]:
     """`network.forward` over the labeled images and these views of the unlabeled ones, joined.
 
+    So batch statistics, running ones included, are over all of them. The released FixMatch code
+    joins them for FixMatch and UDA; its pseudo-label, Pi-model, mean teacher and VAT have a pass for
+    each view, and running statistics of the labeled images alone.
+
     Returns:
       The outputs for the labeled images and then for each view, and the batch statistics
       after the pass.
@@ -60,7 +64,7 @@ def forward(
 
 
 class Remembering(NamedTuple):
-    """The state of a rule that keeps something beside its network."""
+    """The state of a rule that has one beside that of its network."""
 
     net: Network
     memory: Any
@@ -95,13 +99,13 @@ def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorith
 def remembering(
     loss: Callable, student: Definition, ema_decay: float, memory: Callable[[Sizes], Any]
 ) -> Algorithm:
-    """`from_loss` for a rule that keeps something from step to step: thresholds, predictions.
+    """`from_loss` for a rule with a state of its own: thresholds, predictions.
 
     Args:
       loss: (params, net, memory, batch, step, key) -> (scalar, (batch_stats, metrics,
         memory)), where net and memory are those before the step.
       student, ema_decay: as in `from_loss`.
-      memory: what is remembered before the first step, of arrays.
+      memory: that state before the first step, a tree of arrays.
     """
 
     def init(key, batch, sizes):

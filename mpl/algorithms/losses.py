@@ -22,7 +22,11 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -
 def annealed(
     logits: jax.Array, label: jax.Array, smoothing: float, greatest: jax.Array
 ) -> jax.Array:
-    """`cross_entropy`, the mean over labels whose probability is at most `greatest`; 0 if none is."""
+    """`cross_entropy`, averaged over the images whose true class has a probability of at most `greatest`.
+
+    0 if there are none. Training signal annealing (arXiv 1904.12848, section 3.3). The probability of
+    a label that is a distribution is its mean under it.
+    """
     true = jax.nn.softmax(jax.lax.stop_gradient(logits)) * smooth(
         label, logits.shape[-1], 0, logits.dtype
     )
@@ -36,8 +40,10 @@ def uda(
 ) -> tuple[jax.Array, jax.Array]:
     """Consistency of Unsupervised Data Augmentation (arXiv 1904.12848, section 3.2).
 
-    The weak view's prediction, sharpened by `temperature` and held fixed, is the
-    target of the strong view's. Images whose greatest probability is under
+    The cross-entropy of the strong view's prediction against the weak view's, which is
+    sharpened by `temperature` and has no gradient. (The paper has the Kullback-Leibler
+    divergence, which differs by the target's entropy, so that the gradient is the same; the
+    released MPL code has the cross-entropy.) Images whose greatest probability is below
     `threshold` count as zero, and still count in the mean.
 
     Args:
@@ -58,16 +64,30 @@ def uda(
     return jnp.mean(mask * _per_image(target, strong)), jnp.mean(mask)
 
 
+def check_temperature(name: str, temperature: float) -> None:
+    """Raises ValueError for a temperature outside of [1e-4, 1e4].
+
+    Below, a compiler's fused multiply-add in softmax(logits / temperature) overflows where logits
+    are 1e5 (its error is half the last bit of the quotient, and is exponentiated); above, float32
+    rounds differences of probabilities that distillation multiplies by the temperature.
+    """
+    if not 1e-4 <= temperature <= 1e4:
+        raise ValueError(
+            f'algorithm.{name} is {temperature}; give a number from 0.0001 to 10000 (below 1 '
+            'sharpens, above 1 softens).'
+        )
+
+
 def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean weight that label, int [B] or distributions [B, K], gives the greatest of logits [B, K]."""
-    guess = jnp.argmax(logits, axis=-1)
+    """Mean probability of the class of the greatest of logits [B, K] in label, int [B] or [B, K]."""
+    predicted = jnp.argmax(logits, axis=-1)
     if label.ndim == 1:
-        return jnp.mean((guess == label).astype(jnp.float32))
-    return jnp.mean(jnp.take_along_axis(label, guess[:, None], axis=-1))
+        return jnp.mean((predicted == label).astype(jnp.float32))
+    return jnp.mean(jnp.take_along_axis(label, predicted[:, None], axis=-1))
 
 
 def hard(target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
-    """Mean over all images of weight [B] times the cross-entropy against the classes target, int [B]."""
+    """Mean over all images of weight [B] times the cross-entropy against classes target, int [B]."""
     own = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], axis=-1)[:, 0]
     return -jnp.mean(weight * own)
 
@@ -78,13 +98,13 @@ def squared_distance(target: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
-    """Kullback-Leibler divergence [B] of what logits [B, K] say from what target says, logits too."""
+    """Kullback-Leibler divergence [B] KL(softmax(target) || softmax(logits)), both logits [B, K]."""
     fixed = jax.nn.log_softmax(target)
     return jnp.sum(jnp.exp(fixed) * (fixed - jax.nn.log_softmax(logits)), axis=-1)
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Of the predictions [B]."""
+    """Entropy [B] of the predictions softmax(logits), logits [B, K]."""
     return _per_image(jax.nn.softmax(logits), logits)
 
 

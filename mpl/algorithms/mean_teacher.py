@@ -19,11 +19,13 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and agreement with the average of the network's weights.
 
-    The student sees the strong view, the teacher, which is the average, the weak one; it is noisy
-    too: batch statistics are those of its batch, units are dropped. Its running statistics are
-    averages of the student's. The weight is that of the released FixMatch code; the paper's tip
-    is one between K and K^2 for K classes. Fails where the average lags (few steps, high decay),
-    and where a large weight comes before the labels are learned.
+    The student sees the strong view, the teacher, which is the average before the step, the weak
+    one. The teacher is noisy too: its batch statistics are those of the weak views, and units are
+    dropped. Its running statistics are averages of the student's. The decay rises as in
+    `network.update`, min(ema_decay, (1 + t) / (10 + t)); in the paper's code it is
+    min(ema_decay, 1 - 1 / (t + 1)). The weight is that of the released FixMatch code; the paper's
+    code recommends one between K and K^2 for K classes. Fails where the average lags (few steps,
+    high decay), and where a large weight comes before the labels are learned.
 
     Args:
       student: the network.

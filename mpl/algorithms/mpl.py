@@ -27,22 +27,25 @@ def make(
     uda_ramp_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    student_statistics: str = 'unlabeled',
 ) -> Algorithm:
-    """A teacher that learns from how its labels change the student's labeled loss.
+    """A teacher trained by how its pseudo-labels change the student's labeled loss.
 
-    The student sees the teacher's labels alone, on the strong view. The teacher minimizes
-    labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback, and without feedback
-    it is UDA's. Needs two networks in memory; mpl/feedback.py says what the estimators are.
+    The student is trained on pseudo-labels alone, of the strong views. The teacher minimizes
+    labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback; without feedback it is
+    trained as by `uda`. Two networks are in memory. The estimators, and how little of `exact` an
+    Adam student gives in its first steps, are described in mpl/feedback.py.
 
     Args:
-      teacher: network that makes the labels.
-      student: network that is wanted.
+      teacher: the network whose predictions are the pseudo-labels.
+      student: the network that the run is for.
       feedback: the estimator, one of those in mpl/feedback.py, or 'off'.
       feedback_weight: of the feedback; -1 flips its sign, for ablation.
       labels: 'soft', or 'sampled' from the teacher's distribution.
-      label_view: view that the teacher labels, 'weak' or 'strong'.
-      baseline_decay: of the moving average that sampled labels' feedback is compared with; 1
-        keeps it at 0.
+      label_view: the view whose teacher outputs are the pseudo-labels, 'weak' or 'strong' (the
+        released code's).
+      baseline_decay: of the moving average that is subtracted from the feedback of sampled labels;
+        1 keeps it at 0.
       uda_weight: of the teacher's consistency loss.
       uda_temperature: see losses.uda.
       uda_threshold: see losses.uda.
@@ -50,11 +53,22 @@ def make(
       uda_ramp_steps: over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: of the average of the student's weights; 0 keeps none.
+      student_statistics: 'unlabeled' or 'joint', see feedback.make.
 
     Raises:
-      ValueError: unknown name, or labels that the estimator can not credit.
+      ValueError: unknown name, labels for which the estimator has no gradient, or a temperature
+        outside of [1e-4, 1e4].
     """
-    instruct = feedbacks.make(student, feedback, labels, baseline_decay, label_smoothing, ema_decay)
+    losses.check_temperature('uda_temperature', uda_temperature)
+    student_step = feedbacks.make(
+        student,
+        feedback,
+        labels,
+        baseline_decay,
+        label_smoothing,
+        ema_decay,
+        student_statistics,
+    )
     if label_view not in ('weak', 'strong'):
         raise ValueError(
             f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."
@@ -72,8 +86,7 @@ def make(
     def update(state, batch, step, key):
         teacher_key, *keys = jax.random.split(key, 4)
 
-        # The teacher, once: its labels come from this pass, and so does its gradient,
-        # when the student's step has shown what the labels were worth.
+        # One pass of the teacher: for the pseudo-labels, and after the student step for its gradient.
         def teach(params):
             outputs, batch_stats = forward(
                 teacher, params, state.teacher, batch, teacher_key, 'weak', 'strong'
@@ -81,24 +94,26 @@ def make(
             return tuple(output.logits for output in outputs), batch_stats
 
         logits, pull, batch_stats = jax.vjp(teach, state.teacher.params, has_aux=True)
-        lesson = instruct(state.student, state.baseline, batch, labeled_view(logits), step, keys)
+        stepped = student_step(
+            state.student, state.baseline, batch, labeled_view(logits), step, keys
+        )
         cotangent, metrics = jax.grad(teacher_loss, has_aux=True)(
-            logits, batch['labeled']['label'], step, lesson
+            logits, batch['labeled']['label'], step, stepped
         )
         (gradient,) = pull(cotangent)
         net = network.update(teacher, state.teacher, gradient, batch_stats, step, 0.0)
-        return State(net, lesson.student, lesson.baseline), metrics | lesson.metrics
+        return State(net, stepped.student, stepped.baseline), metrics | stepped.metrics
 
     def labeled_view(logits):
         return logits[('weak', 'strong').index(label_view) + 1]
 
-    def teacher_loss(logits, label, step, lesson):
+    def teacher_loss(logits, label, step, stepped):
         supervised = losses.cross_entropy(logits[0], label, label_smoothing)
         unlabeled, mask_rate = losses.uda(
             logits[1], logits[2], uda_temperature, uda_threshold, uda_mask_sharpened
         )
         total = supervised + uda_weight * schedules.ramp(step, uda_ramp_steps) * unlabeled
-        total -= feedback_weight * lesson.worth(labeled_view(logits))
+        total -= feedback_weight * stepped.teacher_objective(labeled_view(logits))
         return total, {
             'loss/teacher_labeled': supervised,
             'loss/teacher_unlabeled': unlabeled,

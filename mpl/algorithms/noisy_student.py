@@ -16,15 +16,15 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and on what a trained teacher said of the unlabeled images.
+    """Cross-entropy on the labels, and on a trained teacher's pseudo-labels of the unlabeled images.
 
-    The teacher is asked once, before the run and without noise, by the section `teacher` of the
-    config, which also drops what it is unsure of and balances its classes. The student learns
-    under noise, and has to be at least as large: strong views (of labeled images too with
-    views.labeled='strong'), dropout and stochastic depth of its model. Rounds are teachers that
-    have teachers of their own. The labels never change in a run: where the teacher errs with
-    confidence the student learns the error, and without noise, or with too small a student, it
-    learns nothing that the teacher did not know.
+    The teacher's logits are computed once, before the run and without noise, by the section
+    `teacher` of the config, which also drops images of low confidence and balances classes. The
+    student, at least as large, is trained under noise: strong views (of labeled images too with
+    views.labeled='strong'), dropout and stochastic depth of its model. Further rounds are teachers
+    with teachers of their own. The pseudo-labels never change in a run: the student learns the
+    teacher's confident errors, and without noise, or with too small a student, it does not improve
+    on the teacher.
 
     Args:
       student: the network.
@@ -36,19 +36,20 @@ def make(
       ema_decay: of the average of the weights; 0 keeps none.
 
     Raises:
-      ValueError: labels are of no such kind.
+      ValueError: labels are of no such kind, or a temperature outside of [1e-4, 1e4].
     """
+    losses.check_temperature('temperature', temperature)
     if labels not in ('soft', 'hard'):
         raise ValueError(f"labels is {labels!r}; give 'soft' or 'hard'.")
 
     def loss(params, net, batch, step, key):
-        label, said = batch['labeled']['label'], batch['unlabeled']['logits']
+        label, given = batch['labeled']['label'], batch['unlabeled']['logits']
         (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         if labels == 'soft':
-            unlabeled = losses.cross_entropy(strong.logits, jax.nn.softmax(said / temperature))
+            unlabeled = losses.cross_entropy(strong.logits, jax.nn.softmax(given / temperature))
         else:
-            unlabeled = losses.cross_entropy(strong.logits, jnp.argmax(said, -1), label_smoothing)
+            unlabeled = losses.cross_entropy(strong.logits, jnp.argmax(given, -1), label_smoothing)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

@@ -21,10 +21,10 @@ def make(
     """Cross-entropy on the labels, and on the network's own confident argmax.
 
     The thresholded form that the FixMatch paper (arXiv 2001.07685) compares with:
-    weak views only, the mean over all unlabeled images with those under the
+    weak views only, the mean over all unlabeled images with those below the
     threshold counted as zero. With threshold 0 it is Lee's first form (ICML 2013
     workshop), whose weight is 0 for 100 epochs, and then rises to 3 within 500.
-    Confident errors feed themselves.
+    Confident errors reinforce themselves.
 
     Args:
       student: the network.
@@ -40,9 +40,9 @@ def make(
         label = batch['labeled']['label']
         (labeled, weak), batch_stats = forward(student, params, net, batch, key, 'weak')
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        guess = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        mask = (jnp.max(guess, -1) >= threshold).astype(guess.dtype)
-        unlabeled = losses.hard(jnp.argmax(guess, -1), weak.logits, mask)
+        prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        mask = (jnp.max(prediction, -1) >= threshold).astype(prediction.dtype)
+        unlabeled = losses.hard(jnp.argmax(prediction, -1), weak.logits, mask)
         total = supervised + weight * schedules.ramp(step, ramp_steps, wait_steps) * unlabeled
         return total, (
             batch_stats,

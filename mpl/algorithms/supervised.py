@@ -1,4 +1,4 @@
-"""Labels only: the baseline beside which every other number stands."""
+"""Supervised training on the labels only: the baseline."""
 
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, forward, from_loss

@@ -19,9 +19,11 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and agreement with the average of earlier predictions.
 
-    Each example has an average of all that was predicted for it, which stays as it is between
-    its visits. An example that was never seen has no target and no loss. The average is slow:
-    where an example returns seldom, as in large sets, its target is that of a younger network.
+    Each example has a moving average of its predictions, Z <- a Z + (1 - a) z at each visit with a
+    = memory_decay, and the target Z / (1 - a^n) after n visits (the paper's bias correction; it
+    visits every example once an epoch). Before the first visit there is no target and no loss. The
+    paper's term is over labeled images too: draw them among the unlabeled ones. The average is
+    slow: in large sets, where an example returns seldom, its target is that of a younger network.
 
     Args:
       student: the network.
@@ -30,7 +32,15 @@ def make(
       ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
+
+    Raises:
+      ValueError: memory_decay is 1, with which no prediction enters an average.
     """
+    if memory_decay == 1:
+        raise ValueError(
+            'algorithm.memory_decay is 1, so that no prediction would enter the averages; give a '
+            'number from 0 to below 1, such as 0.6.'
+        )
 
     def loss(params, net, memory, batch, step, key):
         label = batch['labeled']['label']

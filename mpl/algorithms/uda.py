@@ -21,21 +21,25 @@ def make(
     """Cross-entropy on the labels, and consistency of strong with weak views.
 
     Temperature and threshold default to those of the released code for CIFAR-10.
-    Fails where the strong view changes the class, or the threshold admits nothing.
+    Fails where the strong view changes the class, or no image passes the threshold.
 
     Args:
       student: the network.
       weight: of the consistency loss.
       temperature: that sharpens the weak view's prediction.
-      threshold: least probability for an image to count.
-      mask_sharpened: compare the sharpened probability with the threshold.
+      threshold: least probability, before sharpening, for an image to count.
+      mask_sharpened: compare the sharpened probability with the threshold instead, as MPL does.
       ramp_steps: over which the weight rises linearly from 0.
       annealing: of the training signal: how the probability rises above which a label is
         left out: 'none', 'linear', 'log' or 'exp', see schedules.signal_annealing.
       annealing_steps: over which it rises to 1.
       label_smoothing: part of each true label spread over all classes.
       ema_decay: of the average of the weights; 0 keeps none.
+
+    Raises:
+      ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
     """
+    losses.check_temperature('temperature', temperature)
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']

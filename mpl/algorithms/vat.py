@@ -24,9 +24,11 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and predictions that do not move with the worst small change.
 
-    Weak views of unlabeled images alone. Weight and radius are those of the released FixMatch
-    code, whose images lie between -1 and 1. A radius beyond the distance of classes smooths them
-    away; one that is too small does nothing.
+    The divergence is KL(prediction || prediction of the changed image), its first argument without
+    gradient, averaged over weak views of the unlabeled images (the paper averages over labeled
+    images too). Running batch statistics are those of the pass over unchanged images. Weight and
+    radius are those of the released FixMatch code, whose images lie between -1 and 1. A radius
+    beyond the distance of classes smooths them away; one that is too small does nothing.
 
     Args:
       student: the network.
@@ -79,7 +81,8 @@ def worst_direction(
 ) -> jax.Array:
     """Unit changes, each [H, W, C], of images [B, H, W, C] that move predictions most.
 
-    The power method on the Hessian of the divergence at no change (section 3.3). There it is
+    The power method on the Hessian of the summed divergence at no change (section 3.3); with batch
+    norm the images of a batch are coupled in it, as in the released code. There it is
     J^T (diag(p) - p p^T) J with J the Jacobian of the logits, so its products are exact, where
     the paper takes the difference of gradients over a step of 1e-6, which is lost in bfloat16.
     """
@@ -94,6 +97,12 @@ def worst_direction(
 
 
 def _normalize(x):
-    """Each image divided by its length; zeros stay."""
+    """Each image divided by its length; zeros stay.
+
+    First by the power of two above its greatest number, so that no square underflows: the
+    gradient at a prediction of probability 1 - 1e-20 is about 1e-20. It changes no other bit.
+    """
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(x), axis=(1, 2, 3), keepdims=True))
+    x = jnp.ldexp(x, -exponent)
     length = jnp.sqrt(jnp.sum(x**2, axis=(1, 2, 3), keepdims=True))
     return x / jnp.where(length > 0, length, 1)

@@ -40,8 +40,11 @@ def make(
         mirror: whether each view of every second image, at random, is seen in the mirror.
         labeled, strong: as in `images.make`: the labeled images get the 'weak' view, the part and its mirror.
 
-    The part is the one of arXiv 1409.4842, section 6, in the form of the released Meta Pseudo Labels code: after 10
-    tries the middle square. Raises ValueError for a name or number that is not allowed.
+    The part is drawn as by torchvision's RandomResizedCrop (arXiv 1409.4842, section 6): area uniform, logarithm of
+    the ratio uniform. The released Meta Pseudo Labels code draws it by TensorFlow's sample_distorted_bounding_box
+    instead: ratio uniform, height uniform, and at least a tenth of the picture. Where none of 10 draws lies in the
+    picture it is the middle square, of CENTER of the short side, as in that code; torchvision takes the largest part
+    of an allowed ratio. Raises ValueError for a name or number that is not allowed.
     """
     if size < 1:
         raise ValueError(f'augment crops: size={size}; give a number of pixels from 1 up.')

@@ -78,13 +78,13 @@ def make(
     Args:
         mean, std: what every view is standardized with, (pixel - mean) / std; one number, or one for each channel.
         labeled: the view the labeled images get: 'weak', 'strong' or 'none' (standardized only).
-        weak: the numbers of `geometry`.
-        strong: `name` of a policy, that is of a file in this folder with a function `policy`, and the numbers of
+        weak: the parameters of `geometry`.
+        strong: `name` of a policy, that is of a file in this folder with a function `policy`, and the parameters of
             that; None: as 'identity'.
         strong_geometry: what the policy starts from. 'own': the image with a mirror and shift of its own; 'shared':
             the very weak view of the same image; 'twice': as 'shared', and after the policy a mirror and shift of
             its own (the released Meta Pseudo Labels code does this); 'none': the plain image.
-        mix: the numbers of `mix.mixing`, for the labeled images, after everything else.
+        mix: the parameters of `mix.mixing`, for the labeled images, after everything else.
 
     Raises ValueError for a name or number that is not allowed.
     """
@@ -137,19 +137,19 @@ def _inward(index, size, fill):
 
 
 def _policy(strong):
-    numbers = dict(strong)
-    name = numbers.pop('name', None)
-    return _build(policies.find(name), numbers, f'strong ({name})')
+    parameters = dict(strong)
+    name = parameters.pop('name', None)
+    return _build(policies.find(name), parameters, f'strong ({name})')
 
 
-def _build(function, numbers, where):
-    numbers, allowed = dict(numbers), inspect.signature(function).parameters
-    unknown = [name for name in numbers if name not in allowed]
+def _build(function, parameters, where):
+    parameters, allowed = dict(parameters), inspect.signature(function).parameters
+    unknown = [name for name in parameters if name not in allowed]
     if unknown:
         raise ValueError(
             f'augment images: {where} has no {", ".join(unknown)}; it has {", ".join(allowed)}.'
         )
-    return function(**numbers)
+    return function(**parameters)
 
 
 def _check(mean, std, labeled, strong_geometry):
@@ -159,8 +159,10 @@ def _check(mean, std, labeled, strong_geometry):
     ):
         if value not in allowed:
             raise ValueError(f'augment images: {name}={value!r}; give one of {", ".join(allowed)}.')
-    if not np.all(np.asarray(std) > 0):
-        raise ValueError(f'augment images: std={std!r}; give numbers > 0, in units of [0, 255].')
+    if not np.all((np.asarray(std) >= 1e-6) & np.isfinite(std)):
+        raise ValueError(
+            f'augment images: std={std!r}; give finite numbers from 1e-6 up, in units of [0, 255].'
+        )
     if not np.all(np.isfinite(np.asarray(mean))):
         raise ValueError(
             f'augment images: mean={mean!r}; give finite numbers, in units of [0, 255].'

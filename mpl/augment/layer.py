@@ -33,9 +33,9 @@ class Operation(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What chance decided for one layer over B images."""
+    """The random draw of one layer for B images."""
 
-    operation: jax.Array  # int32 [B], the number of the operation; -1 for none
+    operation: jax.Array  # int32 [B], index of the operation; -1 for none
     value: jax.Array  # float32 [B], that it gets
     place: jax.Array | None = (
         None  # int32 [B, 2], row and column of the middle of the box, for boxes
@@ -49,14 +49,14 @@ def apply(
 
     Args:
         image: float32 [B, H, W, C], whole numbers in [0, 255].
-        draw: numbers of operations count within `operations`.
+        draw: its operations are indices into `operations`.
         fill: the pixel value in boxes and around warped pictures.
     """
-    numbers = {'operations': operations, 'fill': fill}
+    arguments = {'operations': operations, 'fill': fill}
     fastest = partial(
         jax.lax.platform_dependent,
-        cpu=partial(apply_singly, **numbers),
-        default=partial(apply_jointly, **numbers),
+        cpu=partial(apply_singly, **arguments),
+        default=partial(apply_jointly, **arguments),
     )
     return spatial.row_by_row(fastest, image, draw)
 

@@ -10,10 +10,10 @@ from mpl import augment
 
 
 def find(name: str) -> Callable:
-    """The function `policy` of mpl/augment/<name>.py, which makes a strong view from its numbers.
+    """The function `policy` of mpl/augment/<name>.py, which makes a strong view from its parameters.
 
     What it returns takes (key, image float32 [B, H, W, C] in [0, 255]) to the same shape and range,
-    and draws for image i numbers that depend on the key and on i, not on B.
+    and its random draws for image i depend on the key and on i, not on B.
 
     Raises ValueError where there is none.
     """

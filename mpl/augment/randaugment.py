@@ -90,7 +90,7 @@ def build(
             draw = draw_layer(jax.random.fold_in(key, number), image.shape, argument, chance)
             return layer.apply(image, draw, library, fill)
 
-        # A loop of the compiler's, lest XLA computes the first layer anew for each use the second makes of it.
+        # fori_loop, so that XLA does not compute the first layer again for each use in the second.
         image = jax.lax.fori_loop(0, layers, one, image)
         if cutout:
             image = ops.cutout(image, ops.draw_place(cutout_key, image.shape), cutout, fill)

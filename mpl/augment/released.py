@@ -1,4 +1,4 @@
-"""The strong view of the released Meta Pseudo Labels code, arithmetic and slips included.
+"""The strong view of the released Meta Pseudo Labels code, its arithmetic and errors included.
 
 RandAugment in uint8 as google-research/meta_pseudo_labels/augment.py computes it, where that is not
 what Pillow computes (x = magnitude / 10):

@@ -1,6 +1,6 @@
 """Resampling of image batches: a crop of its own from every image, all brought to one size.
 
-Pillow is the meaning (`PIL.Image.resize(size, resample, box=box)`): a triangle or a cubic, as wide
+As Pillow's resize (`PIL.Image.resize(size, resample, box=box)`): a triangle or a cubic, as wide
 as the box is reduced, so that nothing aliases; first along rows, then along columns, rounded to whole
 pixel values after each. On the CPU only the pixels under the filter are gathered, two to four times as
 fast for photos as the product with weight matrices that accelerators are made for. Weights are float32

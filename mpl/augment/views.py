@@ -1,4 +1,4 @@
-"""What a training step asks of augmentation: three functions of a batch of images."""
+"""The interface of augmentation to a training step: functions of a batch of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,8 +21,8 @@ class Crop(NamedTuple):
 class Views(NamedTuple):
     """The views of a batch of images, as float32 inputs of a network.
 
-    Every function takes images [B, H, W, C], uint8 or float32, works under `jit`, `vmap` and `scan`, and draws for
-    image i numbers that depend on the key and on i, not on B.
+    Every function takes images [B, H, W, C], uint8 or float32, works under `jit`, `vmap` and `scan`, and its random
+    draws for image i depend on the key and on i, not on B.
     """
 
     labeled: Callable  # (key, image) -> float32 [B, H, W, C]

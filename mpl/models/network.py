@@ -15,7 +15,7 @@ PyTree = Any
 
 
 class Outputs(NamedTuple):
-    """What a network says of B images."""
+    """The outputs of a network for B images."""
 
     features: jax.Array  # [B, D], the input of the last layer
     logits: jax.Array  # [B, K]
@@ -23,7 +23,7 @@ class Outputs(NamedTuple):
 
 @flax.struct.dataclass
 class Variables:
-    """What a network computes with."""
+    """The variables of a network."""
 
     params: PyTree
     batch_stats: PyTree

@@ -134,7 +134,8 @@ def make(
 ) -> nn.Module:
     """ViT-size/patch; features are the pooled and normed last activations, [B, width].
 
-    Its position embeddings are learned, one per patch, so that the parameters fix the image size:
+    Weight decay leaves class token and position embeddings alone, as timm's does: see
+    optimizers.decay. Position embeddings are learned, one per patch, so that the parameters fix the image size:
     see resize_positions. Initial weights as in timm: normal, of standard deviation 0.02.
 
     size: 'Ti', 'S', 'B', 'L' or 'H': width 192, 384, 768, 1024, 1280.

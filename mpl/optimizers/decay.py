@@ -1,8 +1,37 @@
 """Which parameters weight decay acts on."""
 
 import jax
+import optax
 
 
-def weights(params):
-    """True for kernels, False for biases and norms, which have fewer than two axes."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+def add(weight_decay: float) -> optax.GradientTransformation:
+    """Adds weight_decay times the kernels to their gradient, and nothing to other parameters.
+
+    Kernels are the parameters named 'kernel', as Linen names the weights of its layers. So biases,
+    scales of norms, class tokens and position embeddings are not decayed, in whatever shape they
+    are, as with timm (one axis, or listed in a model's `no_weight_decay`). The released MPL code
+    decays the biases of dense layers too, and the released FixMatch code kernels alone.
+
+    Raises:
+      ValueError: (by `init`) no parameter is named so, and weight_decay is not 0.
+    """
+    decayed = optax.add_decayed_weights(weight_decay, mask=kernels)
+
+    def init(params):
+        if weight_decay and not any(jax.tree.leaves(kernels(params))):
+            raise ValueError(
+                f"optimizer: weight_decay is {weight_decay}, but it acts on parameters named 'kernel', "
+                'and the network has none; name its weights so, or set weight_decay to 0.'
+            )
+        return decayed.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, decayed.update)
+
+
+def kernels(params):
+    """True for each parameter named 'kernel', False for the others."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: _name(path[-1:]) == 'kernel', params)
+
+
+def _name(path):
+    return jax.tree_util.keystr(path, simple=True)

@@ -4,6 +4,8 @@ import optax
 
 from mpl.optimizers import clip, decay, schedules, trunk
 
+LEAST_EPSILON = 1e-20
+
 
 def make(
     steps: int,
@@ -36,15 +38,23 @@ def make(
       momentum: 0 for none.
       square_decay: of the mean square of the gradient.
       epsilon: added to that mean square.
-      weight_decay: times the weights (not norms and biases), added to the gradient.
+      weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: greatest global norm of gradient and decay together; 0 for none.
       trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+
+    Raises:
+      ValueError: epsilon is so small that a parameter whose gradient stays 0 would become NaN.
     """
+    if not epsilon >= LEAST_EPSILON:
+        raise ValueError(
+            f'optimizer: epsilon is {epsilon}; give {LEAST_EPSILON} or more, since a mean square '
+            'of 0 is divided by its root.'
+        )
     rate = schedules.learning_rate(
         learning_rate, schedule, steps, warmup_steps, wait_steps, fall, fall_steps
     )
     optimizer = optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=decay.weights),
+        decay.add(weight_decay),
         clip.by_global_norm(clip_norm),
         optax.scale_by_rms(square_decay, epsilon, initial_scale=1.0),
         optax.scale_by_learning_rate(rate),

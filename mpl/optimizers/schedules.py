@@ -1,4 +1,4 @@
-"""Numbers as functions of the step."""
+"""Schedules: scalars as functions of the step."""
 
 import jax
 import jax.numpy as jnp

@@ -19,6 +19,8 @@ def make(
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
+    That code decays the biases of dense layers too.
+
     Args:
       steps: of the run, which the schedule spans.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
@@ -27,13 +29,13 @@ def make(
       wait_steps: at rate 0 before it.
       momentum: 0 for none.
       nesterov: Nesterov's form of momentum.
-      weight_decay: times the weights (not norms and biases), added to the gradient.
+      weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: greatest global norm of gradient and decay together; 0 for none.
       trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     optimizer = optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=decay.weights),
+        decay.add(weight_decay),
         clip.by_global_norm(clip_norm),
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
