@@ -36,13 +36,13 @@ def test_no_input_ends_in_a_traceback_or_a_wrong_result(name):
 
 def test_fuzzing_finds_a_traceback_and_makes_it_small(monkeypatch):
     def fails_on_large(configuration, workdir, source):
-        assert abs(configuration.seed) < 100, 'too large'
+        assert configuration.seed < 100, 'too large'
 
     monkeypatch.setattr(train, 'assemble', fails_on_large)
     strategy = fuzz.st.tuples(
         fuzz.st.just(f'{RECIPE}:mpl'), fuzz.st.just(('seed',)), fuzz.st.integers(0, 10**6)
     )
-    _, (fault,) = fuzz.examine(strategy, fuzz.check_config, examples=100, seed=0)
+    _, (fault,) = fuzz.examine(strategy, fuzz.check_config, examples=20, seed=0)
     assert 'seed = 100: traceback: AssertionError' in fault
 
 

@@ -237,7 +237,7 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
         raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
     try:
         return complete(json.loads(path.read_text()))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is not the config of a run: {error}') from error
 
 
