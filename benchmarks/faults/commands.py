@@ -27,7 +27,7 @@ class Told(NamedTuple):
     errors: str  # with the traceback, where there is one
 
 
-def start(module: str, *arguments: str, **options) -> subprocess.Popen:
+def start(module: str, *arguments: str) -> subprocess.Popen:
     """`python -m mpl.<module>` as a process of its own, on one CPU device."""
     return subprocess.Popen(
         [sys.executable, '-m', f'mpl.{module}', *map(str, arguments)],
@@ -37,7 +37,6 @@ def start(module: str, *arguments: str, **options) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         errors='backslashreplace',
-        **options,
     )
 
 

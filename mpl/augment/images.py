@@ -159,6 +159,15 @@ def _check(mean, std, labeled, strong_geometry):
     ):
         if value not in allowed:
             raise ValueError(f'augment images: {name}={value!r}; give one of {", ".join(allowed)}.')
+    for name, value in (('mean', mean), ('std', std)):
+        try:
+            fits = np.asarray(value, np.float32).ndim <= 1
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f'augment images: {name}={value!r}; give one number, or one for each channel.'
+            )
     if not np.all(np.asarray(std) > 0):
         raise ValueError(f'augment images: std={std!r}; give numbers > 0, in units of [0, 255].')
     if not np.all(np.isfinite(np.asarray(mean))):

@@ -247,7 +247,7 @@ def build(folder: str, spec: dict, **runtime) -> Any:
     make = _module(folder, spec['name'], folder).make
     try:
         return make(**numbers, **runtime)
-    except TypeError as error:
+    except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
             f'mpl/{folder}/{spec["name"]}.py can not take these numbers: {error}.'
         ) from error
