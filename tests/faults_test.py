@@ -130,17 +130,6 @@ def test_a_command_that_does_not_go_on_is_a_fault(code, moments, kinds, tmp_path
         )
 
 
-def test_a_run_that_is_killed_ends_as_an_unbroken_one(finished, tmp_path, monkeypatch):
-    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '0')
-    case = kills.Case(
-        lambda place: ['train', f'--config={RECIPE}:mpl', f'--workdir={place}', *SHORT],
-        results.find,
-    )
-    want, seconds = kills._unbroken(case, tmp_path / 'unbroken')
-    arguments = dict(case=case, place=tmp_path / 'run', number=signal.SIGKILL, want=want)
-    assert kills.kill('x', moments=[0.8 * seconds], **arguments)[-1].kind != FAULT
-
-
 @pytest.mark.parametrize('way', ['mounted', 'limited'])
 def test_a_full_disk_is_found_to_be_full(way, tmp_path):
     """And has room again: this is what the campaign rests on."""
