@@ -96,6 +96,8 @@ def test_moons_test_points_are_others_and_do_not_move_the_training_points():
     [
         ({'examples': 7}, 'examples is 7: give an even number'),
         ({'test_examples': 0}, 'test_examples is 0: give an even number'),
+        ({'examples': 10**9}, 'examples is 1000000000: give an even number from 2 to'),
+        ({'seed': -1}, 'seed is -1: give a number from 0 up'),
         ({'noise': -0.1}, 'noise is -0.1'),
     ],
 )

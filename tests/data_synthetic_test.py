@@ -79,9 +79,12 @@ def test_resembles_a_set_that_is_not_there():
 @pytest.mark.parametrize(
     'numbers, message',
     [
-        ({'classes': 1}, 'classes is 1: give a whole number from 2 up'),
-        ({'examples': 5}, 'examples is 5: give a whole number from 10 up'),
+        ({'classes': 1}, 'classes is 1: give a whole number from 2 to 100,000'),
+        ({'examples': 5}, 'examples is 5: give a whole number from 10 to'),
         ({'unlabeled': -1}, 'unlabeled is -1'),
+        ({'size': 10**6}, 'size is 1000000: give a whole number from 1 to 4,096'),
+        ({'channels': 10**6}, 'channels is 1000000'),
+        ({'seed': -1}, 'seed is -1: give a whole number from 0'),
         ({'noise': -1.0}, 'noise is -1.0'),
         ({'shift': -0.1}, 'shift -0.1'),
     ],

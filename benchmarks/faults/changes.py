@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
     name: str
     run: Callable[[], Told]
-    find: Callable[[], object]  # its results once it has ended, JSON-able
+    find: Callable[[], dict]  # its results once it has ended, JSON-able
 
 
 def campaign(folder: Path, changes: int, truncations: int, seed: int) -> list[Outcome]:
@@ -83,8 +83,7 @@ def try_change(folder: Path, seed: int, way: str, number: int) -> Outcome:
         told = step.run()
         fault = commands.find_fault(told)
         if not fault and not told.code:
-            if (got := json.loads(json.dumps(step.find()))) != want[step.name]:
-                fault = f'another result: {str(got)[:200]} instead of {str(want[step.name])[:200]}'
+            fault = results.differences(json.loads(json.dumps(step.find())), want[step.name])
         if fault:
             detail = f'{change} of {path.relative_to(scratch)} ({which}): {step.name}: {fault}'
             return Outcome(case, FAULT, f'trial {number}: {detail}')

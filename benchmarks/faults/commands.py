@@ -27,7 +27,7 @@ class Told(NamedTuple):
     errors: str  # with the traceback, where there is one
 
 
-def start(module: str, *arguments: str, **options) -> subprocess.Popen:
+def start(module: str, *arguments: str) -> subprocess.Popen:
     """`python -m mpl.<module>` as a process of its own, on one CPU device."""
     return subprocess.Popen(
         [sys.executable, '-m', f'mpl.{module}', *map(str, arguments)],
@@ -37,7 +37,6 @@ def start(module: str, *arguments: str, **options) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         errors='backslashreplace',
-        **options,
     )
 
 
@@ -54,7 +53,8 @@ def run(module: str, *arguments: str) -> Told:
 
 def call(function: Callable[[], None], *arguments: str) -> Told:
     """`main` of a command in this process, with its errors as the command reports them."""
-    output, errors, code = io.StringIO(), io.StringIO(), 0
+    output, errors = (io.TextIOWrapper(io.BytesIO(), 'utf-8', 'backslashreplace') for _ in range(2))
+    code = 0
     with (
         mock.patch.object(sys, 'argv', ['mpl', *map(str, arguments)]),
         contextlib.redirect_stdout(output),
@@ -67,7 +67,9 @@ def call(function: Callable[[], None], *arguments: str) -> Told:
         except BaseException:
             code = 1
             traceback.print_exc()
-    return Told(code, output.getvalue(), errors.getvalue())
+    for stream in (output, errors):
+        stream.seek(0)  # Which flushes.
+    return Told(code, output.read(), errors.read())
 
 
 def call_module(module: str, *arguments: str) -> Told:
@@ -80,8 +82,10 @@ def find_fault(told: Told) -> str | None:
 
     It ends with code 0, or with another one and a sentence; a traceback is a fault either way.
     """
-    if 'Traceback (most recent call last)' in told.errors:
-        return f'traceback: {told.errors.strip().splitlines()[-1][:300]}'
+    _, traced, frames = told.errors.rpartition('Traceback (most recent call last):\n')
+    if traced:
+        ends = [line for line in frames.splitlines() if line and not line.startswith(' ')]
+        return f'traceback: {ends[0][:300] if ends else ""}'
     if told.code and not re.search(r'^(error: \S|usage: )', told.errors, re.MULTILINE):
         return f'exit code {told.code} without a sentence: {told.errors.strip()[-300:]!r}'
     return None

@@ -5,7 +5,6 @@ import functools
 import os
 import resource
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ class Place(NamedTuple):
     """A folder that has room for so many bytes while a command runs."""
 
     folder: Path
-    limit: Callable[[int], contextlib.AbstractContextManager[dict]]  # gives options of Popen
+    limit: Callable[[int], contextlib.AbstractContextManager]  # gives what to do with its process
     kind: str
 
 
@@ -54,8 +53,10 @@ def fill(place: Place, room: int, want: dict) -> Outcome:
     run, case = place.folder / 'run', f'train, {place.kind}'
     shutil.rmtree(run, ignore_errors=True)
     words = ['train', f'--config={RECIPE}:mpl', f'--workdir={run}', *STEPS]
-    with place.limit(room) as options:
-        told = commands.finish(commands.start(*words, **options))
+    with place.limit(room) as limit:
+        process = commands.start(*words)
+        limit(process.pid)
+        told = commands.finish(process)
     fault, kind = commands.find_fault(told), 'went on with room' if told.code else 'ended anyway'
     if not fault:
         again = commands.run(*words)
@@ -101,26 +102,21 @@ def _succeeds(command: list[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _ballast(path: Path, room: int) -> Iterator[dict]:
+def _ballast(path: Path, room: int) -> Iterator[Callable[[int], None]]:
     """A file that leaves so many bytes of a file system; removed at the end."""
     free = shutil.disk_usage(path.parent).free
     with path.open('wb') as file:
         os.posix_fallocate(file.fileno(), 0, max(1, free - room))
     try:
-        yield {}
+        yield lambda pid: None
     finally:
         path.unlink()
 
 
 @contextlib.contextmanager
-def _file_limit(room: int) -> Iterator[dict]:
-    """No file may be larger than that."""
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-
-    yield {'preexec_fn': limit}
+def _file_limit(room: int) -> Iterator[Callable[[int], None]]:
+    """No file of a process may be larger than that; Python ignores the signal, and gets an error."""
+    yield lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
 def _unbroken(place: Path) -> dict:

@@ -1,6 +1,7 @@
 """Any value at any key of a config, any CSV file and any folder of pictures, by hypothesis."""
 
 import contextlib
+import copy
 import functools
 import io
 import tempfile
@@ -91,7 +92,12 @@ def keys(recipe: str) -> tuple[tuple[str, ...], ...]:
             if isinstance(value, dict):
                 yield from find(value, (*above, key))
 
-    return tuple(find(configs.load(recipe, []).to_dict()))
+    return tuple(find(_load(recipe)))
+
+
+@functools.cache
+def _load(recipe: str) -> dict:
+    return configs.load(recipe, []).to_dict()
 
 
 @st.composite
@@ -114,8 +120,7 @@ def overrides(draw) -> tuple[str, str]:
 def check_config(example: tuple[str, tuple[str, ...], object]) -> str:
     """A value in a config: refused with a sentence, or the run can be made."""
     recipe, path, value = example
-    given = configs.load(recipe, []).to_dict()
-    node = given
+    node = given = copy.deepcopy(_load(recipe))
     for key in path[:-1]:
         node = node[key]
     node[path[-1]] = value

@@ -159,6 +159,15 @@ def _check(mean, std, labeled, strong_geometry):
     ):
         if value not in allowed:
             raise ValueError(f'augment images: {name}={value!r}; give one of {", ".join(allowed)}.')
+    for name, value in (('mean', mean), ('std', std)):
+        try:
+            fits = np.asarray(value, np.float32).ndim <= 1
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f'augment images: {name}={value!r}; give one number, or one for each channel.'
+            )
     if not np.all((np.asarray(std) >= 1e-6) & np.isfinite(std)):
         raise ValueError(
             f'augment images: std={std!r}; give finite numbers from 1e-6 up, in units of [0, 255].'

@@ -134,9 +134,9 @@ def _start(cores: list[int]) -> _Worker:
 def _work(pipe: connection.Connection) -> None:
     """A worker's life: jobs come, reports or sentences go."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # Outside of `fit`.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     command.open_streams()
     command.cache()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
         while True:
             pipe.send(_do(pipe.recv()))

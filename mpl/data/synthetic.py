@@ -39,16 +39,17 @@ def make(
     labels are hidden. The same number gives the same image whatever the sizes of the
     parts.
     """
-    for key, count, least in (
-        ('classes', classes, 2),
-        ('size', size, 1),
-        ('channels', channels, 1),
-        ('examples', examples, classes),
-        ('unlabeled', unlabeled, 0),
-        ('test_examples', test_examples, 1),
+    for key, count, least, most in (
+        ('classes', classes, 2, 10**5),
+        ('size', size, 1, 4096),
+        ('channels', channels, 1, 16),
+        ('examples', examples, classes, 10**8),
+        ('unlabeled', unlabeled, 0, 10**8),
+        ('test_examples', test_examples, 1, 10**8),
+        ('seed', seed, 0, 2**31 - 1),
     ):
-        if count < least:
-            raise ValueError(f'{key} is {count}: give a whole number from {least} up.')
+        if not least <= count <= most:
+            raise ValueError(f'{key} is {count}: give a whole number from {least} to {most:,}.')
     if noise < 0 or shift < 0:
         raise ValueError(f'noise is {noise} and shift {shift}: give numbers from 0 up.')
     # Not of the pixels, whose last bit may depend on the processor.

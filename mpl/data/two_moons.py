@@ -18,12 +18,15 @@ def make(
     in a shuffled order. `test_examples` does not change the training points.
     """
     for key, count in (('examples', examples), ('test_examples', test_examples)):
-        if count < 2 or count % 2:
+        if not 2 <= count <= 10**8 or count % 2:
             raise ValueError(
-                f'{key} is {count}: give an even number from 2 up, half of them for each moon.'
+                f'{key} is {count}: give an even number from 2 to 100,000,000, half of them for '
+                'each moon.'
             )
     if noise < 0:
         raise ValueError(f'noise is {noise}: give a standard deviation from 0 up.')
+    if seed < 0:
+        raise ValueError(f'seed is {seed}: give a number from 0 up.')
     state = np.random.RandomState(seed)  # the training points are drawn first, then the test points
 
     def pool(count: int) -> source.Pool:

@@ -103,7 +103,7 @@ def build(folder: str, spec: dict, **runtime) -> Any:
     make = sections.find_module(folder, spec['name'], folder).make
     try:
         return make(**given, **runtime)
-    except TypeError as error:
+    except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
             f'mpl/{folder}/{spec["name"]}.py can not take these values: {error}.'
         ) from error
