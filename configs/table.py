@@ -8,12 +8,25 @@ HEAD = """# Recipes
 
 Made by `python -m configs.table > docs/recipes.md`; a test compares it with the configs.
 
-Run one with `python -m mpl.train --config=configs/cifar10.py:mpl,labels=250 --workdir=runs/x`.
-`--config=configs/cifar10.py:help` prints the arguments of a file, their values and these lines; any value
-of a config can also be set by `--config.KEY=VALUE`. Published are test accuracies by others; *USB* is its
-table of three seeds, whose runs report the checkpoint that is best on test. *Here* is the test accuracy
-measured with this repository: mean and standard deviation over seeds. Where it is empty the recipe has not been
-run here.
+    python -m mpl.train --config=configs/cifar10.py:mpl,labels=250 --workdir=runs/x
+    python -m mpl.train --config=configs/cifar10.py:help --workdir=runs/x
+
+The second prints the methods of a config file, their arguments and values, and the lines below.
+
+- *Arguments*: the method first, then KEY=VALUE, separated by commas, in any order. A value with a comma is quoted:
+  `"--config=configs/folder.py:uda,path='a,b'"`. A config of your own is a file with `get_config(...)`, whose
+  arguments are given in the same way.
+- *Where a file is looked for*: in the current folder, then in the project's folder.
+- *Overrides*: any value can be set, such as `--config.steps=2000`. Another name of a section, such as
+  `--config.source.name=folder --config.source.path=photos`, drops the keys that the new one does not have, and
+  another `algorithm.name` the networks that the new algorithm does not use; the command prints what was dropped.
+  Keys that both have keep the values that the config file gives.
+- *In the table of* `mpl.compare` a run has the name of the file and the arguments given, in the order of the
+  method: `digits-mpl,labels=20,feedback=dot`.
+
+*Published* are test accuracies by others; *USB* is its table of three seeds, whose runs report the checkpoint that
+is best on test. *Here* is the test accuracy measured with this repository, mean and standard deviation over
+seeds; where it is empty, the recipe has not been run here. *Batch* is labeled + unlabeled images in a step.
 """
 
 

@@ -5,11 +5,16 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from etils import epath
+from PIL import Image
 
 from mpl.comparison import runs
 from mpl.run import config as configs
 from mpl.run import config_files
+from mpl.run import experiment as experiments
+from mpl.run import loop as train
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILE = """
@@ -184,3 +189,35 @@ def test_a_config_is_compared_once():
             ['configs/digits.py:mpl', 'configs/digits.py:mpl,labels=20'],
             ['--config.split.labels=30'],
         )
+
+
+def test_images_of_ones_own_train_from_any_path(tmp_path, haste):
+    """With a comma and a colon in the path and a class folder of odd name."""
+    rng, path = np.random.default_rng(0), tmp_path / 'my photos, 1:2'
+    for part, count in (('labeled/$a$', 4), ('labeled/b', 4), ('unlabeled', 8), ('test/b', 2)):
+        (path / part).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(path / part / f'{number}.png')
+    small = ['networks.student.model.depth=10', 'networks.student.model.width=1']
+    small += ['batch.labeled=8', 'batch.unlabeled=8', 'batch.evaluate=8']
+    config = configs.load(
+        f"configs/folder.py:fixmatch,path='{path}',size=16,steps=2",
+        [f'--config.{s}' for s in small],
+    )
+    report = train.run(config, epath.Path(tmp_path) / 'run')
+    assert report['split']['unlabeled'] == 16
+    assert 0 <= report['networks']['student_ema']['test']['accuracy'] <= 1
+    other = configs.load(
+        'configs/small_images.py:uda,labels=8',
+        [f'--config.source.path={path}', '--config.source.name=folder', '--config.source.size=16']
+        + ['--config.split.validation=0', '--config.batch.evaluate=8'],
+    )
+    assert experiments.assemble(other).source.classes == ('$a$', 'b')
+
+
+def test_folder_config_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match='weights is for model=resnet50 and model=vit_s'):
+        configs.load('configs/folder.py:uda,weights=w.safetensors', [])
+    with pytest.raises(ValueError, match='train=head needs weights='):
+        configs.load('configs/folder.py:uda,train=head', [])
