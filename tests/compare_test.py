@@ -18,7 +18,6 @@ from absl import logging
 
 from mpl import compare
 from mpl.comparison import plots, runs, table, workers
-from mpl.comparison import runs as compare
 from mpl.run import records
 
 SMOKE = 'configs/smoke.py'
@@ -134,7 +133,7 @@ def test_names_of_what_the_command_writes_are_refused(tmp_path):
     for name in ('compare.md', '..', 'curves.png'):
         path = write(tmp_path / f'{name}.py')
         with pytest.raises(ValueError, match='can not lie in a folder'):
-            compare.load([path], [])
+            runs.load([path], [])
 
 
 def test_damaged_metrics_cost_the_curves_alone(tmp_path, caplog):
@@ -143,7 +142,7 @@ def test_damaged_metrics_cost_the_curves_alone(tmp_path, caplog):
     (folder / 'metrics.jsonl').write_text('{"step": 1}\n')
     (tmp_path / 'curves.png').write_bytes(b'of before')
     logging.get_absl_logger().addHandler(caplog.handler)
-    assert compare.draw_curves({'a': None}, 1, tmp_path) == []
+    assert runs.draw_curves({'a': None}, 1, tmp_path) == []
     assert 'curves.png is not drawn: Line 1 of' in caplog.text
     assert not (tmp_path / 'curves.png').exists()
 

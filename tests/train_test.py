@@ -243,7 +243,7 @@ def test_folder_that_another_process_trains_in_is_refused(unbroken, tmp_path):
 
 def test_a_run_in_a_folder_of_any_name_is_the_same_run(unbroken, tmp_path):
     workdir = epath.Path(tmp_path) / 'lr[0.1] a:b' / '$x$ *?"100%'
-    train.run(load(), workdir)
+    stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
     chex.assert_trees_all_equal(final(workdir / 'finetune'), final(unbroken / 'finetune'))
     (tmp_path / 'split[0].json').write_bytes((unbroken / 'split.json').read_bytes())
@@ -259,7 +259,7 @@ def test_a_run_in_a_folder_of_any_name_is_the_same_run(unbroken, tmp_path):
 
 def test_folders_where_nothing_could_be_read_again_are_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match='No checkpoint can be kept .* has a backslash'):
-        train.run(load(), epath.Path(tmp_path) / 'a\\b')
+        stages.run(load(), epath.Path(tmp_path) / 'a\\b')
     assert not list(tmp_path.iterdir())
 
 
@@ -270,17 +270,17 @@ def test_what_can_not_be_read_back_is_not_called_saved(unbroken, tmp_path, monke
     workdir = epath.Path(tmp_path) / 'run'
     monkeypatch.setattr(checkpoint, '_read', fail)
     with pytest.raises(RuntimeError, match=r'step 20 .* can not be read back \(.*Input/output'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
     assert not (workdir / 'report.json').exists()
     monkeypatch.undo()
-    train.run(load(), workdir)
+    stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
 
 
 @pytest.mark.parametrize('name', ['config.json', 'data.json', 'report.json'])
 def test_a_changed_byte_of_a_record_is_noticed(name, unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
-    report = train.run(load(), workdir)
+    report = stages.run(load(), workdir)
     written = (workdir / name).read_bytes()
     if name == 'data.json':  # Read where a run goes on.
         (workdir / 'report.json').unlink()
@@ -292,7 +292,7 @@ def test_a_changed_byte_of_a_record_is_noticed(name, unbroken, tmp_path):
             if name == 'data.json':
                 assert folders.read_data(workdir) == folders.read_data(unbroken)
             else:
-                assert train.run(load(), workdir) == report
+                assert stages.run(load(), workdir) == report
         except ValueError as error:
             noticed += f'{name} is not' in str(error)
     assert noticed > 5
@@ -303,10 +303,10 @@ def test_a_damaged_line_of_the_metrics_does_not_end_the_file(unbroken, tmp_path)
     path = workdir / 'metrics.jsonl'
     path.write_text(path.read_text().replace('"step": 5', '"step": 4'))
     with pytest.raises(ValueError, match='Line 1 of .* is not as it was written'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
     path.write_text(''.join(path.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(ValueError, match='lines up to step 20, but the checkpoint'):
-        train.run(load(), workdir)
+        stages.run(load(), workdir)
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_path):
@@ -323,7 +323,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_pat
     assert ended.returncode == 1 and told.count('error: ') == 1 and 'Traceback' not in told, told
     assert 'error: A checkpoint could not be saved' in told and 'the same command goes on' in told
     assert not (workdir / 'report.json').exists()
-    train.run(load(), workdir)
+    stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
 
 

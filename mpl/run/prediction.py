@@ -17,7 +17,7 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import measure, origin
+from mpl.run import logits, measure, origin
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
