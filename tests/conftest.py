@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices for every test, and no cache outside of the tests."""
+"""Eight virtual CPU devices for every test, and a cache of compiled programs of their own."""
 
 import atexit
 import os
@@ -11,8 +11,14 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # Workers share that of the process
     os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')
     atexit.register(shutil.rmtree, os.environ['MPL_CACHE'], ignore_errors=True)
 
-# What took a run a second to compile is not compiled again by the next.
-os.environ['JAX_COMPILATION_CACHE_DIR'] = os.environ['MPL_CACHE']
+# Compiled programs are kept between runs of the tests, outside of the work tree: their keys hold the
+# program, jax's version, its flags and the processor.
+os.environ.setdefault(
+    'MPL_TEST_PROGRAMS', os.path.join(tempfile.gettempdir(), f'mpl_test_programs_{os.getuid()}')
+)
+os.environ['JAX_COMPILATION_CACHE_DIR'] = os.environ['MPL_TEST_PROGRAMS']
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 import jax
 import pytest
