@@ -12,9 +12,8 @@ from PIL import Image
 
 from mpl.comparison import runs
 from mpl.run import config as configs
-from mpl.run import config_files
+from mpl.run import config_files, stages
 from mpl.run import experiment as experiments
-from mpl.run import loop as train
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILE = """
@@ -205,7 +204,7 @@ def test_images_of_ones_own_train_from_any_path(tmp_path, haste):
         f"configs/folder.py:fixmatch,path='{path}',size=16,steps=2",
         [f'--config.{s}' for s in small],
     )
-    report = train.run(config, epath.Path(tmp_path) / 'run')
+    report = stages.run(config, epath.Path(tmp_path) / 'run')
     assert report['split']['unlabeled'] == 16
     assert 0 <= report['networks']['student_ema']['test']['accuracy'] <= 1
     other = configs.load(

@@ -489,4 +489,4 @@ def test_the_commands_of_the_page_are_accepted(cloud):
         shown = run(cloud, pathlib.Path(name).name, '--dry-run', *options)
         assert shown.returncode == 0, shown.stderr
         (config,) = [o.partition('=')[2] for o in options if o.startswith('--config=')]
-        assert (ROOT / config).is_file()
+        assert (ROOT / config.partition(':')[0]).is_file()
