@@ -191,9 +191,9 @@ def locate(path: str) -> tuple[str, str]:
             'rename one of them.'
         )
     if not found:
-        near = sorted(str(p) for p in Path(parts[0]).parent.glob('*.py'))
+        near = sorted(str(p) for p in Path(path).parent.glob('*.py'))
         raise ValueError(
-            f'There is no config file {parts[0]}; its folder has {", ".join(near) or "none"}.'
+            f'There is no config file {path}; its folder has {", ".join(near) or "none"}.'
         )
     if not found[0].endswith('.py'):
         raise ValueError(f'The config {found[0]} is no Python file; give one that ends in .py.')
