@@ -32,6 +32,8 @@ def run(body, tmp_path, shell='{}', **environment):
 
 
 WORK = """
+from absl import logging
+logging.warning('a warning')
 for line in range(50_000):
     print('a line of output', line)
     print('and one of the log', file=sys.stderr)
