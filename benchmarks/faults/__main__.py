@@ -12,6 +12,7 @@ stopped; exit code 1 where there is a fault. docs/reliability.md has the figures
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def main():
         parser.error(f'--only has {unknown[0]!r}; give some of {",".join(CAMPAIGNS)}.')
     folder = given.workdir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Or the disk would stay mounted.
     # Before jax is imported: one device, as a user has, and compiled programs of its own.
     os.environ |= {
         'JAX_PLATFORMS': 'cpu',

@@ -42,7 +42,7 @@ def campaign(folder: Path, fills: int, seed: int) -> list[Outcome]:
 
         def trial(number):
             random = np.random.default_rng([seed, number])
-            room = random.integers(largest if place.kind == 'ulimit -f' else 2 * taken)
+            room = random.integers(largest if place.kind == 'ulimit -f' else taken)
             return [fill(place, int(room), want)]
 
         return repeat(folder, place.kind, fills, trial)
