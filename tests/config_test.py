@@ -122,7 +122,7 @@ REFUSED = {
     '--config.networks.studnet.model.dropout=0': r'algorithm has no use for networks.studnet',
     '--config.networks.projector=5': r'algorithm has no use for networks.projector',
     '--config.networks.student.model.widths.x=1': r'config.networks.student.model.widths is',
-    '--config.split.imbalance=1e999': r'split.imbalance is inf; give a finite number',
+    '--config.split.imbalance=1e999': r'split.imbalance is inf; give 0 or a number whose size',
     '--config.teacher.config.seed=3': r'taken over from the run .* set --config.seed instead',
     '--config.=3': r"config has no key ''",
     '--config.steps.more=1': r'config.steps is 20, not a section with keys',
@@ -176,9 +176,9 @@ REFUSED = {
     '--config.networks.teacher.model.widths=(8.5,)': r'widths=.*give at least one whole number',
     '--config.networks.teacher.optimizer.clip_norm=1e300': r'clip_norm is 1e\+300; give 0 or a',
     "--config.split.unlabeled_only=('a\\0',)": r'unlabeled_only.0 is .*; give a number, text without',
-    '--config.init_from.networks={1}': r'init_from.networks is \{1\}, a set; give',
+    '--config.init_from.networks={1}': r"init_from.networks is '\{1\}', a str; give a tuple",
     '--config.init_from.networks=' + 99 * '[' + 99 * ']': r'nested more than 64 deep',
-    '--config.teacher.config=x': r'teacher.config is an empty section; give it in the config',
+    '--config.teacher.config=x': r'teacher.config is a section; set one of its keys',
     '--config.': r"config has no key ''",
     '--config.batch.evaluate=2000000000': r'takes at least [\d,.]+ GiB of each device .* but there are',
     '--config.finetune.labeled=2000000000': r'takes at least [\d,.]+ GiB of each device',
@@ -230,7 +230,7 @@ def test_values_of_any_type_anywhere_are_refused():
     networks = given['networks']
     odd = {'teacher': networks['teacher'] | {'model': 5}}
     for changes, said in (
-        ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5, a int; give a section'),
+        ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5; it is a section: give keys and values'),
         ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
         ({'networks': {}}, 'The algorithm needs networks.teacher'),
         ({'networks': {'a.b': {}}}, 'algorithm has no use for networks.a.b; remove it'),

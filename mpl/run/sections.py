@@ -34,7 +34,8 @@ def find_module(folder: str, name: str, where: str) -> ModuleType:
     names = [
         m.name
         for m in pkgutil.iter_modules(package.__path__)
-        if 'def make(' in Path(package.__path__[0], m.name + '.py').read_text(encoding='utf-8')
+        if not m.ispkg
+        and 'def make(' in Path(package.__path__[0], m.name + '.py').read_text(encoding='utf-8')
     ]
     raise ValueError(
         f'{where}.name {name!r} is unknown; choose one of '
