@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent import futures
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -102,7 +103,8 @@ def test_host_and_device_cut_the_same_parts(haste):
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
         np.testing.assert_array_equal(one[name]['index'], other[name]['index'])
         there, here = np.asarray(one[name][shown]), np.asarray(other[name][shown])
-        assert there.shape[1:] == (SIZE, SIZE, 3) and there.std() > 20
+        chex.assert_shape(there, (None, SIZE, SIZE, 3))
+        assert there.std() > 20
         # Of 255: weights are float32 there and of 22 bits here, each rounded to whole pixels.
         assert np.abs(there - here).max() <= 1
         assert set(one[name]) == set(other[name])
@@ -207,7 +209,7 @@ def test_other_networks_may_be_evaluated_at_another_size_by_devices_that_share_i
     config = complete(dict(size=8), mesh=dict(model=2))
     config.networks.student.model = dict(name='wide_resnet', depth=10, width=1)
     experiment = experiments.assemble(config, jax.devices(), small())
-    assert experiment.batch['labeled']['image'].shape[1:] == (8, 8, 3)
+    chex.assert_shape(experiment.batch['labeled']['image'], (None, 8, 8, 3))
 
 
 PROCESS = """
