@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import parameterized
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
@@ -131,6 +132,7 @@ BASE = dict.fromkeys(VARIANTS, {}) | {
 UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
 PAIRED = set(VARIANTS) - UNPAIRED
 AVERAGED = ('mean_teacher',)  # whose teacher is the average
+PARTS = ('feedback', 'interface', 'losses')  # files of the folder that are no learning rules
 
 
 pytestmark = pytest.mark.usefixtures('haste')
@@ -154,10 +156,11 @@ class Tiny(nn.Module):
 
 
 def discover():
-    """The `make` of every file of the folder."""
+    """The `make` of every file of the folder that is a learning rule."""
     return {
         found.name: importlib.import_module(f'mpl.algorithms.{found.name}').make
         for found in pkgutil.iter_modules(algorithms.__path__)
+        if found.name not in PARTS
     }
 
 
@@ -326,6 +329,25 @@ def test_contract(name, numbers):
         chex.assert_shape([output.features, output.logits], [(7, 5), (7, CLASSES)])
         chex.assert_type(output.logits, jnp.float32)
     assert len({np.array(output.logits).tobytes() for output in outputs.values()}) == len(outputs)
+
+
+class Variants(chex.TestCase):
+    """Three updates one by one, with and without jit, are those of the loop, which scans them."""
+
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    @parameterized.parameters(*MAKES)
+    def test_update(self, name):
+        _, run = full(name, 0)
+        state = start(name, 0.9, VARIANTS[name][0], norm=True, dropout=0.3)
+        wanted, metrics = run(state)
+        update = self.variant(full(name, 0)[0].update)
+        for step, key in enumerate(jax.random.split(jax.random.key(0), 3)):
+            state, got = update(state, make_batch(step), step, key)
+            expected = {name: value[step] for name, value in metrics.items()}
+            chex.assert_trees_all_equal_shapes_and_dtypes(got, expected)
+            chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, wanted)
+        chex.assert_trees_all_close(state, wanted, rtol=1e-4, atol=1e-5)
 
 
 GAPS = (0.0, 100.0, 1e4)  # between logits

@@ -172,8 +172,14 @@ def test_seeds_and_epochs_draw_other_parts():
     ids=['resident', 'streamed', 'files'],
 )
 def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, monkeypatch):
-    """A run of 12 calls, with log lines after each and an evaluation after every fourth."""
+    """A run of 12 calls, with log lines after each and an evaluation after every fourth.
+
+    A second trace of the update is an error that shows its stack; anything else is counted.
+    """
     experiment = experiments.assemble(complete(**more), jax.devices()[:1], make())
+    chex.clear_trace_counter()  # It is kept over cases of a test.
+    update = chex.assert_max_traces(experiment.algorithm.update, n=1)
+    experiment = experiment._replace(algorithm=experiment.algorithm._replace(update=update))
     events, counts = [], []
     jax.monitoring.register_event_duration_secs_listener(
         note := lambda *a, **_: events.append(a[0])
