@@ -334,13 +334,14 @@ def test_contract(name, numbers):
 class Variants(chex.TestCase):
     """Three updates one by one, with and without jit, are those of the loop, which scans them."""
 
-    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters(*MAKES)
     def test_update(self, name):
-        _, run = full(name, 0)
-        state = start(name, 0.9, VARIANTS[name][0], norm=True, dropout=0.3)
+        learner, run = full(name, 0)
+        before = start(name, 0.9, VARIANTS[name][0], norm=True, dropout=0.3)
+        state = jax.tree.map(jnp.asarray, before)
         wanted, metrics = run(state)
-        update = self.variant(full(name, 0)[0].update)
+        update = self.variant(learner.update)
         for step, key in enumerate(jax.random.split(jax.random.key(0), 3)):
             state, got = update(state, make_batch(step), step, key)
             expected = {name: value[step] for name, value in metrics.items()}

@@ -71,8 +71,7 @@ def test_max_pool_equals_the_window_of_the_library(height, width, padding, haste
 
     got = evaluate(lambda x: resnet.max_pool(x, padding))
     want = evaluate(lambda x: nn.max_pool(x, (3, 3), (2, 2), pads))
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+    chex.assert_trees_all_close(got, want, rtol=1e-5)
 
 
 def restated(depth, blocks, stem, padding, variables, x):

@@ -53,11 +53,7 @@ def test_views_joined_by_shard_share_statistics_and_return_in_order(shards, x64)
     for name, whole in (('features', features), ('logits', logits)):
         for output, wanted in zip(outputs, np.split(whole, cuts), strict=True):
             np.testing.assert_allclose(getattr(output, name), wanted, rtol=1e-13, atol=1e-14)
-    jax.tree.map(
-        lambda got, wanted: np.testing.assert_allclose(got, wanted, rtol=1e-6),  # kept in float32
-        stats,
-        changed['batch_stats'],
-    )
+    chex.assert_trees_all_close(stats, changed['batch_stats'], rtol=1e-6)  # kept in float32
     alone, _ = network.forward(definition, net.params, net.batch_stats, jax.random.key(0), views[1])
     assert np.abs(alone[0].logits - outputs[1].logits).max() > 0.01
 
