@@ -66,6 +66,8 @@ SLOW = {
         'test_order',
         'test_update',
     ),
+    'augment_images_test': 'test_views_are_functions',
+    'augment_mix_test': 'test_a_run',
     'augment_randaugment_test': '',
     'augment_released_test': '',
     'collectives_test': '',
