@@ -1,12 +1,13 @@
 """Every rule with the smallest batches, and with its hyperparameters at the ends of their ranges."""
 
 import algorithms_test as contract
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from algorithms_test import ALL, GAPS, MAKES, check_finite, force, teach
+from algorithms_test import ALL, GAPS, MAKES, force, teach
 
 from mpl.algorithms import feedback, freematch, softmatch, vat
 
@@ -58,7 +59,7 @@ def check(name, numbers, batch, **model):
             state = force(start, gap, alike)
             for step in (0, 1):
                 state, metrics = update(state, teach(batch, gap), step, jax.random.key(step))
-                check_finite(state, metrics)
+                chex.assert_tree_all_finite((state, metrics))
 
 
 @pytest.mark.parametrize('name, numbers', ALL, ids=str)

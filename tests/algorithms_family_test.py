@@ -1,5 +1,6 @@
 """The rules beside MPL, against what their papers' equations give when worked out by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -490,4 +491,5 @@ def test_frozen_teacher_may_be_another_network():
     learner = distill.make(DEFINITION, Definition(Wide(), optax.sgd(0.0)))
     state = learner.init(jax.random.key(0), BATCH, SIZES)
     teacher = learner.networks(state)['teacher']
-    assert network.predict(teacher, BATCH['labeled']['image']).features.shape == (4, 9)
+    features = network.predict(teacher, BATCH['labeled']['image']).features
+    chex.assert_shape(features, (4, 9))

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -578,7 +579,7 @@ def test_off_is_uda_bit_for_bit(compiled):
         key = jax.random.key(step)
         state, metrics = update_one(state, batch, step, key)
         net, others = update_two(net, batch, step, jax.random.split(key, 4)[0])
-        jax.tree.map(np.testing.assert_array_equal, state.teacher, net)
+        chex.assert_trees_all_equal(state.teacher, net)
         assert metrics['loss/teacher_unlabeled'] == others['loss/unlabeled']
         assert 0 < metrics['mask_rate']
 
@@ -636,8 +637,7 @@ def test_feedback_weight_scales_the_feedback_alone_and_minus_one_turns_it_round(
         return flat(new.teacher.opt_state), (new.student, new.baseline)
 
     (none, zero), (on, one), (flipped, minus) = (update(weight) for weight in (0.0, 1.0, -1.0))
-    jax.tree.map(np.testing.assert_array_equal, one, minus)
-    jax.tree.map(np.testing.assert_array_equal, one, zero)
+    chex.assert_trees_all_equal(one, minus, zero)
     np.testing.assert_allclose(flipped - none, none - on, rtol=0, atol=1e-15)
     assert (np.abs(on - none).max() > 1e-6) == (name != 'off')
 
@@ -659,7 +659,7 @@ def test_baseline_is_a_moving_average_and_the_one_before_the_step_is_subtracted(
         wanted = decay * wanted + (1 - decay) * float(h)
         np.testing.assert_allclose(metrics['feedback/baseline'], wanted, rtol=1e-6)
         state = state.replace(baseline=metrics['feedback/baseline'])
-        assert state.baseline.dtype == jnp.float32
+        chex.assert_type(state.baseline, jnp.float32)
     assert (wanted != 0) == (decay < 1)
 
 

@@ -5,10 +5,12 @@ import importlib
 import inspect
 import pkgutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import parameterized
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
@@ -130,6 +132,7 @@ BASE = dict.fromkeys(VARIANTS, {}) | {
 UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
 PAIRED = set(VARIANTS) - UNPAIRED
 AVERAGED = ('mean_teacher',)  # whose teacher is the average
+PARTS = ('feedback', 'interface', 'losses')  # files of the folder that are no learning rules
 
 
 pytestmark = pytest.mark.usefixtures('haste')
@@ -153,10 +156,11 @@ class Tiny(nn.Module):
 
 
 def discover():
-    """The `make` of every file of the folder."""
+    """The `make` of every file of the folder that is a learning rule."""
     return {
         found.name: importlib.import_module(f'mpl.algorithms.{found.name}').make
         for found in pkgutil.iter_modules(algorithms.__path__)
+        if found.name not in PARTS
     }
 
 
@@ -296,9 +300,10 @@ def test_contract(name, numbers):
     after, metrics = run(before)
 
     assert metrics and all(isinstance(key, str) for key in metrics)
-    for key, value in metrics.items():
-        assert value.dtype == jnp.float32 and value.shape == (3,), key
-        assert np.isfinite(value).all(), key
+    values = list(metrics.values())
+    chex.assert_type(values, jnp.float32)
+    chex.assert_shape(values, (3,))
+    chex.assert_tree_all_finite(metrics)
 
     assert nets(before)
     for old, new in zip(nets(before), nets(after), strict=True):
@@ -311,7 +316,7 @@ def test_contract(name, numbers):
                 assert not np.array_equal(a, b), (part, path)
 
     same, again = run(before)
-    jax.tree.map(np.testing.assert_array_equal, (after, metrics), (same, again))
+    chex.assert_trees_all_equal((after, metrics), (same, again))
     other, _ = run(before, seed=1)
     assert distance(weights(after), weights(other)) > 1e-3
 
@@ -321,9 +326,29 @@ def test_contract(name, numbers):
     outputs = jax.jit(lambda state: algorithm.predict(learner, state, image))(after)
     assert set(outputs) == set(frozen)
     for output in outputs.values():
-        assert output.features.shape == (7, 5) and output.logits.shape == (7, CLASSES)
-        assert output.logits.dtype == jnp.float32
+        chex.assert_shape([output.features, output.logits], [(7, 5), (7, CLASSES)])
+        chex.assert_type(output.logits, jnp.float32)
     assert len({np.array(output.logits).tobytes() for output in outputs.values()}) == len(outputs)
+
+
+class Variants(chex.TestCase):
+    """Three updates one by one, with and without jit, are those of the loop, which scans them."""
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(*MAKES)
+    def test_update(self, name):
+        learner, run = full(name, 0)
+        before = start(name, 0.9, VARIANTS[name][0], norm=True, dropout=0.3)
+        state = jax.tree.map(jnp.asarray, before)
+        wanted, metrics = run(state)
+        update = self.variant(learner.update)
+        for step, key in enumerate(jax.random.split(jax.random.key(0), 3)):
+            state, got = update(state, make_batch(step), step, key)
+            expected = {name: value[step] for name, value in metrics.items()}
+            chex.assert_trees_all_equal_shapes_and_dtypes(got, expected)
+            chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, wanted)
+        chex.assert_trees_all_close(state, wanted, rtol=1e-4, atol=1e-5)
 
 
 GAPS = (0.0, 100.0, 1e4)  # between logits
@@ -348,12 +373,6 @@ def teach(batch, gap):
     return {part: one | {'logits': one['logits'] * np.float32(gap)} for part, one in batch.items()}
 
 
-def check_finite(*trees):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(trees):
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-
-
 @pytest.mark.parametrize('gap', GAPS)
 @pytest.mark.parametrize('name, numbers', ALL, ids=str)
 def test_extreme_logits_leave_everything_finite(name, numbers, gap):
@@ -361,7 +380,7 @@ def test_extreme_logits_leave_everything_finite(name, numbers, gap):
     _, run = full(name, VARIANTS[name].index(numbers))
     for alike in (True, False):
         before = force(start(name, 0.9, numbers, norm=True, dropout=0.3), gap, alike)
-        check_finite(*run(before, batches=teach(BATCHES, gap)))
+        chex.assert_tree_all_finite(run(before, batches=teach(BATCHES, gap)))
 
 
 @pytest.mark.parametrize('name', MAKES)
@@ -369,11 +388,11 @@ def test_same_key_same_start(name):
     learner = build(name, {'ema_decay': 0.9}, norm=True)
     init = jax.jit(starting(learner))
     one, same, other = (init(jax.random.key(seed), make_batch()) for seed in (0, 0, 1))
-    jax.tree.map(np.testing.assert_array_equal, one, same)
+    chex.assert_trees_all_equal(one, same)
     assert distance(weights(one), weights(other)) > 0.1
     for net in nets(one):
         if net.ema is not None:
-            jax.tree.map(np.testing.assert_array_equal, net.ema.params, net.params)
+            chex.assert_trees_all_equal(net.ema.params, net.params)
 
 
 @pytest.mark.parametrize(

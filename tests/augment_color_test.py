@@ -3,6 +3,7 @@
 import itertools
 
 import augment_pictures as pictures
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,7 +139,7 @@ def test_chances_and_grey():
     expected = np.asarray(pictures.to_pillow(pictures.waves(3)[0]).convert('L'))
     np.testing.assert_array_equal(grey, np.broadcast_to(expected[None, ..., None], grey.shape))
     single = jnp.asarray(pictures.waves(1), jnp.float32)
-    assert jax.jit(color.policy())(key, single).shape == single.shape
+    chex.assert_equal_shape([jax.jit(color.policy())(key, single), single])
     np.testing.assert_array_equal(color.policy(**off)(key, image), image)
 
 

@@ -1,5 +1,6 @@
 """Random parts of pictures: their sizes, where they lie, and what is made of them on the device."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,11 +82,8 @@ def test_everything_after_the_part_is_that_of_images():
     ours = crops.make(100.0, 50.0, 12, strong=strong)
     theirs = images.make(100.0, 50.0, weak={'mirror': True}, strong=strong)
     for one, other in ((ours.labeled, theirs.labeled), (ours.unlabeled, theirs.unlabeled)):
-        jax.tree.map(
-            np.testing.assert_array_equal,
-            one(jax.random.key(3), image),
-            other(jax.random.key(3), image),
-        )
+        key = jax.random.key(3)
+        chex.assert_trees_all_equal(one(key, image), other(key, image))
 
 
 def test_cuts_the_box_out():

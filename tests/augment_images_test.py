@@ -1,5 +1,6 @@
 """Views of pictures and points: values, randomness, refusals."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -60,8 +61,9 @@ def test_views_are_functions_of_key_and_image_number(case):
     unlabeled = jax.jit(views.unlabeled)
     result = unlabeled(key, image)
     for view in ('weak', 'strong'):
-        assert result[view].shape == image.shape and result[view].dtype == jnp.float32
-        assert np.isfinite(result[view]).all()
+        chex.assert_equal_shape([result[view], image])
+        chex.assert_type(result[view], jnp.float32)
+        chex.assert_tree_all_finite(result[view])
         np.testing.assert_array_equal(result[view], unlabeled(key, image)[view])
         assert (np.abs(result[view] - unlabeled(jax.random.key(6), image)[view]) > 0).any()
     # The first images of a batch look the same when there are fewer of them, and without jit (within a pixel value).
@@ -92,7 +94,7 @@ def test_geometry_is_a_crop_of_the_padded_image(fill, mode):
     result = np.asarray(
         images.geometry(mirror=True, shift=shift, fill=fill)(jax.random.key(0), jnp.asarray(image))
     )
-    assert result.dtype == np.uint8
+    chex.assert_type(result, np.uint8)
     extra = {'constant_values': fill} if mode == 'constant' else {}
     padded = np.pad(image, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode, **extra)
     count = np.zeros((2, 7, 7), int)

@@ -1,5 +1,6 @@
 """mixup and CutMix: shares, boxes, labels, and their way into a batch."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,9 +130,10 @@ def test_a_run_is_given_distributions():
         for options in ([], ['--config.views.mix.mixup=0.5'])
     )
     number = plain.config.batch.labeled
-    assert plain.batch['labeled']['label'].shape == (number,)
+    chex.assert_shape(plain.batch['labeled']['label'], (number,))
     label = mixed.batch['labeled']['label']
-    assert (label.shape, label.dtype) == ((number, len(plain.source.classes)), jnp.float32)
+    chex.assert_shape(label, (number, len(plain.source.classes)))
+    chex.assert_type(label, jnp.float32)
     image = plain.source.train.read(np.arange(number))
     labeled = {'image': image, 'index': np.arange(number), 'label': np.arange(number) % 10}
     seen = {

@@ -1,6 +1,7 @@
 """Operations against Pillow, on photos, CIFAR-10 and digits."""
 
 import augment_pictures as pictures
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,7 +158,8 @@ def test_operation_is_pillows(name, batch):
         expected.append(pillow(theirs, image, value))
     difference = np.abs(np.array(result) - np.array(expected))
     print(f'{name} {batch}: largest {difference.max()}, fraction {(difference > 0).mean():.2e}')
-    assert result[0].shape == image.shape and result[0].dtype == np.float32
+    chex.assert_equal_shape([result[0], image])
+    chex.assert_type(result[0], np.float32)
     assert difference.max() <= largest
     assert (difference > 0).mean() <= fraction
 

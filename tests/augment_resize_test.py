@@ -1,6 +1,7 @@
 """Resampling against Pillow, on photos, CIFAR-10, digits and noise."""
 
 import augment_pictures as pictures
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,8 @@ def test_resized_crop_is_pillows(batch, method, form, monkeypatch, haste):
     for _ in range(4):
         box = boxes(rng, *image.shape[:3])
         result, expected = crop(image, box), pillow(image, box, size, method)
-        assert result.dtype == jnp.float32 and result.shape == expected.shape
+        chex.assert_type(result, jnp.float32)
+        chex.assert_equal_shape([result, expected])
         difference.append(np.abs(np.asarray(result) - expected))
     fraction = np.mean(np.array(difference) > 0)
     print(f'{batch} {method}: largest {np.max(difference)}, fraction {fraction:.1e}')

@@ -31,10 +31,75 @@ jax.devices()  # Now, before a test changes XLA_FLAGS.
 
 LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'processes_test')
 
+# What `launch/test.sh --fast` leaves out: file, and how the names of its slow tests begin.
+SLOW = {
+    # Whole runs, several of them, and commands in processes of their own.
+    'bucket_test': '',
+    'collapse_test': 'test_runs_',
+    'command_test': '',
+    'compare_test': '',
+    'config_files_test': 'test_images_of_ones_own_train',
+    'config_test': ('test_bad_input', 'test_the_command', 'test_our_own'),
+    'data_damage_test': 'test_a_run',
+    'data_open_set_test': 'test_a_run',
+    'data_record_test': '',
+    'evaluate_test': '',
+    'experiment_test': ('test_nothing_is_traced', 'test_each_process'),
+    'faults_test': '',
+    'predict_test': '',
+    'processes_test': '',
+    'readme_test': '',
+    'select_test': '',
+    'teacher_test': '',
+    'train_test': '',
+    # Many or large programs to compile.
+    'algorithms_collapse_test': '',
+    'algorithms_extremes_test': ('test_smallest', 'test_hyperparameters'),
+    'algorithms_family_test': '',
+    'algorithms_mpl_test': '',
+    'algorithms_reduced_test': '',
+    'algorithms_test': (
+        'test_extreme',
+        'test_labels',
+        'test_no_knob',
+        'test_number_of_shards',
+        'test_order',
+        'test_update',
+    ),
+    'augment_images_test': 'test_views_are_functions',
+    'augment_mix_test': 'test_a_run',
+    'augment_randaugment_test': '',
+    'augment_released_test': '',
+    'collectives_test': '',
+    'layout_test': 'test_every_config_is_built',
+    'models_conv_test': '',
+    'models_efficientnet_test': '',
+    'models_resnet_test': '',
+    'models_vit_test': '',
+    'models_wide_resnet_test': '',
+    'plan_test': '',
+    'recipes_test': '',
+    'sharding_test': '',
+    'spatial_test': '',
+    'traffic_test': '',
+    'transfer_test': '',
+    'weights_test': '',
+    # Benchmarks, made small.
+    'augment_benchmark_test': '',
+    'gpu_test': '',
+    'step_time_test': '',
+    'torch_mpl_test': '',
+    'tune_digits_test': '',
+    'two_moons_test': '',
+}
+
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, lest one worker is left with them at the end."""
+    """The longest files first, lest one worker is left with them at the end; marks slow tests."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+    for item in items:
+        if item.path.stem in SLOW and item.name.startswith(SLOW[item.path.stem]):
+            item.add_marker('slow')
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,9 +50,10 @@ def test_reads_parts_in_one_numbering_from_many_threads(keep_bytes):
     asked = [np.random.RandomState(seed).randint(0, 200, 170) for seed in range(12)]
     with concurrent.futures.ThreadPoolExecutor(4) as executor:
         for numbers, image in zip(asked, executor.map(pool.read, asked)):
-            assert image.dtype == np.uint8 and image.shape == (170, 8, 8, 3)
+            chex.assert_type(image, np.uint8)
+            chex.assert_shape(image, (170, 8, 8, 3))
             np.testing.assert_array_equal(image[:, 3, 3, 0], numbers)
-    assert pool.read(np.array([], np.int64)).shape == (0, 8, 8, 3)
+    chex.assert_shape(pool.read(np.array([], np.int64)), (0, 8, 8, 3))
 
 
 def test_kept_pictures_are_not_decoded_again():

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,14 +56,14 @@ def test_reads_a_folder_in_the_order_of_its_paths(tmp_path, keep_bytes, channels
         'labeled/ant/deep/er/y.bmp', 'labeled/ant/z.webp', 'labeled/bee/a.JPG', 'labeled/bee/b.png',
         'unlabeled/u.jpeg', 'unlabeled/wasp/v.png',
     ]  # fmt: skip
-    assert (
-        found.train.label.tolist() == [0, 0, 1, 1, -1, -1] and found.train.label.dtype == np.int32
-    )
+    assert found.train.label.tolist() == [0, 0, 1, 1, -1, -1]
+    chex.assert_type(found.train.label, np.int32)
     assert values(found.train) == [40, 30, 20, 10, 50, 60]
     assert found.test.label.tolist() == [1] and values(found.test) == [70]
     assert found.validation.label.tolist() == [0, 1] and values(found.validation) == [80, 90]
     image = found.train.read(np.array([5, 0, 5]))
-    assert image.shape == (3, 8, 8, channels) and image.dtype == np.uint8
+    chex.assert_shape(image, (3, 8, 8, channels))
+    chex.assert_type(image, np.uint8)
     assert image[:, 0, 0, 0].tolist() == [60, 40, 60]
 
 
@@ -377,5 +378,5 @@ def test_reads_real_photos(tmp_path):
     assert found.classes == ('ants', 'bees') and len(found.test.label) == 12
     assert np.bincount(found.train.label + 1).tolist() == [46, 12, 12]
     image = found.train.read(np.arange(70))
-    assert image.shape == (70, 64, 64, 3)
+    chex.assert_shape(image, (70, 64, 64, 3))
     assert image.std((1, 2, 3)).min() > 10  # none is blank

@@ -6,6 +6,7 @@ import threading
 import warnings
 import zlib
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -35,7 +36,7 @@ def test_png_keeps_its_pixels():
     np.testing.assert_array_equal(
         images.decode(encoded(gray), None, 3, True), np.repeat(gray[..., None], 3, -1)
     )
-    assert images.decode(encoded(pixels), None, 1, True).shape == (9, 7, 1)
+    chex.assert_shape(images.decode(encoded(pixels), None, 1, True), (9, 7, 1))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,8 @@ def test_png_keeps_its_pixels():
 )
 def test_size_gives_a_square_of_the_middle(height, width, form):
     image = images.decode(encoded(halves(height, width), form), 16, 3, True)
-    assert image.shape == (16, 16, 3) and image.dtype == np.uint8
+    chex.assert_shape(image, (16, 16, 3))
+    chex.assert_type(image, np.uint8)
     assert image[:, :5, 0].min() > 200 and image[:, :5, 2].max() < 60
     assert image[:, -5:, 2].min() > 190 and image[:, -5:, 0].max() < 60
 
@@ -70,9 +72,9 @@ def test_exif_orientation_is_honored_where_asked():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
     picture = encoded(halves(32, 48), 'JPEG', quality=95, exif=exif)
-    assert images.decode(picture, None, 3, False).shape == (32, 48, 3)
+    chex.assert_shape(images.decode(picture, None, 3, False), (32, 48, 3))
     upright = images.decode(picture, None, 3, True)
-    assert upright.shape == (48, 32, 3)
+    chex.assert_shape(upright, (48, 32, 3))
     assert upright[:20, :, 0].min() > 200 and upright[-20:, :, 2].min() > 200  # left is now above
 
 
@@ -88,14 +90,15 @@ def test_all_modes_become_rgb_or_gray(mode):
     buffer = io.BytesIO()
     Image.fromarray(halves(8, 8)).convert(mode).save(buffer, form)
     for channels in (1, 3):
-        assert images.decode(buffer.getvalue(), None, channels, True).shape == (8, 8, channels)
+        image = images.decode(buffer.getvalue(), None, channels, True)
+        chex.assert_shape(image, (8, 8, channels))
 
 
 @pytest.mark.parametrize('form', ['PNG', 'JPEG', 'WEBP', 'BMP'])
 def test_a_file_cut_in_half_raises(form):
     noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
     whole = encoded(noise, form)
-    assert images.decode(whole, 16, 3, True).shape == (16, 16, 3)
+    chex.assert_shape(images.decode(whole, 16, 3, True), (16, 16, 3))
     with pytest.raises(images.Damaged):
         images.decode(whole[: len(whole) // 2], 16, 3, True)
 
@@ -253,7 +256,7 @@ def test_a_picture_beside_broken_exif_is_upright(turn, broken):
 )
 def test_exif_that_can_not_be_read_is_passed_over(exif):
     picture = encoded(halves(8, 16), 'JPEG', exif=exif)
-    assert images.decode(picture, None, 3, True).shape == (8, 16, 3)
+    chex.assert_shape(images.decode(picture, None, 3, True), (8, 16, 3))
 
 
 def test_very_large_pictures_are_refused_whatever_pillow_allows(monkeypatch):
@@ -266,7 +269,7 @@ def test_very_large_pictures_are_refused_whatever_pillow_allows(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
-        assert images.decode(encoded(halves(8, 8)), 4, 3, True).shape == (4, 4, 3)
+        chex.assert_shape(images.decode(encoded(halves(8, 8)), 4, 3, True), (4, 4, 3))
 
 
 @pytest.mark.parametrize(

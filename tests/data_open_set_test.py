@@ -1,5 +1,6 @@
 """Classes that are only unlabeled: gone from everything but the unlabeled images."""
 
+import chex
 import numpy as np
 import pytest
 from etils import epath
@@ -21,7 +22,7 @@ def test_hidden_classes_lose_their_labels_and_the_others_are_renumbered():
     hidden = open_set.hide(made(), ('b',))
     assert hidden.classes == ('a', 'c', 'd')
     assert hidden.train.label.tolist() == [0, -1, 1, 2, -1, -1, 2]
-    assert hidden.train.label.dtype == np.int32
+    chex.assert_type(hidden.train.label, np.int32)
     np.testing.assert_array_equal(hidden.train.read(np.arange(7)), IMAGE)
     assert hidden.train.name == made().train.name and hidden.image_shape == (1, 1, 1)
 

@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import chex
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -89,10 +90,11 @@ def test_pixels_are_those_a_viewer_shows(picture, size):
             images.decode(encoded, None, 3, True)
         return
     image, expected = images.decode(encoded, None, 3, True), shown(encoded)
-    assert image.dtype == np.uint8 and image.shape == expected.shape
+    chex.assert_type(image, np.uint8)
+    chex.assert_equal_shape([image, expected])
     assert np.abs(image - expected).max() <= 1
     gray = images.decode(encoded, None, 1, True)
-    assert gray.shape == (*expected.shape[:2], 1)
+    chex.assert_shape(gray, (*expected.shape[:2], 1))
     assert np.abs(gray[..., 0] - expected @ [0.299, 0.587, 0.114]).max() <= 2
     if form == 'JPEG':
         return  # Of it the decoder gives less; see data_encoded_test.

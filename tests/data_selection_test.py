@@ -1,5 +1,6 @@
 """Selection against a search in plain Python; the same however the pool is cut or shared out."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -81,8 +82,7 @@ def test_shares_come_to_the_same_bits(shares):
         for i in range(shares)
     ]
     for order in (parts, parts[::-1]):
-        for one, other in zip(whole, selection.merge(order, rule)):
-            np.testing.assert_array_equal(one, other)
+        chex.assert_trees_all_equal(selection.merge(order, rule), whole)
 
 
 def test_balance_repeats_from_the_most_confident_on():
@@ -156,7 +156,6 @@ def test_shares_of_drawn_scores_give_what_one_share_gives():
     ]
     drawn = selection.merge(list(large_pool.draw(0, 3000, 1000, 10)), rule)
     best = selection.merge(shares, rule)
-    for got, want in zip(best, drawn, strict=True):
-        np.testing.assert_array_equal(got, want)
+    chex.assert_trees_all_equal(best, drawn)
     table = large_pool.run(examples=3000, classes=10, per_class=7, shards=3, rows=50)
     assert [row['images'] for row in table] == [50, 1000, 1000, 1000, 210]

@@ -1,5 +1,6 @@
 """Pools in memory, digits and two moons."""
 
+import chex
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -11,7 +12,7 @@ def test_from_arrays_reads_by_number():
     image = np.arange(24, dtype=np.uint8).reshape(6, 2, 2, 1)
     pool = source.from_arrays(image, np.array([0, 1, -1, 0, 1, -1]))
     np.testing.assert_array_equal(pool.read(np.array([4, 0, 4])), image[[4, 0, 4]])
-    assert pool.label.dtype == np.int32
+    chex.assert_type(pool.label, np.int32)
     assert list(pool.name) == ['0', '1', '2', '3', '4', '5']
 
 
@@ -41,7 +42,9 @@ def test_digits_are_scikit_learns_and_each_lies_in_one_part():
     parts = [found.train, found.test]
     numbers = np.concatenate([np.array(part.name, int) for part in parts])
     image = np.concatenate([part.read(np.arange(len(part.label))) for part in parts])
-    assert image.dtype == np.uint8 and image.shape == (1797, 8, 8, 1) and image.max() == 255
+    chex.assert_type(image, np.uint8)
+    chex.assert_shape(image, (1797, 8, 8, 1))
+    assert image.max() == 255
     assert sorted(numbers) == list(range(1797))
     np.testing.assert_array_equal(np.rint(image[..., 0] / 255 * 16), original.images[numbers])
     np.testing.assert_array_equal(
@@ -62,7 +65,8 @@ def test_digits_test_part_is_fixed_and_balanced():
 def test_moons_without_noise_lie_on_their_half_circles():
     found = two_moons.make(examples=200, noise=0.0)
     point = found.train.read(np.arange(200))
-    assert point.dtype == np.float32 and point.shape == (200, 1, 1, 2)
+    chex.assert_type(point, np.float32)
+    chex.assert_shape(point, (200, 1, 1, 2))
     x, y = point[:, 0, 0].T
     upper = found.train.label == 0
     assert upper.sum() == 100

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import numpy as np
 import pytest
 from absl import logging
@@ -47,7 +48,8 @@ def test_parts_are_balanced_stratified_and_cover_everything_once(include):
     everything = np.union1d(np.union1d(split.labeled, split.unlabeled), split.validation)
     np.testing.assert_array_equal(everything, np.arange(200))
     for part in split[:3]:
-        assert part.dtype == np.int64 and (np.diff(part) > 0).all()
+        chex.assert_type(part, np.int64)
+        assert (np.diff(part) > 0).all()
 
 
 def test_zero_labels_keeps_all_that_are_not_held_out():
@@ -179,7 +181,7 @@ def test_save_and_load_give_the_same_split(tmp_path):
     loaded = load(path, LABEL)
     for part, other in zip(split[:3], loaded[:3]):
         np.testing.assert_array_equal(part, other)
-        assert other.dtype == np.int64
+        chex.assert_type(other, np.int64)
     assert loaded.hash == split.hash
     assert [entry.name for entry in tmp_path.iterdir()] == ['split.json']
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import chex
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ def joined(batch, steps, numbers=NUMBERS, seed=0, purpose='labeled'):
 def test_each_number_comes_once_in_every_epoch(batch):
     steps = -(-70 // batch)
     order = joined(batch, steps)[:70]
-    assert order.dtype == np.int64
+    chex.assert_type(order, np.int64)
     for epoch in order.reshape(10, 7):
         np.testing.assert_array_equal(np.sort(epoch), NUMBERS)
     assert len({tuple(epoch) for epoch in order.reshape(10, 7)}) > 5

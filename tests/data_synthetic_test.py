@@ -1,5 +1,6 @@
 """Made-up pictures: told by their numbers alone, and learnable."""
 
+import chex
 import numpy as np
 import pytest
 
@@ -15,8 +16,9 @@ def test_shapes_labels_and_names():
     assert found.image_shape == (9, 9, 1) and len(found.classes) == 3
     np.testing.assert_array_equal(found.train.label, [0, 1, 2, 0, 1, 2, 0, -1, -1])
     np.testing.assert_array_equal(found.test.label, [0, 1, 2, 0])
-    assert found.train.read(np.array([8, 0])).shape == (2, 9, 9, 1)
-    assert found.train.read(np.array([8])).dtype == np.uint8
+    image = found.train.read(np.array([8, 0]))
+    chex.assert_shape(image, (2, 9, 9, 1))
+    chex.assert_type(image, np.uint8)
     assert len(found.train.name) == 9 and len(set(found.train.name)) == 9
 
 
@@ -31,7 +33,7 @@ def test_an_image_depends_on_its_number_seed_and_part_alone():
 
 def test_a_set_of_the_size_of_imagenet_takes_no_room():
     found = synthetic.make(classes=1000, size=224, examples=1_281_167)
-    assert found.train.read(np.array([1_281_166])).shape == (1, 224, 224, 3)
+    chex.assert_shape(found.train.read(np.array([1_281_166])), (1, 224, 224, 3))
     assert len(found.train.label) == 1_281_167
 
 

@@ -9,6 +9,7 @@ import pwd
 import subprocess
 import sys
 
+import chex
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -119,10 +120,12 @@ def test_reads_every_example_by_number(tmp_path, form, keep_bytes):
         range(100, 107)
     )
     np.testing.assert_array_equal(found.train.label, np.arange(50) % 3)
-    assert found.train.label.dtype == np.int32 and found.validation is None
+    chex.assert_type(found.train.label, np.int32)
+    assert found.validation is None
     assert found.train.name[17] == 'train/17' and found.test.name[0] == 'test/0'
     image = found.train.read(np.array([49, 3, 49]))
-    assert image.dtype == np.uint8 and image.shape == (3, 8, 8, 3)
+    chex.assert_type(image, np.uint8)
+    chex.assert_shape(image, (3, 8, 8, 3))
     assert image[:, 0, 0, 0].tolist() == [49, 3, 49]
 
 
@@ -370,7 +373,7 @@ def test_mnist_is_gray_and_read_on_demand_as_whole():
     )
     numbers = np.random.RandomState(0).randint(0, 10_000, 300)
     image = whole.read(numbers)
-    assert image.shape == (300, 28, 28, 1)
+    chex.assert_shape(image, (300, 28, 28, 1))
     np.testing.assert_array_equal(image, single.read(numbers))
     np.testing.assert_array_equal(
         np.bincount(whole.label), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -429,7 +432,8 @@ def test_a_tenth_of_imagenet_with_all_of_it_unlabeled(tmp_path):
     assert near(once.train, [6, 7, 8, *range(6), *range(9, 30)])
     assert sorted(once.train.name) == sorted(f'n0{n % 3}_{n}.JPEG' for n in range(30))
     part = once.train.crop(np.array([0, 9]), lambda n, height, width: (0, 0, width, height), 5)
-    assert part.shape == (2, 5, 5, 3) and np.abs(part.mean((1, 2, 3)) - [6, 9]).max() < 2
+    chex.assert_shape(part, (2, 5, 5, 3))
+    assert np.abs(part.mean((1, 2, 3)) - [6, 9]).max() < 2
 
 
 def test_all_of_imagenet_with_a_folder_unlabeled(tmp_path):

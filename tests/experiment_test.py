@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import operator
 import os
 import pathlib
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from concurrent import futures
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -102,7 +104,8 @@ def test_host_and_device_cut_the_same_parts(haste):
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
         np.testing.assert_array_equal(one[name]['index'], other[name]['index'])
         there, here = np.asarray(one[name][shown]), np.asarray(other[name][shown])
-        assert there.shape[1:] == (SIZE, SIZE, 3) and there.std() > 20
+        chex.assert_shape(there, (None, SIZE, SIZE, 3))
+        assert there.std() > 20
         # Of 255: weights are float32 there and of 22 bits here, each rounded to whole pixels.
         assert np.abs(there - here).max() <= 1
         assert set(one[name]) == set(other[name])
@@ -147,9 +150,8 @@ def test_parts_do_not_depend_on_how_many_steps_a_call_has(source):
     drawn = []
     for step in range(4, 8):
         batch = single(step)
-        for name in ('labeled', 'unlabeled'):
-            for key, value in batch[name].items():
-                np.testing.assert_array_equal(value[0], many[name][key][step - 4])
+        own = slice(step - 4, step - 3)
+        chex.assert_trees_all_equal(batch, jax.tree.map(operator.itemgetter(own), many))
         drawn.append(np.asarray(batch['unlabeled']['image' if source is files else 'box']))
     assert not np.array_equal(drawn[0], drawn[1])
 
@@ -170,8 +172,14 @@ def test_seeds_and_epochs_draw_other_parts():
     ids=['resident', 'streamed', 'files'],
 )
 def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, monkeypatch):
-    """A run of 12 calls, with log lines after each and an evaluation after every fourth."""
+    """A run of 12 calls, with log lines after each and an evaluation after every fourth.
+
+    A second trace of the update is an error that shows its stack; anything else is counted.
+    """
     experiment = experiments.assemble(complete(**more), jax.devices()[:1], make())
+    chex.clear_trace_counter()  # It is kept over cases of a test.
+    update = chex.assert_max_traces(experiment.algorithm.update, n=1)
+    experiment = experiment._replace(algorithm=experiment.algorithm._replace(update=update))
     events, counts = [], []
     jax.monitoring.register_event_duration_secs_listener(
         note := lambda *a, **_: events.append(a[0])
@@ -207,7 +215,7 @@ def test_other_networks_may_be_evaluated_at_another_size_by_devices_that_share_i
     config = complete(dict(size=8), mesh=dict(model=2))
     config.networks.student.model = dict(name='wide_resnet', depth=10, width=1)
     experiment = experiments.assemble(config, jax.devices(), small())
-    assert experiment.batch['labeled']['image'].shape[1:] == (8, 8, 3)
+    chex.assert_shape(experiment.batch['labeled']['image'], (None, 8, 8, 3))
 
 
 PROCESS = """

@@ -10,6 +10,7 @@ import subprocess
 import sysconfig
 import time
 
+import conftest
 import pytest
 
 from mpl.run import config as configs
@@ -97,6 +98,16 @@ def test_without_arguments_the_four_methods_are_compared(project):
 def test_test_script_passes_arguments_on(project):
     said = run(project, 'test.sh', '-k', 'config').stdout.splitlines()[-1]
     assert said.startswith('python -m pytest') and said.endswith('-k config')
+    assert 'slow' not in said
+    fast = run(project, 'test.sh', '--fast', '-k', 'config').stdout.splitlines()[-1]
+    assert fast == said.replace('-k config', '-m not slow -k config')
+
+
+def test_tests_that_are_marked_slow_are_there():
+    for name, starts in conftest.SLOW.items():
+        text = (ROOT / 'tests' / f'{name}.py').read_text()
+        for start in [starts] if isinstance(starts, str) else starts:
+            assert f'def {start or "test_"}' in text, (name, start)
 
 
 @pytest.mark.parametrize('device, extra', [('gpu', 'jax[cuda13]'), ('tpu', 'jax[tpu]')])

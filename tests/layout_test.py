@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 
+import chex
 import jax
 import pytest
 
@@ -154,9 +155,7 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     if key not in TRACES:
         TRACES[key] = trace(config, source)
     before, after, metrics = TRACES[key]
-    assert jax.tree.map(lambda s: (s.shape, s.dtype), after) == jax.tree.map(
-        lambda s: (s.shape, s.dtype), before
-    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
     assert metrics
 
 

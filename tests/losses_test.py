@@ -1,5 +1,6 @@
 """Losses against closed forms and numbers worked out by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +93,7 @@ def test_uda_counts_an_image_at_the_threshold_itself():
 def test_accuracy():
     logits = jnp.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 4.0]])
     got = losses.accuracy(logits, jnp.array([1, 1, 1, 0]))
-    assert got == 0.75 and got.dtype == jnp.float32
+    assert got == 0.75
+    chex.assert_type(got, jnp.float32)
     label = jnp.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
     np.testing.assert_allclose(losses.accuracy(logits, label), (0.75 + 0.5 + 0 + 0) / 4)

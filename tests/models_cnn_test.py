@@ -1,5 +1,6 @@
 """The small conv net: cost, learning, precision, refusals, no dead knob."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,8 +110,7 @@ def test_remat_recomputes_and_changes_no_number():
     image = jnp.asarray(digits()[0][:8])
     models = [cnn.make(10, (4, 8), (1, 2), norm='batch', remat=remat) for remat in (False, True)]
     plain, remat = (gradient(model, image) for model in models)
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(remat), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(plain, remat, rtol=1e-4, atol=1e-5)
     texts = [
         str(jax.make_jaxpr(lambda v, model=model: forward(model, image, v))(drawn(model, image)))
         for model in models

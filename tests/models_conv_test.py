@@ -71,7 +71,7 @@ def evaluate(conv, stride, image, kernel, d_image, d_kernel):
 
 def assert_equal(got, want, dtype, tolerance):
     chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
-    assert got['value'].dtype == dtype
+    chex.assert_type(got['value'], dtype)
     for name in want:
         for a, b in zip(jax.tree.leaves(got[name]), jax.tree.leaves(want[name])):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max(), err_msg=name)
@@ -165,7 +165,7 @@ def test_kernel_gradient_in_bfloat16_is_summed_in_float32(images):
 
     got = jax.jit(lambda *args: gradient(convolve, *args))(image, kernel)
     want = gradient(ordinary, image.astype('float32'), kernel.astype('float32'))
-    assert got.dtype == 'bfloat16'
+    chex.assert_type(got, 'bfloat16')
     np.testing.assert_allclose(got.astype('float32'), want, rtol=2**-7, atol=2**-7)
 
 
@@ -173,7 +173,7 @@ def test_depthwise_sums_in_bfloat16_are_rounded_once():
     image, kernel = draw('bfloat16', (2, 6, 6, 8), (5, 5, 1, 8))
     got = jax.jit(depthwise(convolve))(image, kernel)
     want = depthwise(ordinary)(image.astype('float32'), kernel.astype('float32'))
-    assert got.dtype == 'bfloat16'
+    chex.assert_type(got, 'bfloat16')
     np.testing.assert_allclose(got.astype('float32'), want, rtol=2**-8)
 
 

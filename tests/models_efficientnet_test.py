@@ -1,5 +1,6 @@
 """EfficientNet: size, arithmetic against a plain re-statement and timm, stacks, precision, refusals."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,11 +138,10 @@ def test_equals_a_plain_restatement_in_double_precision(short, small_image):
         variables = drawn(model, 'float64')
         (features, logits), changed = jax.jit(lambda v: forward(model, v, image))(variables)
         want = jax.jit(lambda v: restated(v, image, small_image))(variables)
-        assert features.shape == (4, 1280) and np.std(want[1], 0).min() > 1e-3
-        for got, expected in zip(
-            jax.tree.leaves((features, logits, changed['batch_stats'])), jax.tree.leaves(want)
-        ):
-            np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+        chex.assert_shape(features, (4, 1280))
+        assert np.std(want[1], 0).min() > 1e-3
+        got = (features, logits, changed['batch_stats'])
+        chex.assert_trees_all_close(got, want, rtol=1e-9, atol=1e-12)
 
 
 def test_scan_and_remat_change_no_number(short, haste):
@@ -160,9 +160,7 @@ def test_scan_and_remat_change_no_number(short, haste):
         (got, changed), grads = evaluate(model, stacked(model, variables))
         np.testing.assert_allclose(got, want, rtol=1e-5)
         expected = efficientnet.stack(model, statistics), efficientnet.stack(model, gradients)
-        assert jax.tree.structure((changed, grads)) == jax.tree.structure(expected)
-        for a, b in zip(jax.tree.leaves((changed, grads)), jax.tree.leaves(expected)):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
+        chex.assert_trees_all_close((changed, grads), expected, rtol=1e-3, atol=2e-5)
     assert models[1].scan and 'stage_1_blocks' in shaped(models[1])['params']
     texts = [
         str(jax.make_jaxpr(forward, static_argnums=0)(model, stacked(model, variables)))
@@ -175,7 +173,7 @@ def test_scan_and_remat_change_no_number(short, haste):
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     y = jnp.ones((4000, 2, 1, 3), 'bfloat16')
     dropped = efficientnet.drop_images(y, 0.25, jax.random.key(0))
-    assert dropped.dtype == 'bfloat16'
+    chex.assert_type(dropped, 'bfloat16')
     kept = dropped[:, 0, 0, 0] > 0
     np.testing.assert_allclose(kept.mean(), 0.75, atol=0.03)
     for values in (dropped[kept], dropped[~kept]):
@@ -215,7 +213,7 @@ def test_initial_values():
 def test_initial_values_differ_within_a_stack(short):
     kernel = make(scan=True).init(jax.random.key(0), IMAGE, False)
     kernel = kernel['params']['stage_1_blocks']['depthwise']['conv']['kernel']
-    assert kernel.shape == (3, 3, 3, 1, 16)
+    chex.assert_shape(kernel, (3, 3, 3, 1, 16))
     assert not np.allclose(kernel[0], kernel[1])
     np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 9), rtol=0.15)
 
@@ -274,12 +272,11 @@ def test_reads_files_of_timm(short, scan):
     model = make(scan=scan)
     tensors = tensors_of(model)
     got, want = efficientnet.from_timm(model, tensors), stacked(model, drawn(model))
-    assert jax.tree.structure(got) == jax.tree.structure(want) == jax.tree.structure(shaped(model))
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-        np.testing.assert_array_equal(a, b)
+    chex.assert_trees_all_equal(got, want)
+    chex.assert_trees_all_equal_structs(got, shaped(model))
     trunk = {name: x for name, x in tensors.items() if not name.startswith('classifier')}
     del want['params']['head']
-    assert jax.tree.structure(efficientnet.from_timm(model, trunk)) == jax.tree.structure(want)
+    chex.assert_trees_all_equal_structs(efficientnet.from_timm(model, trunk), want)
 
 
 def test_refuses_files_of_other_models(short):

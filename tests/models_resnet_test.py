@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,8 +71,7 @@ def test_max_pool_equals_the_window_of_the_library(height, width, padding, haste
 
     got = evaluate(lambda x: resnet.max_pool(x, padding))
     want = evaluate(lambda x: nn.max_pool(x, (3, 3), (2, 2), pads))
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+    chex.assert_trees_all_close(got, want, rtol=1e-5)
 
 
 def restated(depth, blocks, stem, padding, variables, x):
@@ -137,10 +137,8 @@ def test_equals_a_plain_restatement_in_double_precision(short, x64, haste, depth
     got, changed = jax.jit(lambda v: forward(model, v, image))(variables)
     np.testing.assert_allclose(got[0], features, rtol=1e-10)
     np.testing.assert_allclose(got[1], logits, rtol=1e-10)
-    assert got[1].dtype == 'float64'
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), changed['batch_stats'], updated
-    )
+    chex.assert_type(got[1], 'float64')
+    chex.assert_trees_all_close(changed['batch_stats'], updated, rtol=1e-9)
 
 
 def run(**numbers):
@@ -267,15 +265,16 @@ def tensors_for(model):
 def test_reads_a_state_dict_and_names_what_does_not_fit(short):
     model = resnet.make(10, 18, padding='symmetric', norm_epsilon=1e-5)
     tensors, variables = tensors_for(model)
-    jax.tree.map(np.testing.assert_array_equal, resnet.from_timm(model, tensors), variables)
+    chex.assert_trees_all_equal(resnet.from_timm(model, tensors), variables)
     halves = {name: tensor.astype('float16') for name, tensor in tensors.items()}
     assert {x.dtype.name for x in jax.tree.leaves(resnet.from_timm(model, halves))} == {'float32'}
 
     headless = {name: tensor for name, tensor in tensors.items() if not name.startswith('fc')}
     del variables['params']['head']
-    jax.tree.map(np.testing.assert_array_equal, resnet.from_timm(model, headless), variables)
+    chex.assert_trees_all_equal(resnet.from_timm(model, headless), variables)
     other = headless | {'fc.weight': np.ones((7, 128)), 'fc.bias': np.ones(7)}
-    assert resnet.from_timm(model, other)['params']['head']['dense']['kernel'].shape == (128, 7)
+    head = resnet.from_timm(model, other)['params']['head']['dense']
+    chex.assert_shape(head['kernel'], (128, 7))
 
     wrong = np.zeros((128, 64, 1, 3))
     for changed, words in (

@@ -1,5 +1,6 @@
 """The vision transformer: size, arithmetic against a plain re-statement and timm, precision, memory, refusals."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,9 +103,8 @@ def test_equals_a_plain_restatement_in_double_precision(small, x64, haste, pool)
     variables = drawn(model, 'float64')
     got = jax.jit(lambda v: forward(model, v, image))(variables)
     want = jax.jit(lambda v: restated(v['params'], image, pool))(variables)
-    for a, b in zip(got, want, strict=True):
-        assert a.dtype == 'float64'
-        np.testing.assert_allclose(a, b, rtol=1e-10)
+    chex.assert_type(got, 'float64')
+    chex.assert_trees_all_close(got, want, rtol=1e-10)
 
 
 def test_initial_values(small):
@@ -202,7 +202,7 @@ def test_reads_a_state_dict_and_names_what_does_not_fit(small):
     variables = traverse_util.unflatten_dict(variables)
     for shape in (None, (12, 12, 3)):
         got = vit.from_timm(model, tensors, shape)
-        jax.tree.map(np.testing.assert_array_equal, got, variables)
+        chex.assert_trees_all_equal(got, variables)
 
     other = vit.from_timm(model, tensors, (8, 20, 3))['params']
     positions = variables['params']['positions']
@@ -239,7 +239,7 @@ def test_resized_positions_of_a_plane_stay_a_plane():
     plane = np.stack([rows + 0.5, columns + 0.5], -1).reshape(1, -1, 2)
     positions = np.concatenate([[[[7.0, 8.0]]], plane], 1).astype('float32')
     got = vit.resize_positions(positions, (6, 24))
-    assert got.shape == (1, 1 + 6 * 24, 2)
+    chex.assert_shape(got, (1, 1 + 6 * 24, 2))
     np.testing.assert_array_equal(got[:, 0], [[7, 8]])
     inner = got[0, 1:].reshape(6, 24, 2)[2:-2, 4:-4]
     np.testing.assert_allclose(inner[:, :, 0], 2 * np.mgrid[2:4, 4:20][0] + 1, rtol=1e-5)

@@ -1,5 +1,6 @@
 """The wide residual network: size, arithmetic against a plain re-statement, precision, refusals, no dead knob."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,8 +159,7 @@ def test_remat_recomputes_and_changes_no_number():
         )
         for model in models
     ]
-    for a, b in zip(*map(jax.tree.leaves, grads), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(*grads, rtol=1e-3, atol=1e-4)
     texts = [
         str(jax.make_jaxpr(lambda v, model=model: forward(model, IMAGE, v))(variables))
         for model in models

@@ -1,5 +1,6 @@
 """Networks as values: joined views, averages, prediction."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,11 +53,7 @@ def test_views_joined_by_shard_share_statistics_and_return_in_order(shards, x64)
     for name, whole in (('features', features), ('logits', logits)):
         for output, wanted in zip(outputs, np.split(whole, cuts), strict=True):
             np.testing.assert_allclose(getattr(output, name), wanted, rtol=1e-13, atol=1e-14)
-    jax.tree.map(
-        lambda got, wanted: np.testing.assert_allclose(got, wanted, rtol=1e-6),  # kept in float32
-        stats,
-        changed['batch_stats'],
-    )
+    chex.assert_trees_all_close(stats, changed['batch_stats'], rtol=1e-6)  # kept in float32
     alone, _ = network.forward(definition, net.params, net.batch_stats, jax.random.key(0), views[1])
     assert np.abs(alone[0].logits - outputs[1].logits).max() > 0.01
 
@@ -104,16 +101,15 @@ def test_update_steps_the_optimizer_and_ramps_the_average(x64):
             (new.batch_stats, stats, 0),
             (new.ema, average, 1e-6),  # steps count in float32
         ):
-            for a, b in zip(*map(jax.tree.leaves, (got, wanted)), strict=True):
-                np.testing.assert_allclose(a, b, rtol)
+            chex.assert_trees_all_close(got, wanted, rtol=rtol)
         net = new
 
 
 def test_average_starts_at_the_initial_values_or_is_not_kept():
     net = create(Definition(Tiny(), optax.sgd(0.1)), ema_decay=0.9)
     assert net.batch_stats
-    jax.tree.map(np.testing.assert_array_equal, net.ema.params, net.params)
-    jax.tree.map(np.testing.assert_array_equal, net.ema.batch_stats, net.batch_stats)
+    chex.assert_trees_all_equal(net.ema.params, net.params)
+    chex.assert_trees_all_equal(net.ema.batch_stats, net.batch_stats)
     assert create(Definition(Tiny(), optax.sgd(0.1))).ema is None
     assert not create(Definition(Tiny(norm=False), optax.sgd(0.1))).batch_stats
 
@@ -127,7 +123,7 @@ def test_predict_uses_running_statistics_and_no_dropout():
     assert list(frozen) == ['student', 'student_ema']
     images = jnp.array(VIEWS[1], jnp.float32)
     whole = network.predict(frozen['student'], images)
-    assert whole.features.shape == (8, 5) and whole.logits.shape == (8, 3)
+    chex.assert_shape([whole.features, whole.logits], [(8, 5), (8, 3)])
 
     params, norm = net.params, stats['BatchNorm_0']
     x = images.reshape(8, -1) @ params['Dense_0']['kernel'] + params['Dense_0']['bias']

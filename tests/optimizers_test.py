@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,9 +104,9 @@ def test_schedule_counts_its_own_steps(name):
     # In rmsprop the rate is within the momentum, which goes on when the rate is 0.
     numbers = {'momentum': 0.0} if name == 'rmsprop' else {}
     path = walk(MAKES[name](4, 0.125, warmup_steps=1, wait_steps=1, **numbers), steps=5)
-    jax.tree.map(np.testing.assert_array_equal, path[0], params())
+    chex.assert_trees_all_equal(path[0], params())
     assert all((a != b).all() for a, b in zip(*map(jax.tree.leaves, (path[1], params()))))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), path[4], path[3])
+    chex.assert_trees_all_close(path[4], path[3], rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize('name', MAKES)
@@ -121,7 +122,7 @@ def test_weight_decay_spares_biases_and_norms(name):
     }[name]
     np.testing.assert_allclose(last['head']['kernel'], kernel - 0.125 * decayed, 1e-6)
     np.testing.assert_array_equal(last['head']['bias'], before['head']['bias'])
-    jax.tree.map(np.testing.assert_array_equal, last['norm'], before['norm'])
+    chex.assert_trees_all_equal(last['norm'], before['norm'])
 
 
 # The parameters of each model that weight decay leaves alone, by the last part of their names: those
@@ -181,9 +182,10 @@ def test_derivative_of_the_first_step_of_adam_is_nearly_zero(x64):
     g = gradient(p, 0)
     moved, pull = jax.vjp(step, g)
     (got,) = pull(jax.tree.map(jnp.ones_like, p))
-    jax.tree.map(lambda m, x: np.testing.assert_allclose(m, -0.125 * jnp.sign(x), 1e-6), moved, g)
+    signs = jax.tree.map(lambda x: -0.125 * jnp.sign(x), g)
+    chex.assert_trees_all_close(moved, signs, rtol=1e-6)
     wanted = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, wanted)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_numbers_at_their_ends_leave_steps_finite(name, numbers):
     """For gradients of 0, and of sizes at which squares leave float32 on either side."""
     for size in (0.0, 1e-30, 1.0, 1e15):
         path = walk(MAKES[name](**BASE, **numbers), 3, functools.partial(gradient_of, size))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(path)), size
+        chex.assert_tree_all_finite({size: path})
 
 
 def gradient_of(value, p, step):
@@ -257,7 +259,7 @@ def test_adamw_clips_the_gradient_before_its_moments():
     clipped = walk(adamw.make(8, 0.125, 'constant', clip_norm=1.0), 3, spike)
     capped = walk(adamw.make(8, 0.125, 'constant'), 3, functools.partial(gradient_of, 10**-0.5))
     free = walk(adamw.make(8, 0.125, 'constant'), 3, spike)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), clipped[2], capped[2])
+    chex.assert_trees_all_close(clipped[2], capped[2], rtol=1e-5)
     assert norm(jax.tree.map(jnp.subtract, free[2], capped[2])) > 0.01
 
 
@@ -271,7 +273,7 @@ def test_sgd_by_hand(momentum, nesterov, x64):
         trace = jax.tree.map(lambda m, x: momentum * m + x, trace, g)
         move = jax.tree.map(lambda m, x: momentum * m + x, trace, g) if nesterov else trace
         p = jax.tree.map(lambda x, m: x - 0.125 * m, p, move)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+        chex.assert_trees_all_close(got, p, rtol=1e-12)
 
 
 def test_adamw_by_hand(x64):
@@ -289,7 +291,7 @@ def test_adamw_by_hand(x64):
             return x - 0.125 * (m / (jnp.sqrt(v) + 1e-3) + 0.1 * x * (x.ndim > 1))
 
         p = jax.tree.map(move, p, mean, square)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+        chex.assert_trees_all_close(got, p, rtol=1e-12)
 
 
 @pytest.mark.parametrize('momentum', [0.0, 0.8])
@@ -308,7 +310,7 @@ def test_rmsprop_by_hand(momentum, x64):
 
         trace = jax.tree.map(push, trace, g, square)
         p = jax.tree.map(jnp.subtract, p, trace)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, p)
+        chex.assert_trees_all_close(got, p, rtol=1e-12)
 
 
 def test_rmsprop_clips_gradient_and_decay_together_before_their_square():
@@ -335,8 +337,7 @@ def test_step_has_a_finite_derivative_at_a_gradient_of_zero(name, clip):
     ):
         moved, pull = jax.vjp(step, zero)
         (back,) = pull(jax.tree.map(jnp.ones_like, p))
-        for leaf in jax.tree.leaves((moved, back)):
-            assert np.isfinite(leaf).all()
+        chex.assert_tree_all_finite((moved, back))
 
 
 FULL = {'learning_rate': 0.125, 'warmup_steps': 2, 'weight_decay': 0.1}
@@ -353,7 +354,7 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
         got, slow_state = slow.update(gradient(p, step), slow_state, p)
         slowed = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
         wanted = wanted | {'norm': slowed}
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, wanted)
+        chex.assert_trees_all_close(got, wanted, rtol=1e-12)
         p = jax.tree.map(jnp.add, p, got)
 
 
@@ -378,13 +379,11 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
             {'head': gradient(head, step)['head']}, alone_state, head
         )
         head = optax.apply_updates(head, changes)
-    jax.tree.map(np.testing.assert_array_equal, p['head'], head['head'])
+    chex.assert_trees_all_equal(p['head'], head['head'])
     assert np.abs(p['head']['kernel'] - start['head']['kernel']).max() > 0.01
     for a, b in zip(*(jax.tree.leaves(tree['norm']) for tree in (p, start)), strict=True):
         assert np.array(a).tobytes() == np.array(b).tobytes()
-    assert jax.tree.map(jnp.shape, jax.tree.leaves(opt_state)) == jax.tree.map(
-        jnp.shape, jax.tree.leaves(alone_state)
-    )
+    chex.assert_trees_all_equal_shapes(*map(jax.tree.leaves, (opt_state, alone_state)))
 
 
 def test_frozen_trunk_costs_no_backward_pass():

@@ -1,5 +1,6 @@
 """The picture of the labels on unlabeled images: what was logged, at its place."""
 
+import chex
 import matplotlib.image
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_names_of_classes_are_text_and_no_formulas(tmp_path):
     ticks = figure.axes[0].get_yticklabels()
     assert [tick.get_text() for tick in ticks] == list(ODD)
     assert not any(tick.get_parse_math() for tick in ticks)
-    assert matplotlib.image.imread(tmp_path / 'confusion.png').shape == (480, 504, 4)
+    chex.assert_shape(matplotlib.image.imread(tmp_path / 'confusion.png'), (480, 504, 4))
 
 
 def test_a_picture_is_whole_or_the_one_before(tmp_path):

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -283,7 +284,9 @@ def test_pictures_that_are_not_at_hand_are_black():
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
     _, resident, batch, _ = footprint.arguments(experiment)
     image = batch['labeled']['image']
-    assert (image.shape, image.dtype, resident) == ((1, 32, 4, 4, 3), 'uint8', None)
+    chex.assert_shape(image, (1, 32, 4, 4, 3))
+    chex.assert_type(image, 'uint8')
+    assert resident is None
     assert set(batch['labeled']) == {'image', 'index', 'label'}
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,7 +61,8 @@ def test_split_is_labeled_in_order_by_the_network(
     np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-4)
     np.testing.assert_array_equal(confidence, probability.max(-1))
     with np.load(features) as kept:
-        assert kept['features'].shape == (600, 32) and kept['features'].std(0).max() > 0
+        chex.assert_shape(kept['features'], (600, 32))
+        assert kept['features'].std(0).max() > 0
         np.testing.assert_allclose(
             np.exp(measure.log_softmax(kept['logits'])), probability, rtol=1e-4
         )
@@ -88,7 +90,8 @@ def test_logits_go_by_number_and_on_where_they_stopped(
         f'--logits={path}',
     )  # fmt: skip
     rows, unlabeled = np.load(path), experiment.split.unlabeled
-    assert rows.shape == (1197, 10) and rows.dtype == np.float32
+    chex.assert_shape(rows, (1197, 10))
+    chex.assert_type(rows, np.float32)
     with np.load(features) as kept:
         np.testing.assert_array_equal(rows[unlabeled], kept['logits'])
     others = np.setdiff1d(np.arange(1197), unlabeled)

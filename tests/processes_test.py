@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import chex
 import numpy as np
 import pytest
 from etils import epath
@@ -85,10 +86,7 @@ def alone(tmp_path_factory):
 
 def assert_same(got, want):
     assert [line['step'] for line in got] == [line['step'] for line in want]
-    for a, b in zip(got, want, strict=True):
-        assert a.keys() == b.keys()
-        for name in b:
-            np.testing.assert_allclose(a[name], b[name], rtol=1e-2, atol=1e-2, err_msg=name)
+    chex.assert_trees_all_close(got, want, rtol=1e-2, atol=1e-2)
 
 
 def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):

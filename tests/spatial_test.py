@@ -6,6 +6,7 @@ while all values are right, in the cases that are marked so (jaxlib 0.10.2).
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,11 +75,7 @@ def test_convolutions_of_shared_images_are_those_of_whole_ones(model, x64, haste
 
     given = {width: draw(width) for width in WIDTHS}
     got = jax.jit(shared, in_shardings=sharding.replicated(mesh))(given)
-    jax.tree_util.tree_map_with_path(
-        lambda path, a, b: np.testing.assert_allclose(a, b, 1e-9, 1e-9, err_msg=str(path)),
-        got,
-        of_whole_images(),
-    )
+    chex.assert_trees_all_close(got, of_whole_images(), rtol=1e-9, atol=1e-9)
 
 
 def test_images_stay_in_parts_beside_weights_in_parts():

@@ -106,9 +106,10 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
     batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
         index, said = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
-        assert said.shape == (2, size, 10) and said.dtype == np.float32
+        chex.assert_shape(said, (2, size, 10))
+        chex.assert_type(said, np.float32)
         np.testing.assert_array_equal(said, rows[index])
-        assert experiment.batch[name]['logits'].shape == (size, 10)
+        chex.assert_shape(experiment.batch[name]['logits'], (size, 10))
     assert set(experiment.batch['unlabeled']) == {'weak', 'strong', 'index', 'logits'}
 
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_probe_on_photos_learns_a_head_on_timm_s_own_features(photos, tmp_path):
     (found,) = start.find(experiment).values()
     trunk = {name: layer for name, layer in state.params.items() if name != 'head'}
     assert_same_bits((trunk, state.batch_stats), (found.params, found.batch_stats))
-    assert state.params['head']['dense']['kernel'].shape == (512, 2)
+    chex.assert_shape(state.params['head']['dense']['kernel'], (512, 2))
     drawn = experiments.initialize(experiment).params['head']['dense']['kernel']
     assert np.abs(state.params['head']['dense']['kernel'] - drawn).max() > 1e-3
     image = experiment.views.evaluate(experiment.source.validation.read(np.arange(4)))

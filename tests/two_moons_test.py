@@ -1,5 +1,6 @@
 """The two-moons benchmark and its configs."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_labels_only_fits_the_six_labels():
 
 def test_seeds_draw_their_own_points_and_labels():
     moons = fit.draw(short('supervised', 1), range(3))
-    assert moons.image.shape == (3, 2000, 1, 1, 2) and moons.labeled.shape == (3, 6)
+    chex.assert_shape([moons.image, moons.labeled], [(3, 2000, 1, 1, 2), (3, 6)])
     assert not np.array_equal(moons.image[0], moons.image[1])
     assert not np.array_equal(moons.labeled[0], moons.labeled[1])
 

@@ -258,7 +258,7 @@ def test_position_embeddings_of_another_image_size():
         'positions': np.random.default_rng(0).normal(size=(1, 1 + 9, 2)).astype(np.float32),
     }
     resized = vit.resize(params, (8, 16, 3))
-    assert resized['positions'].shape == (1, 1 + 2 * 4, 2)
+    chex.assert_shape(resized['positions'], (1, 1 + 2 * 4, 2))
     assert resized['patches'] is params['patches']
     np.testing.assert_array_equal(resized['positions'][:, 0], params['positions'][:, 0])
     same = vit.resize(params, (12, 12, 3))
