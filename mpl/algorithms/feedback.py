@@ -220,5 +220,4 @@ def _scale(tree):
     No square underflows then, and nothing is rounded: a cosine changes only where squares did
     underflow.
     """
-    _, exponent = jnp.frexp(optax.tree.norm(tree, ord='inf'))
-    return jax.tree.map(lambda leaf: jnp.ldexp(leaf, -exponent), tree)
+    return optax.tree.scale(losses.power_of_two(optax.tree.norm(tree, ord='inf')), tree)

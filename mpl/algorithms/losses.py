@@ -64,6 +64,12 @@ def uda(
     return jnp.mean(mask * _per_image(target, strong)), jnp.mean(mask)
 
 
+def power_of_two(x: jax.Array) -> jax.Array:
+    """The power of two, exactly, that brings each x > 0 to between 1/2 and 1; 1 where x is 0."""
+    mantissa, _ = jnp.frexp(x)
+    return jnp.where(x > 0, mantissa / jnp.where(x > 0, x, 1), 1)
+
+
 def check_temperature(name: str, temperature: float) -> None:
     """Raises ValueError for a temperature outside of [1e-4, 1e4].
 

@@ -99,10 +99,9 @@ def worst_direction(
 def _normalize(x):
     """Each image divided by its length; zeros stay.
 
-    First by the power of two above its greatest number, so that no square underflows: the
-    gradient at a prediction of probability 1 - 1e-20 is about 1e-20. It changes no other bit.
+    First by the power of two above its greatest magnitude, so that no square underflows: the
+    gradient at a prediction of probability 1 - 1e-20 is about 1e-20. Nothing is rounded by that.
     """
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(x), axis=(1, 2, 3), keepdims=True))
-    x = jnp.ldexp(x, -exponent)
+    x = x * losses.power_of_two(jnp.max(jnp.abs(x), axis=(1, 2, 3), keepdims=True))
     length = jnp.sqrt(jnp.sum(x**2, axis=(1, 2, 3), keepdims=True))
     return x / jnp.where(length > 0, length, 1)
