@@ -230,7 +230,10 @@ def test_values_of_any_type_anywhere_are_refused():
     networks = given['networks']
     odd = {'teacher': networks['teacher'] | {'model': 5}}
     for changes, said in (
-        ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5; it is a section: give keys and values'),
+        (
+            {'networks': networks | {'teacher': 5}},
+            'networks.teacher is 5; it is a section: give keys and values',
+        ),
         ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
         ({'networks': {}}, 'The algorithm needs networks.teacher'),
         ({'networks': {'a.b': {}}}, 'algorithm has no use for networks.a.b; remove it'),

@@ -84,7 +84,7 @@ def small(words):
     words = ['--seeds=1' if word.startswith('--seeds=') else word for word in words]
     if '--configs' in words:
         words = words[: words.index('--configs') + 3]
-    trains = words[2] in ('mpl.train', 'mpl.compare')
+    trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
     return [sys.executable, *words[1:], *(SMALL if trains else [])]
 
 
