@@ -14,7 +14,7 @@ deviation are those of the released code of Meta Pseudo Labels. What that code c
 from functools import partial
 from typing import Literal
 
-from . import fixmatch, noisy_student, paper, recipes, released, taught
+from . import fixmatch, noisy_student, paper, recipes, released, trained_teacher
 from .recipes import USB, Labels, Recipe, View
 
 MEAN, STD = (125.307, 122.9503, 113.8654), (62.9932, 62.0887, 66.7054)
@@ -73,11 +73,11 @@ def rounds(labels: Labels = 4000):
 
 
 def distill(labels: Labels = 4000):
-    return taught.distill(data(labels), released.CIFAR10)
+    return trained_teacher.distill(data(labels), released.CIFAR10)
 
 
 def reduced_mpl(labels: Labels = 4000):
-    return taught.reduced_mpl(data(labels), released.CIFAR10)
+    return trained_teacher.reduced_mpl(data(labels), released.CIFAR10)
 
 
 METHODS = {
@@ -94,7 +94,10 @@ METHODS = {
 RELEASED, PAPER = 'configs/released.py', 'configs/paper.py, recalled'
 UNCERTAIN = 'configs/paper.py, recalled, the least certain of its tables'
 FEW = 'configs/released.py, those of 4,000 labels, untuned for so few'
-FIXMATCH, TAUGHT = 'configs/fixmatch.py', 'configs/taught.py; the teacher is `uda`, trained first'
+FIXMATCH, TAUGHT = (
+    'configs/fixmatch.py',
+    'configs/trained_teacher.py; the teacher is `uda`, trained first',
+)
 RECIPES = [
     Recipe('supervised', UNCERTAIN, f'82.14 ± 0.25 % (MPL paper, 10 runs); 84.49 % {USB}'),
     Recipe('supervised,view=strong', UNCERTAIN, '85.53 ± 0.25 % (MPL paper, 10 runs)'),

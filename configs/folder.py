@@ -114,9 +114,9 @@ def config(
 def _networks(method, model, weights, train, steps):
     sgd = dict(name='sgd', learning_rate=0.03)
     if train == 'head':
-        optimizer = dict(name='adamw', learning_rate=1e-3, trunk_rate=0.0)
+        optimizer = dict(name='adamw', learning_rate=1e-3, backbone_rate=0.0)
     elif weights:
-        optimizer = sgd | dict(warmup_steps=50, trunk_rate=0.1)
+        optimizer = sgd | dict(warmup_steps=50, backbone_rate=0.1)
     else:
         optimizer = sgd | dict(schedule='cosine_part', weight_decay=5e-4)
     network = dict(model=model, optimizer=optimizer, evaluation_mode=train == 'head')
@@ -167,8 +167,8 @@ SCRATCH = {
     'uda': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
     'mpl': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
     'noisy_student': 'one round that keeps all images, untuned',
-    'distill': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
-    'reduced_mpl': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
+    'distill': 'losses of configs/trained_teacher.py; the teacher is `uda`, trained first; untuned',
+    'reduced_mpl': 'losses of configs/trained_teacher.py; the teacher is `uda`, trained first; untuned',
 }
 BIT = 'BiT-HyperRule (arXiv 1912.11370, section 3.3)'
 FILES = {name: f'model={name},weights={name}.safetensors' for name in ('resnet50', 'vit_s')}

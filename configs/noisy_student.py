@@ -86,7 +86,7 @@ def rmsprop(steps: int, batch: int) -> dict:
         learning_rate=0.016 * batch / 256,
         schedule='exponential',
         warmup_steps=round(5 / EPOCHS * steps),
-        fall=0.97,
-        fall_steps=round(2.4 / EPOCHS * steps),
+        decay_rate=0.97,
+        decay_steps=round(2.4 / EPOCHS * steps),
         weight_decay=1e-5,
     )

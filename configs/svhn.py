@@ -12,7 +12,7 @@ standard deviation: those of the training images, recalled.
 from functools import partial
 from typing import Literal
 
-from . import fixmatch, noisy_student, paper, recipes, released, taught
+from . import fixmatch, noisy_student, paper, recipes, released, trained_teacher
 from .recipes import USB, Labels, Recipe, View
 
 Unlabeled = Literal['extra', 'train']
@@ -98,11 +98,11 @@ def rounds(labels: Labels = 1000):
 
 
 def distill(labels: Labels = 1000, unlabeled: Unlabeled = 'extra'):
-    return taught.distill(data(labels, unlabeled), released.CIFAR10)
+    return trained_teacher.distill(data(labels, unlabeled), released.CIFAR10)
 
 
 def reduced_mpl(labels: Labels = 1000, unlabeled: Unlabeled = 'extra'):
-    return taught.reduced_mpl(data(labels, unlabeled), released.CIFAR10)
+    return trained_teacher.reduced_mpl(data(labels, unlabeled), released.CIFAR10)
 
 
 METHODS = {
@@ -119,7 +119,10 @@ METHODS = {
 RELEASED = 'configs/released.py, those of CIFAR-10 (the code has no SVHN)'
 PAPER = 'configs/paper.py, recalled'
 UNCERTAIN = 'configs/paper.py, recalled, the least certain of its tables'
-FIXMATCH, TAUGHT = 'configs/fixmatch.py', 'configs/taught.py; the teacher is `uda`, trained first'
+FIXMATCH, TAUGHT = (
+    'configs/fixmatch.py',
+    'configs/trained_teacher.py; the teacher is `uda`, trained first',
+)
 RECIPES = [
     Recipe('supervised', UNCERTAIN, f'88.17 % (MPL paper); 87.54 % {USB}'),
     Recipe('supervised,view=strong', UNCERTAIN),

@@ -123,7 +123,7 @@ def test_worst_direction_has_length_one_however_sure_the_network_is():
     w = jnp.array(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
     image = jnp.array(np.random.default_rng(1).normal(size=(6, 2, 2, 1)), jnp.float32)
     gap = jnp.array([60.0, 0.0, 0.0])
-    direction = vat.worst_direction(
+    direction = vat.adversarial_direction(
         lambda x: x.reshape(len(x), -1) @ w + gap, image, jax.random.key(0), 1
     )
     np.testing.assert_allclose(jnp.sum(direction**2, (1, 2, 3)), 1, rtol=1e-5)

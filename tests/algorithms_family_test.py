@@ -182,7 +182,7 @@ def test_worst_direction_is_that_of_the_paper():
     fixed = said(image)
 
     def divergence(change):
-        return losses.divergence(fixed, said(image + change)).sum()
+        return losses.kl_divergence(fixed, said(image + change)).sum()
 
     def unit(x):
         return x / np.sqrt((np.array(x) ** 2).sum((1, 2, 3), keepdims=True))
@@ -191,12 +191,12 @@ def test_worst_direction_is_that_of_the_paper():
     d = unit(jax.random.normal(key, image.shape, image.dtype))
     for iterations in (1, 2):
         d = unit(jax.grad(divergence)(tiny * d))
-        got = vat.worst_direction(said, jnp.asarray(image), key, iterations)
+        got = vat.adversarial_direction(said, jnp.asarray(image), key, iterations)
         np.testing.assert_allclose(got, d, atol=1e-4)
-    many = vat.worst_direction(said, jnp.asarray(image), key, 300)
+    many = vat.adversarial_direction(said, jnp.asarray(image), key, 300)
     for i in range(len(image)):
         hessian = jax.hessian(
-            lambda r, i=i: losses.divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
+            lambda r, i=i: losses.kl_divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
         )(np.zeros((1, 2, 2, 1)))
         greatest = np.linalg.eigh(hessian.reshape(4, 4))[1][:, -1]
         assert abs(abs(greatest @ many[i].ravel()) - 1) < 1e-6
@@ -206,7 +206,7 @@ def test_vat_in_bfloat16_finds_the_same_direction():
     random = np.random.default_rng(3)
     w, image = random.normal(size=(4, CLASSES)), random.normal(size=(6, 2, 2, 1))
     exact, short = (
-        vat.worst_direction(
+        vat.adversarial_direction(
             lambda x, t=t: logits(w.astype(t), x.astype(t)).astype(jnp.float32),
             jnp.asarray(image, jnp.float32),
             jax.random.key(5),
@@ -222,7 +222,7 @@ def test_vat():
     w = matrix(steps(learner, 0)[0][0])
     image = jnp.asarray(BATCH['unlabeled']['weak'])
     key = jax.random.split(jax.random.key(0))[0]
-    change = 0.5 * vat.worst_direction(lambda x: logits(w, x), image, key, 1)
+    change = 0.5 * vat.adversarial_direction(lambda x: logits(w, x), image, key, 1)
     assert np.allclose(jnp.sum(change**2, (1, 2, 3)), 0.25)
     fixed = jax.nn.log_softmax(logits(w, image))
 
@@ -277,7 +277,7 @@ def test_flexmatch_lowers_thresholds_as_the_paper_says():
 
 def test_flexmatch_notes_each_example_once():
     label = jnp.array([2, -1, 1, -1], jnp.int32)
-    got = flexmatch.note(
+    got = flexmatch.update_labels(
         label, jnp.array([0, 1, 1, 3]), jnp.array([0, 2, 1, 1]), np.array([True, True, True, False])
     )
     np.testing.assert_array_equal(got, [0, 2, 1, -1])
@@ -474,7 +474,9 @@ def test_uda_leaves_out_labels_that_are_learned():
         return -jnp.sum(kept * own) / kept.sum()
 
     np.testing.assert_allclose((w - matrix(after)) / RATE, jax.grad(total)(w), atol=1e-9)
-    none = losses.annealed(logits(w, BATCH['labeled']['image']), BATCH['labeled']['label'], 0.0, 0)
+    none = losses.annealed_cross_entropy(
+        logits(w, BATCH['labeled']['image']), BATCH['labeled']['label'], 0.0, 0
+    )
     assert none == 0
     with pytest.raises(ValueError, match='annealing'):
         steps(uda.make(DEFINITION, annealing='cosine'))

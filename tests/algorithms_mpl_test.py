@@ -193,8 +193,8 @@ def hand_slowed(step, rate):
 
     def slowed(params, gradient, opt_state):
         new = step(params, gradient, opt_state)
-        trunk = jax.tree.map(lambda p, q: p + rate * (q - p), params, new)
-        return trunk | {'head': new['head']}
+        backbone = jax.tree.map(lambda p, q: p + rate * (q - p), params, new)
+        return backbone | {'head': new['head']}
 
     return slowed
 
@@ -258,20 +258,24 @@ STUDENTS = {
         lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1),
         hand_adamw(0.125, 0.1),
     ),
-    'slow trunk': (
-        lambda: sgd.make(100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, trunk_rate=0.125),
+    'slow backbone': (
+        lambda: sgd.make(
+            100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, backbone_rate=0.125
+        ),
         hand_slowed(hand_sgd(0.25, 0.9, True, 0.1, 0.02), 0.125),
     ),
-    'slow trunk, adamw': (
-        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, trunk_rate=0.125),
+    'slow backbone, adamw': (
+        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, backbone_rate=0.125),
         hand_slowed(hand_adamw(0.125, 0.1), 0.125),
     ),
-    'frozen trunk': (
-        lambda: sgd.make(100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, trunk_rate=0.0),
+    'frozen backbone': (
+        lambda: sgd.make(
+            100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, backbone_rate=0.0
+        ),
         hand_frozen(hand_sgd(0.25, 0.9, True, 0.1, 0.02)),
     ),
-    'frozen trunk, adamw': (
-        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, trunk_rate=0.0),
+    'frozen backbone, adamw': (
+        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, backbone_rate=0.0),
         hand_frozen(hand_adamw(0.125, 0.1)),
     ),
 }

@@ -102,7 +102,7 @@ def test_cuts_the_box_out():
         ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the least'),
         ({'area': (0.5,)}, r'area=\(0.5,\); give the least'),
         ({'ratio': (2.0, 1.0)}, r'ratio=\(2.0, 1.0\); give the least'),
-        ({'of': 'half'}, "of='half'; give one of whole, square"),
+        ({'crop_from': 'half'}, "crop_from='half'; give one of whole, square"),
         ({'labeled': 'all'}, "labeled='all'"),
     ],
 )

@@ -32,7 +32,7 @@ def write(root, damaged=()):
 def split_of(found, labeled=None):
     label = found.train.label
     labeled = np.flatnonzero(label >= 0) if labeled is None else np.array(labeled)
-    return splits.from_numbers(labeled, np.flatnonzero(label < 0), np.array([], np.int64))
+    return splits.from_indices(labeled, np.flatnonzero(label < 0), np.array([], np.int64))
 
 
 @pytest.mark.parametrize('keep_bytes', [0, 1 << 30])

@@ -283,7 +283,7 @@ def test_unlabeled_examples_may_be_repeated(tmp_path):
     path = str(tmp_path / 'split.json')
     drawn = splits.draw(LABEL, 12, 20, 0, True)
     repeated = np.concatenate([drawn.unlabeled[5:], drawn.unlabeled[9:10].repeat(3)])
-    split = splits.from_numbers(drawn.labeled, repeated, drawn.validation)
+    split = splits.from_indices(drawn.labeled, repeated, drawn.validation)
     assert split.hash != drawn.hash
     save(path, split, LABEL)
     loaded = load(path, LABEL)

@@ -277,9 +277,9 @@ def test_reads_files_of_timm(short, scan):
     assert jax.tree.structure(got) == jax.tree.structure(want) == jax.tree.structure(shaped(model))
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
         np.testing.assert_array_equal(a, b)
-    trunk = {name: x for name, x in tensors.items() if not name.startswith('classifier')}
+    backbone = {name: x for name, x in tensors.items() if not name.startswith('classifier')}
     del want['params']['head']
-    assert jax.tree.structure(efficientnet.from_timm(model, trunk)) == jax.tree.structure(want)
+    assert jax.tree.structure(efficientnet.from_timm(model, backbone)) == jax.tree.structure(want)
 
 
 def test_refuses_files_of_other_models(short):

@@ -13,7 +13,7 @@ import pytest
 from flax import traverse_util
 
 from mpl import models, optimizers
-from mpl.optimizers import adamw, decay, rmsprop, sgd, trunk
+from mpl.optimizers import adamw, backbone, decay, rmsprop, sgd
 
 # Of each knob: numbers of the base run, and the other value. `peak` stands for both.
 BASE = {'steps': 8, 'learning_rate': 0.125}
@@ -25,15 +25,15 @@ COMMON = {
     'wait_steps': ({}, 1),
     'weight_decay': ({}, 0.1),
     'clip_norm': ({}, 0.5),
-    'trunk_rate': ({}, 0.5),
+    'backbone_rate': ({}, 0.5),
 }
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
     'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
     'rmsprop': COMMON
     | {
-        'fall': ({'schedule': 'exponential', 'fall_steps': 1}, 0.5),
-        'fall_steps': ({'schedule': 'exponential'}, 1),
+        'decay_rate': ({'schedule': 'exponential', 'decay_steps': 1}, 0.5),
+        'decay_steps': ({'schedule': 'exponential'}, 1),
         'momentum': ({}, 0.5),
         'square_decay': ({}, 0.5),
         'epsilon': ({}, 0.1),
@@ -295,7 +295,7 @@ def test_adamw_by_hand(x64):
 @pytest.mark.parametrize('momentum', [0.0, 0.8])
 def test_rmsprop_by_hand(momentum, x64):
     numbers = {'square_decay': 0.75, 'epsilon': 1e-2, 'weight_decay': 0.1, 'momentum': momentum}
-    falls = {'schedule': 'exponential', 'fall': 0.5, 'fall_steps': 2}
+    falls = {'schedule': 'exponential', 'decay_rate': 0.5, 'decay_steps': 2}
     path = walk(rmsprop.make(8, 0.125, **falls, **numbers), 4)
     p = params()
     square, trace = jax.tree.map(jnp.ones_like, p), jax.tree.map(jnp.zeros_like, p)
@@ -345,7 +345,7 @@ FULL = {'learning_rate': 0.125, 'warmup_steps': 2, 'weight_decay': 0.1}
 @pytest.mark.parametrize('name', MAKES)
 def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
     """From the same state, with decay and schedule; the state is that of the full rate."""
-    full, slow = (MAKES[name](8, **FULL, trunk_rate=rate) for rate in (1.0, 0.25))
+    full, slow = (MAKES[name](8, **FULL, backbone_rate=rate) for rate in (1.0, 0.25))
     p = params()
     full_state, slow_state = full.init(p), slow.init(p)
     for step in range(3):
@@ -359,7 +359,7 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
 
 @pytest.mark.parametrize('name', MAKES)
 def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(name):
-    """Also where a weight is -0.0, and where the trunk's gradient is not finite or great."""
+    """Also where a weight is -0.0, and where the backbone's gradient is not finite or great."""
     start = params()
     start['norm']['scale'] = jnp.array([-0.0, 1e-37])
 
@@ -367,7 +367,7 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
         g = gradient(p, step)
         return g | {'norm': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm']['bias']}}
 
-    optimizer = MAKES[name](8, **FULL, clip_norm=0.5, trunk_rate=0.0)
+    optimizer = MAKES[name](8, **FULL, clip_norm=0.5, backbone_rate=0.0)
     alone = MAKES[name](8, **FULL, clip_norm=0.5)
     p, head = start, {'head': start['head']}
     opt_state, alone_state = optimizer.init(p), alone.init(head)
@@ -399,7 +399,7 @@ def test_frozen_trunk_costs_no_backward_pass():
         return optimizer.update(jax.grad(loss)(p), opt_state, p)
 
     def products(rate):
-        optimizer = sgd.make(8, 0.125, trunk_rate=rate)
+        optimizer = sgd.make(8, 0.125, backbone_rate=rate)
         lowered = jax.jit(functools.partial(step, optimizer=optimizer)).lower(p, optimizer.init(p))
         return lowered.compile().cost_analysis()['flops'] / (2 * 64**3)
 
@@ -409,4 +409,4 @@ def test_frozen_trunk_costs_no_backward_pass():
 @pytest.mark.parametrize('rate', [0.0, 0.5])
 def test_trunk_rate_without_a_head_is_refused(rate):
     with pytest.raises(ValueError, match='is for a network .* this one has Dense_0, norm; set'):
-        trunk.slow(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})
+        backbone.slow(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})

@@ -11,7 +11,7 @@ from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Variables
 
 
-class Distilling(NamedTuple):
+class State(NamedTuple):
     net: Network
     teacher: Variables | None  # None where its logits are in the batch
 
@@ -58,9 +58,9 @@ def make(
         image = batch['labeled']['image']
         net = network.create(student, student_key, image, ema_decay)
         if teacher is None:
-            return Distilling(net, None)
+            return State(net, None)
         other = network.create(teacher, teacher_key, image, 0.0)
-        return Distilling(net, Variables(other.params, other.batch_stats))
+        return State(net, Variables(other.params, other.batch_stats))
 
     def teacher_logits(state, batch, views):
         if teacher is None:
@@ -77,7 +77,7 @@ def make(
         supervised = losses.cross_entropy(outputs[0].logits, label, label_smoothing)
         divergence = jnp.concatenate(
             [
-                losses.divergence(target / temperature, output.logits / temperature)
+                losses.kl_divergence(target / temperature, output.logits / temperature)
                 for target, output in zip(targets, outputs)
             ]
         )
@@ -96,7 +96,7 @@ def make(
             state.net.params, state, batch, key
         )
         net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
-        return Distilling(net, state.teacher), metrics
+        return State(net, state.teacher), metrics
 
     def networks(state):
         frozen = network.freeze('student', student, state.net)

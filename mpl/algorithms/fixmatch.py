@@ -36,7 +36,7 @@ def make(
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
         mask = (jnp.max(prediction, -1) >= threshold).astype(prediction.dtype)
-        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, mask)
+        unlabeled = losses.hard_cross_entropy(jnp.argmax(prediction, -1), strong.logits, mask)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 
@@ -42,7 +42,7 @@ def make(
         learned = learning_status(memory, prediction.shape[-1])
         mask = confidence >= threshold * (learned / (2 - learned))[own]
         mask = mask.astype(prediction.dtype)
-        unlabeled = losses.hard(own, strong.logits, mask)
+        unlabeled = losses.hard_cross_entropy(own, strong.logits, mask)
         return supervised + weight * unlabeled, (
             batch_stats,
             {
@@ -53,7 +53,7 @@ def make(
             },
             memory
             | {
-                'label': note(
+                'label': update_labels(
                     memory['label'], batch['unlabeled']['index'], own, confidence >= threshold
                 )
             },
@@ -67,7 +67,7 @@ def make(
             'unlabeled': jnp.array(sizes.unlabeled, jnp.int32),
         }
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def learning_status(memory, classes):
@@ -77,7 +77,7 @@ def learning_status(memory, classes):
     return count / jnp.maximum(jnp.maximum(jnp.max(count), unseen), 1)
 
 
-def note(label, index, own, confident):
+def update_labels(label, index, own, confident):
     """The labels [N] with those of confident examples; one twice in the batch gets the greater."""
     place = jnp.where(confident, index, len(label))  # Beyond the end: dropped.
     return label.at[place].set(-1, mode='drop').at[place].max(own.astype(label.dtype), mode='drop')

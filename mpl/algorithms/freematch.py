@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 LEAST_SHARE = 1e-30
@@ -52,7 +52,7 @@ def make(
         memory = jax.tree.map(lambda m, s: m + (1 - memory_decay) * (s - m), memory, seen)
         relative = memory['probability'] / jnp.max(memory['probability'])
         mask = (confidence >= memory['confidence'] * relative[own]).astype(prediction.dtype)
-        unlabeled = losses.hard(own, strong.logits, mask)
+        unlabeled = losses.hard_cross_entropy(own, strong.logits, mask)
         fairness = fairness_loss(memory, jax.nn.softmax(strong.logits), mask)
         return supervised + weight * unlabeled + fairness_weight * fairness, (
             batch_stats,
@@ -71,7 +71,7 @@ def make(
         even = jnp.full(sizes.classes, 1 / sizes.classes, jnp.float32)
         return {'confidence': even[0], 'probability': even, 'histogram': even}
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def histogram(probability, mask):

@@ -63,7 +63,7 @@ def forward(
     return network.forward(student, params, net.batch_stats, key, *images)
 
 
-class Remembering(NamedTuple):
+class WithMemory(NamedTuple):
     """The state of a rule that has one beside that of its network."""
 
     net: Network
@@ -96,7 +96,7 @@ def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorith
     return Algorithm(init, update, networks)
 
 
-def remembering(
+def from_loss_with_memory(
     loss: Callable, student: Definition, ema_decay: float, memory: Callable[[Sizes], Any]
 ) -> Algorithm:
     """`from_loss` for a rule with a state of its own: thresholds, predictions.
@@ -110,14 +110,14 @@ def remembering(
 
     def init(key, batch, sizes):
         net = network.create(student, key, batch['labeled']['image'], ema_decay)
-        return Remembering(net, memory(sizes))
+        return WithMemory(net, memory(sizes))
 
-    def update(state: Remembering, batch, step, key):
+    def update(state: WithMemory, batch, step, key):
         gradient, (batch_stats, metrics, kept) = jax.grad(loss, has_aux=True)(
             state.net.params, state.net, state.memory, batch, step, key
         )
         net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
-        return Remembering(net, jax.lax.stop_gradient(kept)), metrics
+        return WithMemory(net, jax.lax.stop_gradient(kept)), metrics
 
     def networks(state):
         return network.freeze('student', student, state.net)

@@ -19,7 +19,7 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -
     return jnp.mean(_per_image(smooth(label, logits.shape[-1], smoothing, logits.dtype), logits))
 
 
-def annealed(
+def annealed_cross_entropy(
     logits: jax.Array, label: jax.Array, smoothing: float, greatest: jax.Array
 ) -> jax.Array:
     """`cross_entropy`, averaged over the images whose true class has a probability of at most `greatest`.
@@ -86,7 +86,9 @@ def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.mean(jnp.take_along_axis(label, predicted[:, None], axis=-1))
 
 
-def hard(target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
+def hard_cross_entropy(
+    target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0
+) -> jax.Array:
     """Mean over all images of weight [B] times the cross-entropy against classes target, int [B]."""
     own = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], axis=-1)[:, 0]
     return -jnp.mean(weight * own)
@@ -97,7 +99,7 @@ def squared_distance(target: jax.Array, logits: jax.Array) -> jax.Array:
     return jnp.mean((target - jax.nn.softmax(logits)) ** 2, axis=-1)
 
 
-def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
+def kl_divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
     """Kullback-Leibler divergence [B] KL(softmax(target) || softmax(logits)), both logits [B, K]."""
     fixed = jax.nn.log_softmax(target)
     return jnp.sum(jnp.exp(fixed) * (fixed - jax.nn.log_softmax(logits)), axis=-1)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 ALIGNMENT_EPSILON = 1e-6
@@ -68,7 +68,7 @@ def make(
         # A variance of 0 gives weight 1 at the mean and 0 below it.
         spread = 2 * jnp.maximum(variance, jnp.finfo(variance.dtype).tiny)
         share = jnp.exp(-((under * deviations) ** 2) / spread)
-        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, share)
+        unlabeled = losses.hard_cross_entropy(jnp.argmax(prediction, -1), strong.logits, share)
         return supervised + weight * unlabeled, (
             batch_stats,
             {
@@ -87,7 +87,7 @@ def make(
             'variance': jnp.array(1.0, jnp.float32),
         }
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def align_uniformly(probability: jax.Array, average: jax.Array) -> jax.Array:

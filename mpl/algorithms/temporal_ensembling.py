@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
@@ -71,4 +71,4 @@ def make(
     def memory(sizes):
         return jnp.zeros((sizes.examples, sizes.classes), jnp.float32)
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)

@@ -51,7 +51,9 @@ def make(
         else:
             classes = labeled.logits.shape[-1]
             greatest = schedules.signal_annealing(step, annealing_steps, annealing, classes)
-            supervised = losses.annealed(labeled.logits, label, label_smoothing, greatest)
+            supervised = losses.annealed_cross_entropy(
+                labeled.logits, label, label_smoothing, greatest
+            )
         unlabeled, mask_rate = losses.uda(
             weak.logits, strong.logits, temperature, threshold, mask_sharpened
         )

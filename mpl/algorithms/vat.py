@@ -52,7 +52,7 @@ def make(
             return network.forward(student, params, net.batch_stats, key, image, seen)
 
         (labeled, clean), batch_stats = outputs(params, seen)
-        change = radius * worst_direction(
+        change = radius * adversarial_direction(
             lambda x: outputs(jax.lax.stop_gradient(params), x)[0][1].logits,
             seen,
             direction_key,
@@ -60,7 +60,9 @@ def make(
         )
         (_, moved), _ = outputs(params, seen + change)
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        unlabeled = jnp.mean(losses.divergence(jax.lax.stop_gradient(clean.logits), moved.logits))
+        unlabeled = jnp.mean(
+            losses.kl_divergence(jax.lax.stop_gradient(clean.logits), moved.logits)
+        )
         entropy = jnp.mean(losses.entropy(clean.logits))
         total = supervised + weight * schedules.ramp(step, ramp_steps) * unlabeled
         return total + entropy_weight * entropy, (
@@ -76,7 +78,7 @@ def make(
     return from_loss(loss, student, ema_decay)
 
 
-def worst_direction(
+def adversarial_direction(
     logits: Callable[[jax.Array], jax.Array], image: jax.Array, key: jax.Array, iterations: int
 ) -> jax.Array:
     """Unit changes, each [H, W, C], of images [B, H, W, C] that move predictions most.

@@ -1,7 +1,7 @@
 """All that makes the batch of a step, from the examples on disk to the views on the devices.
 
     example indices -> images (host) -> device arrays -> views -> the algorithm's update
-     stream.rows        read              make_fetch      augment
+     stream.sample        read              make_fetch      augment
 
 Every batch is a function of (seed, step): nothing has to be saved to go on with it.
 """
@@ -33,7 +33,7 @@ class Pipeline(NamedTuple):
     logits: np.ndarray | None  # float32 [N, K] of a teacher, by example index
 
 
-def cuts_on_host(pipeline: Pipeline) -> bool:
+def crops_on_host(pipeline: Pipeline) -> bool:
     """Whether crops are cut out of encoded pictures: where `Pool.read` does not give the whole of them."""
     crop = pipeline.views.crop
     return crop is not None and crop.whole and pipeline.source.train.crop is not None
@@ -42,7 +42,7 @@ def cuts_on_host(pipeline: Pipeline) -> bool:
 def is_resident(pipeline: Pipeline) -> bool:
     """Whether the training images stay on the devices, decoded."""
     pool = pipeline.source.train
-    if cuts_on_host(pipeline):
+    if crops_on_host(pipeline):
         return False
     one = pool.read(np.zeros(1, np.int64))
     return one.nbytes * len(pool.label) <= pipeline.resident_bytes
@@ -98,7 +98,7 @@ def _read_part(pipeline, name, examples, step, size, stays):
     """The labeled or the unlabeled part of the batches of `size` steps, arrays [size, rows, ...]."""
     count, crop, pool = pipeline.sizes[name], pipeline.views.crop, pipeline.source.train
     mine = sharding.local_rows(pipeline.mesh, count)
-    drawn = stream.rows(pipeline.seed, name, step // size, size * count, examples)
+    drawn = stream.sample(pipeline.seed, name, step // size, size * count, examples)
     index = drawn.reshape(size, count)[:, mine]
     bits = None
     if crop is not None:
@@ -129,7 +129,7 @@ def images(
       stays: whether the images are on the devices already; only boxes are made then.
     """
     pool, crop = pipeline.source.train, pipeline.views.crop
-    if cuts_on_host(pipeline):
+    if crops_on_host(pipeline):
 
         def box(n, height, width):
             return crop.box(bits[n].tolist(), height, width)
@@ -177,10 +177,10 @@ def augment(
     """
     if resident is not None:
         batch = {name: part | {'image': resident[part['index']]} for name, part in batch.items()}
-    batch = sharding.deal(batch, pipeline.mesh)
+    batch = sharding.shard_over_devices(batch, pipeline.mesh)
     with jax.sharding.use_abstract_mesh(pipeline.mesh.abstract_mesh):
         batch = view(pipeline.views, batch, root, step)
-    return sharding.gather(batch, pipeline.mesh)
+    return sharding.shard_over_groups(batch, pipeline.mesh)
 
 
 def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 
-def remembered(
+def load_or_compute(
     kind: str, key: Any, find: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """The arrays that find() gives, from the file of an earlier call with the same key, or else found now.

@@ -40,7 +40,7 @@ def warn(root: Path, found: list[files.File], threads: int) -> None:
         for other in alike[1:]:
             if (other.part, other.label) != (first.part, first.label):
                 counts[first.part, other.part] += 1
-                pairs.append(f'{names.shown(other.name)} = {names.shown(first.name)}')
+                pairs.append(f'{names.printable(other.name)} = {names.printable(first.name)}')
     if pairs:
         told = ', '.join(
             f'{count} in {part} of {"another class of it" if part == of else of}'
@@ -79,5 +79,6 @@ def _digests(root: Path, suspects: list[files.File], threads: int) -> list[bytes
         return {'digest': digests}
 
     return [
-        row.tobytes() for row in cache.remembered('copies', ['copies 1', stamps], find)['digest']
+        row.tobytes()
+        for row in cache.load_or_compute('copies', ['copies 1', stamps], find)['digest']
     ]

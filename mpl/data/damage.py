@@ -63,7 +63,7 @@ def by_class(label: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
     }
 
 
-def sentences(gray: Counts, left_out: Counts) -> list[str]:
+def warnings(gray: Counts, left_out: Counts) -> list[str]:
     """A warning for each part."""
     told = []
     for part, counts in gray.items():
@@ -89,5 +89,5 @@ def _check(pool, numbers, what):
     if all(pool.damaged(numbers[place : place + 1])[0] for place in range(len(numbers))):
         raise ValueError(
             f'No {what} can be decoded, of {len(numbers)} (the first is '
-            f'{names.shown(pool.name[numbers[0]])}): mend them, or leave the class or part out.'
+            f'{names.printable(pool.name[numbers[0]])}): mend them, or leave the class or part out.'
         )

@@ -183,7 +183,7 @@ def _forgiving(name: Sequence[str], what: str, tried: np.ndarray, bad: np.ndarra
                 new = not bad[number]
                 tried[number] = bad[number] = True
                 count = np.count_nonzero(bad)
-            shown = names.shown(name[number])
+            shown = names.printable(name[number])
             if new and count <= _NAMED:
                 logging.warning('%s of %s can not be decoded and is gray: %s', shown, what, error)
             if new and count == _NAMED:

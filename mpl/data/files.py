@@ -174,14 +174,14 @@ def _once(place: Path, files: list[File], omitted: walk.LeftOut | None) -> list[
                 for one in (other, file)
             ]
             raise ValueError(
-                f'{names.shown(other.name)} and {names.shown(file.name)} in {place} are one file, '
+                f'{names.printable(other.name)} and {names.printable(file.name)} in {place} are one file, '
                 f'once for {of[0]} and once for {of[1]}: a picture may be in one part and class; '
                 'remove one of them.'
             )
         elif omitted is None:
             raise ValueError(
-                f'{place} names one file twice, as {names.shown(other.name)} and '
-                f'{names.shown(file.name)}: remove one line.'
+                f'{place} names one file twice, as {names.printable(other.name)} and '
+                f'{names.printable(file.name)}: remove one line.'
             )
         else:
             omitted['further names of a file that is read'].append(file.name)

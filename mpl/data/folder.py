@@ -124,7 +124,7 @@ def _checked(
         wrong = encoded.find_damaged(part, form, str(root), threads)
         return {'number': np.array([*wrong], np.int64), 'error': np.array([*wrong.values()], str)}
 
-    found = cache.remembered('damaged', ['damaged 2', PIL.__version__, form, digest], find)
+    found = cache.load_or_compute('damaged', ['damaged 2', PIL.__version__, form, digest], find)
     wrong = dict(zip(found['number'].tolist(), found['error'].tolist()))
     bad = {chosen[place]: error for place, error in wrong.items()}
     if not wrong:
@@ -156,7 +156,7 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
 def _report(
     path: str, damaged: dict[files.File, str], left_out: damage.Counts, corrupt: str
 ) -> None:
-    first = [(names.shown(file.name), error) for file, error in list(damaged.items())[:_NAMED]]
+    first = [(names.printable(file.name), error) for file, error in list(damaged.items())[:_NAMED]]
     listed = '; '.join(f'{name} ({error})' for name, error in first)
     listed += '; ...' if len(damaged) > _NAMED else ''
     if corrupt == 'refuse':
@@ -166,5 +166,5 @@ def _report(
         )
     logging.warning(
         '%d pictures in %s cannot be read and are left out: %s. %s',
-        len(damaged), path, listed, ' '.join(damage.sentences({}, left_out)),
+        len(damaged), path, listed, ' '.join(damage.warnings({}, left_out)),
     )  # fmt: skip

@@ -43,14 +43,16 @@ def pack(names: Iterable[str]) -> Names:
     return Names(bytes(text), np.cumsum(lengths, dtype=np.int64))
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name for a message: quoted where it has line breaks or other characters that can not be seen."""
     return name if name.isprintable() else repr(name)
 
 
 def examples(found: Sequence[str], most: int) -> str:
     """The first names in their order, for a message; '...' behind them where there are more."""
-    return ', '.join([shown(name) for name in sorted(found)[:most]] + ['...'] * (len(found) > most))
+    return ', '.join(
+        [printable(name) for name in sorted(found)[:most]] + ['...'] * (len(found) > most)
+    )
 
 
 def is_utf8(text: str) -> bool:

@@ -39,7 +39,7 @@ class Part(NamedTuple):
     counts: np.ndarray  # int64 [4]: see COUNTS
 
 
-COUNTS = ('asked', 'not_asked', 'confidence', 'duplicates')
+COUNTS = ('asked', 'without_logits', 'confidence', 'duplicates')
 
 
 def check(rule: Rule) -> None:
@@ -105,7 +105,7 @@ def merge(parts: Sequence[Part], rule: Rule) -> Part:
     return Part(number[order], label[order], confidence[order], counts)
 
 
-def numbers(part: Part, rule: Rule) -> np.ndarray:
+def indices(part: Part, rule: Rule) -> np.ndarray:
     """The examples to train on, int64 [n] ascending, with the repeats of a balanced selection."""
     if not rule.balance:
         return np.sort(part.number)
@@ -123,10 +123,10 @@ def summarize(part: Part, rule: Rule, classes: int) -> dict:
     counts = dict(zip(COUNTS, part.counts.tolist()))
     kept, per_class = len(part.number), np.bincount(part.label, minlength=classes)
     return {
-        'candidates': counts['asked'] + counts['not_asked'],
-        'not_asked': counts['not_asked'],
+        'candidates': counts['asked'] + counts['without_logits'],
+        'without_logits': counts['without_logits'],
         'kept': kept,
-        'drawn': len(numbers(part, rule)),
+        'drawn': len(indices(part, rule)),
         'kept_per_class': {
             'min': int(per_class.min()),
             'median': float(np.median(per_class)),
@@ -145,7 +145,7 @@ def show(counts: dict) -> str:
     per_class, dropped = counts['kept_per_class'], counts['dropped']
     return (
         f'{counts["kept"]:,} of {counts["candidates"]:,} unlabeled examples are kept, '
-        f'{counts["drawn"]:,} with repeats; {counts["not_asked"]:,} have no logits.\n'
+        f'{counts["drawn"]:,} with repeats; {counts["without_logits"]:,} have no logits.\n'
         f'Kept per class: least {per_class["min"]:,}, median {per_class["median"]:,.0f}, most '
         f'{per_class["max"]:,}.\n'
         f'Dropped: {dropped["confidence"]:,} by confidence, {dropped["duplicates"]:,} as '
@@ -164,7 +164,7 @@ def apply(part: Part, rule: Rule, split: splits.Split) -> splits.Split:
             f'None of the {asked:,} unlabeled examples with logits is kept at confidence '
             f'{rule.confidence}; give a lower one.'
         )
-    return splits.from_numbers(split.labeled, numbers(part, rule), split.validation)
+    return splits.from_indices(split.labeled, indices(part, rule), split.validation)
 
 
 def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndarray:

@@ -97,10 +97,10 @@ def draw(
         taken += [order[train:]] + ([] if unlabeled_includes_labeled else [order[:keep]])
     labeled, validating = np.concatenate(labeled), np.concatenate(validating)
     unlabeled = np.delete(np.arange(len(label)), np.concatenate(taken))
-    return from_numbers(labeled, unlabeled, validating)
+    return from_indices(labeled, unlabeled, validating)
 
 
-def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
+def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
     """The split of these example numbers, int [n] in any order."""
     parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
     digest = hashlib.sha256()
@@ -143,7 +143,7 @@ def from_record(record: object, path: str, examples: int | None = None) -> tuple
         raise ValueError(
             f"The split {path} has example {shared[0]} both in 'validation' and in training: remove one."
         )
-    split = from_numbers(labeled, unlabeled, validation)
+    split = from_indices(labeled, unlabeled, validation)
     if 'hash' in record and record['hash'] != split.hash:
         raise ValueError(
             f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '

@@ -19,7 +19,7 @@ Batch = TypeVar('Batch')
 _LARGE = 1 << 16
 
 
-def rows(seed: int, purpose: str, step: int, batch: int, numbers: np.ndarray) -> np.ndarray:
+def sample(seed: int, purpose: str, step: int, batch: int, numbers: np.ndarray) -> np.ndarray:
     """The example numbers of a step's batch, int64 [batch]; a function of its arguments alone.
 
     numbers: int [n], the examples to draw from. The stream is a permutation of

@@ -91,7 +91,7 @@ def make(
     )
 
 
-def resemble(numbers: Mapping[str, Any]) -> dict[str, int]:
+def arguments_for(numbers: Mapping[str, Any]) -> dict[str, int]:
     """Classes, size and channels, as `make` wants them, of a source that is perhaps not at hand.
 
     numbers: of the source, as in a config. Of a tfds set the description is looked up,
@@ -123,11 +123,11 @@ def resemble(numbers: Mapping[str, Any]) -> dict[str, int]:
 def blank(numbers: Mapping[str, Any], examples: int) -> source.Source:
     """Black pictures in the form of a source that is not at hand, to plan a run of; they take no room.
 
-    numbers: of the source, as for `resemble`. examples: labeled ones; where the source has others
+    numbers: of the source, as for `arguments_for`. examples: labeled ones; where the source has others
     beside them, as many without a label follow. Where pictures are resized when they are read, the
     parts that views begin with are cut out then too.
     """
-    form = resemble(numbers)
+    form = arguments_for(numbers)
     shape = (form['size'], form['size'], form['channels'])
     more = any(numbers.get(key) for key in ('unlabeled', 'unlabeled_folder', 'path'))
     label = np.arange((1 + more) * examples, dtype=np.int32) % form['classes']

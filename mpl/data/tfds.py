@@ -144,7 +144,7 @@ class _Prepared:
             cache.stamps([one.filename for one in instructions]),
             [[one.skip, one.take] for one in instructions],
         ]
-        found = cache.remembered('tfds', key, lambda: self._index(split, records))
+        found = cache.load_or_compute('tfds', key, lambda: self._index(split, records))
 
         def fetch(numbers):
             return [_feature(records, number)[self.image].bytes_list.value[0] for number in numbers]

@@ -89,7 +89,7 @@ def forward(
     with jax.sharding.use_abstract_mesh(definition.mesh):
         (features, logits), changed = definition.model.apply(
             {'params': params, 'batch_stats': batch_stats},
-            spatial.cut(_join(images, shards)),
+            spatial.shard_columns(_join(images, shards)),
             train=not definition.evaluation_mode,
             rngs={'dropout': key},
             mutable=['batch_stats'],
@@ -141,7 +141,7 @@ def predict(frozen: Frozen, image: jax.Array) -> Outputs:
         return Outputs(
             *definition.model.apply(
                 {'params': variables.params, 'batch_stats': variables.batch_stats},
-                spatial.cut(image),
+                spatial.shard_columns(image),
                 train=False,
             )
         )

@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import clip, decay, schedules, trunk
+from mpl.optimizers import backbone, clip, decay, schedules
 
 
 def make(
@@ -16,7 +16,7 @@ def make(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
-    trunk_rate: float = 1.0,
+    backbone_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101, algorithm 2) in the form of Optax and PyTorch.
 
@@ -34,7 +34,7 @@ def make(
       epsilon: added to the root of the latter.
       weight_decay: times the kernels (see `decay.add`) and the rate.
       clip_norm: greatest global norm of the gradient; 0 for none.
-      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+      backbone_rate: times the rate, for all but the head; 0 freezes it (see `backbone.slow`).
 
     Raises:
       ValueError: a beta outside of [0, 1), or a negative epsilon.
@@ -53,4 +53,4 @@ def make(
         decay.add(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
-    return trunk.slow(optimizer, trunk_rate)
+    return backbone.slow(optimizer, backbone_rate)

@@ -49,8 +49,8 @@ def learning_rate(
     steps: int,
     warmup_steps: int,
     wait_steps: int,
-    fall: float = 1.0,
-    fall_steps: int = 1,
+    decay_rate: float = 1.0,
+    decay_steps: int = 1,
 ) -> optax.Schedule:
     """0 for wait_steps, linear up to peak over warmup_steps, then as `shape` says.
 
@@ -58,27 +58,27 @@ def learning_rate(
       peak: the greatest rate.
       shape: 'constant', 'cosine' which reaches 0 after `steps` in all, 'cosine_part' which is FixMatch's
         (arXiv 2001.07685, section 2.3), peak * cos(7/16 pi t), and ends at 0.195 of the peak, or
-        'exponential', peak * fall^n after n times fall_steps, counted from the end of
+        'exponential', peak * decay_rate^n after n times decay_steps, counted from the end of
         the wait, as EfficientNet's does (where warm-up ends late, below the peak).
       steps: of the whole training, wait and warm-up included.
       warmup_steps: the rate at the first of them is peak / warmup_steps, as in the
         released MPL code, so that no step is lost at rate 0.
       wait_steps: before the warm-up; MPL's student waits for its teacher.
-      fall: between 0 and 1 for 'exponential', and without effect on the others.
-      fall_steps: likewise, at least 1.
+      decay_rate: between 0 and 1 for 'exponential', and without effect on the others.
+      decay_steps: likewise, at least 1.
 
     Raises:
-      ValueError: unknown shape, no step left after wait and warm-up, or no fall.
+      ValueError: unknown shape, no step left after wait and warm-up, or no decay_rate.
     """
     if shape not in ('constant', 'cosine', 'cosine_part', 'exponential'):
         raise ValueError(
             f"optimizer: schedule {shape!r} is unknown; choose 'constant', 'cosine', "
             "'cosine_part' or 'exponential'."
         )
-    if shape == 'exponential' and not (0 < fall < 1 and fall_steps >= 1):
+    if shape == 'exponential' and not (0 < decay_rate < 1 and decay_steps >= 1):
         raise ValueError(
-            f'optimizer: an exponential schedule with fall {fall} every {fall_steps} steps does '
-            'not fall; give a fall between 0 and 1 and 1 step or more, which rmsprop takes.'
+            f'optimizer: an exponential schedule with decay_rate {decay_rate} every {decay_steps} steps does '
+            'not decay_rate; give a decay_rate between 0 and 1 and 1 step or more, which rmsprop takes.'
         )
     left = steps - warmup_steps - wait_steps
     if left <= 0:
@@ -95,7 +95,7 @@ def learning_rate(
             'constant': lambda: 1.0,
             'cosine': lambda: 0.5 * (1 + jnp.cos(jnp.pi * done)),
             'cosine_part': lambda: jnp.cos(7 / 16 * jnp.pi * done),
-            'exponential': lambda: fall ** (since // fall_steps),
+            'exponential': lambda: decay_rate ** (since // decay_steps),
         }[shape]()
         return jnp.where(since < 0, 0.0, peak * jnp.where(since < warmup_steps, rise, share))
 

@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import clip, decay, schedules, trunk
+from mpl.optimizers import backbone, clip, decay, schedules
 
 
 def make(
@@ -15,7 +15,7 @@ def make(
     nesterov: bool = True,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
-    trunk_rate: float = 1.0,
+    backbone_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
@@ -31,7 +31,7 @@ def make(
       nesterov: Nesterov's form of momentum.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: greatest global norm of gradient and decay together; 0 for none.
-      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+      backbone_rate: times the rate, for all but the head; 0 freezes it (see `backbone.slow`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     optimizer = optax.chain(
@@ -40,4 +40,4 @@ def make(
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
-    return trunk.slow(optimizer, trunk_rate)
+    return backbone.slow(optimizer, backbone_rate)

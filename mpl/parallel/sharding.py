@@ -78,27 +78,27 @@ def rows(mesh: Mesh, axis: int) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
 
 
-def deal(batch: Any, mesh: Mesh) -> Any:
+def shard_over_devices(batch: Any, mesh: Mesh) -> Any:
     """A batch with its rows dealt out over all devices, not only groups, where they can be.
 
     So an image is augmented by one of the devices that share it, not by each of them.
     """
     return jax.tree.map(
         lambda leaf: jax.lax.with_sharding_constraint(
-            leaf, NamedSharding(mesh, spatial.dealt(len(leaf), mesh))
+            leaf, NamedSharding(mesh, spatial.row_spec(len(leaf), mesh))
         ),
         batch,
     )
 
 
-def gather(batch: Any, mesh: Mesh) -> Any:
+def shard_over_groups(batch: Any, mesh: Mesh) -> Any:
     """A batch as networks take it: by groups, images [B, H, W, C] by columns too where they can be."""
 
     groups = rows(mesh, 0)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         return jax.tree.map(
             lambda leaf: (
-                spatial.cut(leaf)
+                spatial.shard_columns(leaf)
                 if leaf.ndim == 4
                 else jax.lax.with_sharding_constraint(leaf, groups)
             ),

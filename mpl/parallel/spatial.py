@@ -30,7 +30,7 @@ def parts() -> int:
     return jax.sharding.get_abstract_mesh().shape.get('model', 1)
 
 
-def whole(weights: jax.Array) -> jax.Array:
+def replicate_weights(weights: jax.Array) -> jax.Array:
     """Weights in whole on each device while they are used, wherever they are kept.
 
     Kept in parts and not told, the compiler would rather move the images.
@@ -41,7 +41,7 @@ def whole(weights: jax.Array) -> jax.Array:
     return lax.with_sharding_constraint(weights, PartitionSpec())
 
 
-def cut(image: jax.Array) -> jax.Array:
+def shard_columns(image: jax.Array) -> jax.Array:
     """Image [B, H, W, C] spread over both axes, by its columns where they can be dealt out evenly."""
     if parts() == 1:
         return image
@@ -63,7 +63,7 @@ def windows(
     """
     count, width = parts(), image.shape[2]
     if count == 1:
-        return function(image, whole(kernel), pads)
+        return function(image, replicate_weights(kernel), pads)
     rows, (left, _) = pads
     outputs = (width + sum(pads[1]) - kernel.shape[1]) // stride + 1
     # Part i begins at column i * width / count, and has the same share of the results.
@@ -98,7 +98,7 @@ def with_halo(image: jax.Array, left: int, right: int, count: int) -> jax.Array:
     return jnp.concatenate(columns, 2)
 
 
-def dealt(count: int, mesh: Mesh | AbstractMesh) -> PartitionSpec:
+def row_spec(count: int, mesh: Mesh | AbstractMesh) -> PartitionSpec:
     """Where `count` rows lie that are dealt out over all devices, or, where those are too many, over groups."""
     return PartitionSpec('data' if count % mesh.size else mesh.axis_names)
 
@@ -107,10 +107,10 @@ def row_by_row(function: Callable, *arrays: Any) -> Any:
     """function(*arrays) of arrays [B, ...] whose rows do not meet: each device computes those that it has.
 
     Left to the compiler, looking up pixels, or a loop over images, puts the whole batch on every device.
-    Rows lie as `dealt` says.
+    Rows lie as `row_spec` gives.
     """
     mesh, count = jax.sharding.get_abstract_mesh(), len(jax.tree.leaves(arrays)[0])
     if mesh.empty or mesh.size == 1:
         return function(*arrays)
-    place = dealt(count, mesh)
+    place = row_spec(count, mesh)
     return jax.shard_map(function, in_specs=place, out_specs=place)(*arrays)

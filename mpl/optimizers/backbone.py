@@ -1,4 +1,4 @@
-"""A lower rate for the trunk of a network: all of it but the layers under the name 'head'."""
+"""A lower rate for the backbone of a network: all of it but the layers under the name 'head'."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,12 @@ import optax
 
 
 def slow(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
-    """The optimizer, with its steps on the trunk times `rate`, those of weight decay included.
+    """The optimizer, with its steps on the backbone times `rate`, those of weight decay included.
 
-    At rate 0 the trunk keeps every bit (but numbers below 1.2e-38, for which XLA takes
+    At rate 0 the backbone keeps every bit (but numbers below 1.2e-38, for which XLA takes
     0, become 0), and the optimizer never sees it: it has no state for it, and its
     gradient is no part of a clipped norm. Nothing asks for that gradient, so that a
-    compiled step has no backward pass through the trunk.
+    compiled step has no backward pass through the backbone.
 
     Raises:
       ValueError: (by `init`) the parameters have no head at their top level.
@@ -19,8 +19,8 @@ def slow(optimizer: optax.GradientTransformation, rate: float) -> optax.Gradient
     if rate == 1:
         return optimizer
     if rate == 0:
-        return optax.partition({'head': optimizer, 'trunk': optax.stateless(_stay)}, _part)
-    rates = optax.partition({'head': optax.identity(), 'trunk': optax.scale(rate)}, _part)
+        return optax.partition({'head': optimizer, 'backbone': optax.stateless(_stay)}, _part)
+    rates = optax.partition({'head': optax.identity(), 'backbone': optax.scale(rate)}, _part)
     return optax.chain(optimizer, rates)
 
 
@@ -30,7 +30,7 @@ def _part(params):
             "optimizer: trunk_rate is for a network whose last layer is named 'head', and this "
             f'one has {", ".join(params)}; set it to 1.'
         )
-    return {name: 'head' if name == 'head' else 'trunk' for name in params}
+    return {name: 'head' if name == 'head' else 'backbone' for name in params}
 
 
 def _stay(changes, params):
