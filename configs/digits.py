@@ -148,7 +148,7 @@ def distill(labels: Labels = 40, logits: Literal['cached', 'live'] = 'cached'):
 
 
 def reduced_mpl(labels: Labels = 40, feedback: Literal['exact', 'off'] = 'exact'):
-    """`feedback`: the estimators of mpl/feedback.py that take soft labels."""
+    """`feedback`: the estimators of mpl/algorithms/feedback.py that take soft labels."""
     chosen = config(
         labels,
         dict(name='reduced_mpl', feedback=feedback, ema_decay=0.99),

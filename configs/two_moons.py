@@ -86,7 +86,7 @@ def uda():
 
 
 def mpl(feedback: Feedback = 'exact'):
-    """`feedback`: as in mpl/feedback.py, or 'flipped' for `exact` with the opposite sign."""
+    """`feedback`: as in mpl/algorithms/feedback.py, or 'flipped' for `exact` with the opposite sign."""
     if feedback == 'exact':
         kind = dict(feedback='exact', feedback_weight=0.26)
         consistency, rates = dict(uda_weight=8.93, uda_temperature=0.39), (0.07, 0.58)

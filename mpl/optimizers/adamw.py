@@ -21,7 +21,7 @@ def make(
     """AdamW (arXiv 1711.05101, algorithm 2) in the form of Optax and PyTorch.
 
     The decay is multiplied by the rate, peak included; in the paper by the schedule alone. Where
-    the student of MPL has it, there is hardly any feedback at first, see mpl/feedback.py.
+    the student of MPL has it, there is hardly any feedback at first, see mpl/algorithms/feedback.py.
 
     Args:
       steps: of the run, which the schedule spans.
