@@ -58,7 +58,7 @@ def test_it_is_what_a_search_finds(count, rule, rows):
     files = FILES[:count]
     part = selection.scan(files, CANDIDATES, rule, DUPLICATE, rows=rows)
     kept, dropped = search(files, rule, DUPLICATE)
-    assert {k: part.number[part.label == k].tolist() for k in range(CLASSES)} == kept
+    assert {k: part.index[part.label == k].tolist() for k in range(CLASSES)} == kept
     counts = selection.summarize(part, rule, CLASSES)
     assert counts['dropped'] == dropped
     sizes = [len(found) for found in kept.values()]
@@ -108,7 +108,7 @@ def test_memory_holds_no_more_than_twice_what_is_kept(monkeypatch):
         selection,
         'merge',
         lambda parts, rule: (
-            sizes.append(sum(len(part.number) for part in parts)) or true(parts, rule)
+            sizes.append(sum(len(part.index) for part in parts)) or true(parts, rule)
         ),
     )
     selection.scan([logits], np.arange(4000), Rule(0.0, 25), rows=10)
