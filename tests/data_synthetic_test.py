@@ -72,7 +72,7 @@ def test_resembles_a_set_that_is_not_there():
     wanted = {'classes': 1000, 'size': 224, 'channels': 3}
     numbers['size'] = 224
     assert synthetic.arguments_for(numbers | {'dataset': 'imagenet2012_subset/10pct'}) == wanted
-    with pytest.raises(ValueError, match="does not know the set 'no_such_set'"):
+    with pytest.raises(ValueError, match="has no set 'no_such_set'"):
         synthetic.arguments_for(numbers | {'dataset': 'no_such_set'})
 
 

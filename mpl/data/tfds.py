@@ -81,9 +81,10 @@ def make(
     if unlabeled_without_train:
         parts[1:] = [_without(part, sizes, parts[0][0], dataset) for part, sizes in parts[1:]]
     splits = {'train': train, 'validation': validation, 'test': test}
-    spans = {role: main.spans(split) for role, split in splits.items() if split is not None}
+    spans = {'train': main.spans(train)}
     if unlabeled is not None and not unlabeled_without_train:
         spans['unlabeled'] = extra.spans(unlabeled)
+    spans |= {role: main.spans(split) for role, split in splits.items() if split is not None}
     _check_disjoint(dataset, spans)
     training, shape = pool(parts, f'{dataset} {train}')
     measured = {}
