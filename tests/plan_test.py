@@ -186,7 +186,7 @@ def test_a_program_too_big_is_read_from_what_the_compiler_says():
     gib = 2**30
     want = {'temporaries': round(71.56 * gib), 'limit': round(15.75 * gib)}
     assert footprint.read_overflow(said) == want
-    with pytest.raises(ValueError, match='refuses the step: Unimplemented'):
+    with pytest.raises(ValueError, match='can not compile the step: Unimplemented'):
         footprint.read_overflow('Unimplemented')
 
 

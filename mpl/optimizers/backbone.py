@@ -1,17 +1,16 @@
-"""A lower rate for the backbone of a network: all of it but the layers under the name 'head'."""
+"""A lower learning rate for the backbone of a network: all layers but those named 'head'."""
 
 import jax
 import jax.numpy as jnp
 import optax
 
 
-def slow(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
-    """The optimizer, with its steps on the backbone times `rate`, those of weight decay included.
+def scale(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
+    """The optimizer with its updates of the backbone, weight decay included, multiplied by `rate`.
 
-    At rate 0 the backbone keeps every bit (but numbers below 1.2e-38, for which XLA takes
-    0, become 0), and the optimizer never sees it: it has no state for it, and its
-    gradient is no part of a clipped norm. Nothing asks for that gradient, so that a
-    compiled step has no backward pass through the backbone.
+    At rate 0 the backbone keeps every bit (except denormal numbers below 1.2e-38, which XLA flushes
+    to 0). The optimizer then has no state for it, and its gradient is not part of a clipped norm.
+    That gradient is not used, so a compiled step has no backward pass through the backbone.
 
     Raises:
       ValueError: (by `init`) the parameters have no head at their top level.
@@ -34,5 +33,5 @@ def _part(params):
 
 
 def _stay(changes, params):
-    # Not 0.0: -0.0 leaves the bits of every number that it is added to, -0.0 among them.
+    # Not 0.0: adding -0.0 keeps the bits of every number, -0.0 included.
     return jax.tree.map(lambda change: jnp.full_like(change, -0.0), changes)

@@ -1,4 +1,4 @@
-"""RMSProp with momentum, with which EfficientNet is trained."""
+"""RMSProp with momentum, the optimizer of EfficientNet."""
 
 import optax
 
@@ -24,23 +24,23 @@ def make(
 ) -> optax.GradientTransformation:
     """RMSProp in TensorFlow's form, that of the released Noisy Student code.
 
-    The mean square starts at 1, epsilon is under the root, and the rate is within
-    the momentum: m <- momentum m + rate g / sqrt(square + epsilon).
+    The mean square starts at 1, epsilon is inside the root, and the learning rate inside the
+    momentum: m <- momentum m + rate g / sqrt(square + epsilon).
 
     Args:
-      steps: of the run, which the schedule spans.
+      steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
       schedule: 'exponential', 'cosine', 'cosine_part' or 'constant'.
-      warmup_steps: of linear rise.
-      wait_steps: at rate 0 before it.
-      decay_rate: what an exponential schedule multiplies the rate by; others do without.
-      decay_steps: after so many steps each time.
+      warmup_steps: steps of linear rise.
+      wait_steps: steps at rate 0 before it.
+      decay_rate: factor of an exponential schedule; not used by others.
+      decay_steps: steps between two multiplications by decay_rate.
       momentum: 0 for none.
       square_decay: of the mean square of the gradient.
       epsilon: added to that mean square.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
-      clip_norm: greatest global norm of gradient and decay together; 0 for none.
-      backbone_rate: times the rate, for all but the head; 0 freezes it (see `backbone.slow`).
+      clip_norm: maximum global norm of gradient and decay together; 0 for none.
+      backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
 
     Raises:
       ValueError: epsilon is so small that a parameter whose gradient stays 0 would become NaN.
@@ -60,4 +60,4 @@ def make(
         optax.scale_by_learning_rate(rate),
         optax.trace(momentum) if momentum else optax.identity(),
     )
-    return backbone.slow(optimizer, backbone_rate)
+    return backbone.scale(optimizer, backbone_rate)
