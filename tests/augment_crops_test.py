@@ -17,7 +17,7 @@ def bits(count, seed=0):
 
 
 def boxes(count, height, width, area=AREA, ratio=RATIO):
-    return np.array([crops.draw(row, height, width, area, ratio) for row in bits(count)])
+    return np.array([crops.sample_box(row, height, width, area, ratio) for row in bits(count)])
 
 
 def shares(box, height, width):
@@ -51,13 +51,13 @@ def test_share_of_the_area_and_logarithm_of_the_ratio_are_uniform():
 def test_later_tries_count_and_then_the_middle():
     first = bits(1)[0]
     too_wide = [(1 << 64) - 1] * 4  # all of the area, 4 : 3, which a square does not hold
-    assert crops.draw(too_wide + first, 90, 90, AREA, RATIO) == crops.draw(
+    assert crops.sample_box(too_wide + first, 90, 90, AREA, RATIO) == crops.sample_box(
         first, 90, 90, AREA, RATIO
     )
     # Of one pixel of height no part of these ratios has an eighth of the area.
-    row = crops.draw(bits(1)[0], 1, 100, (0.5, 1.0), RATIO)
+    row = crops.sample_box(bits(1)[0], 1, 100, (0.5, 1.0), RATIO)
     assert row == (49, 0, 50, 1)
-    assert crops.draw(too_wide * 10, 80, 160, (1.0, 1.0), (1.0, 1.0)) == (45, 5, 115, 75)
+    assert crops.sample_box(too_wide * 10, 80, 160, (1.0, 1.0), (1.0, 1.0)) == (45, 5, 115, 75)
 
 
 def test_views_start_from_one_part_with_mirrors_of_their_own():

@@ -7,7 +7,7 @@ import pytest
 from flax import traverse_util
 from jax import lax
 
-from mpl.models import efficientnet
+from mpl.models import efficientnet, efficientnet_blocks
 from mpl.models.conv import Conv
 
 IMAGE = jax.random.normal(jax.random.key(3), (4, 15, 16, 3))
@@ -174,7 +174,7 @@ def test_scan_and_remat_change_no_number(short, haste):
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     y = jnp.ones((4000, 2, 1, 3), 'bfloat16')
-    dropped = efficientnet.drop_images(y, 0.25, jax.random.key(0))
+    dropped = efficientnet_blocks.drop_images(y, 0.25, jax.random.key(0))
     assert dropped.dtype == 'bfloat16'
     kept = dropped[:, 0, 0, 0] > 0
     np.testing.assert_allclose(kept.mean(), 0.75, atol=0.03)
@@ -193,7 +193,7 @@ def test_stochastic_depth_grows_from_block_to_block(short, scan, monkeypatch):
         jax.debug.callback(lambda *x: seen.append(x), rate, jax.random.key_data(key))
         return y
 
-    monkeypatch.setattr(efficientnet, 'drop_images', record)
+    monkeypatch.setattr(efficientnet_blocks, 'drop_images', record)
     model = make(scan=scan, stochastic_depth=0.5)
     variables = stacked(model, drawn(model))
     jax.block_until_ready(jax.jit(lambda v: forward(model, v))(variables))
