@@ -1,12 +1,11 @@
 """The strong view of the released Meta Pseudo Labels code, its arithmetic and errors included.
 
-RandAugment in uint8 as google-research/meta_pseudo_labels/augment.py computes it, where that is not
-what Pillow computes (x = magnitude / 10):
+RandAugment in uint8 as in google-research/meta_pseudo_labels/augment.py. Its differences to Pillow
+(x = magnitude / 10):
 
-- Blends, so Color, Contrast, Brightness and Sharpness, are made in [0, 1] but clipped to [0, 255]:
-  only negative values are cut off. Back in pixel values, times 255.5 and rounded down, bright ones
-  exceed 255 and keep their lowest 8 bits, so that a white that should get whiter may turn dark.
-  A factor of 1 is exact.
+- Blends (Color, Contrast, Brightness and Sharpness) are computed in [0, 1] but clipped to [0, 255]:
+  only negative values are clipped. Converted back, times 255.5 and rounded down, bright pixels
+  exceed 255 and keep their lowest 8 bits, so white pixels may become dark. A factor of 1 is exact.
 - The degenerate image of Contrast is H W / 256, at most 255 (4 for 32 x 32, 196 for 224 x 224), for
   it is the mean of the histogram's counts and not of the grey image.
 - Grey has the weights 0.2989, 0.5870, 0.1140, and is rounded down; so is the smoothed image of Sharpness.

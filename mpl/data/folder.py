@@ -101,8 +101,9 @@ def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None
             f'The labeled training pictures in {path} are of too few classes '
             f'({", ".join(classes) or "none"}): at least 2 are needed.'
         )
+    allowed = set(classes)
     for file in found:
-        if file.split != 'train' and file.label not in classes:
+        if file.split != 'train' and file.label not in allowed:
             raise ValueError(
                 f'{file.name} in {path} is for {file.split} and of class {file.label!r}, of which there '
                 f'are no labeled training pictures: the classes are {", ".join(classes)}.'
