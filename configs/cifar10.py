@@ -7,8 +7,9 @@
 
 prepares the data (once, with TensorFlow installed) in ~/tensorflow_datasets; another folder is given by
 --config.source.data_dir. Network: WRN-28-2 in bfloat16, 1,467,610 parameters. Mean and standard
-deviation are those of the released code of Meta Pseudo Labels. What that code computes has no feedback:
---config.algorithm.feedback=off. With hyperparameters=paper, `mpl` and `uda` have 41,000 unlabeled images.
+deviation are those of the released code of Meta Pseudo Labels. That code has no feedback in effect,
+which is --config.algorithm.feedback=off here. With hyperparameters=paper, `mpl` and `uda` have 41,000
+unlabeled images.
 """
 
 from functools import partial
@@ -24,11 +25,11 @@ def data(labels: Labels, held_out: bool = False) -> dict:
     """Sections of a config.
 
     Args:
-      labels: in all, as many of each class, drawn by the seed; 'all' is 50,000. (The released
-        code takes the first 4,000 images of its file, whatever their classes.)
-      held_out: as in the paper: 5,000 images are for validation, and labeled images are no
-        unlabeled ones, 41,000 with 4,000 labels. Otherwise, as in the released code, all
-        50,000 are unlabeled and nothing is held out.
+      labels: total number, equal for each class, sampled by the seed; 'all' is 50,000. (The
+        released code takes the first 4,000 images of its file, of any class.)
+      held_out: as in the paper: 5,000 images are for validation, and labeled images are not among
+        the unlabeled ones, which are 41,000 with 4,000 labels. Otherwise, as in the released code,
+        all 50,000 are unlabeled and none is held out.
     """
     return dict(
         source=dict(name='tfds', dataset='cifar10'),

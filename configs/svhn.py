@@ -3,10 +3,10 @@
     python -m mpl.train --config=configs/svhn.py:mpl --workdir=runs/svhn
     python -m mpl.train --config=configs/svhn.py:mpl,unlabeled=train --workdir=runs/svhn_train
 
-73,257 training images of house numbers, and 531,131 easier ones, `extra`, to be used unlabeled.
-No mirror; RandAugment does not rotate and does not move sideways, so that a 6 does not become a 9 and
-the next digit does not move in (recalled of the paper, not verified). Network: WRN-28-2 in bfloat16. Mean and
-standard deviation: those of the training images, recalled.
+73,257 training images of house numbers, and 531,131 easier ones, `extra`, used as unlabeled images.
+No horizontal flip; RandAugment without rotation and horizontal translation, so that a 6 does not
+become a 9 and neighboring digits stay outside (recalled of the paper, not verified). Network: WRN-28-2
+in bfloat16. Mean and standard deviation: those of the training images, recalled.
 """
 
 from functools import partial
@@ -39,9 +39,9 @@ def data(labels: Labels, unlabeled: Unlabeled = 'extra') -> dict:
     """Sections of a config.
 
     Args:
-      labels: in all, as many of each class, drawn by the seed; 'all' is all of `train`.
-      unlabeled: with 'extra' its images are unlabeled too, 604,388 in all (the paper has 603,000),
-        which stay on the device, 1.9 GB; with 'train' those of `train` alone.
+      labels: total number, equal for each class, sampled by the seed; 'all' is all of `train`.
+      unlabeled: with 'extra' its images are unlabeled too, 604,388 in all (603,000 in the paper),
+        kept on the device, 1.9 GB; with 'train' those of `train` alone.
     """
     extra = 'extra' if unlabeled == 'extra' else None
     return dict(
