@@ -156,7 +156,7 @@ def make(
         stochastic_depth * i / n, and scaled by 1 / (1 - probability) otherwise (arXiv 1603.09382).
     dropout: rate on the features before the head.
     norm_epsilon, norm_decay: of batch norm; the moving variance is the biased one.
-    dtype: None follows image and parameters; 'bfloat16' computes the blocks in bfloat16, with
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes the blocks in bfloat16, with
         parameters, batch statistics, features and logits in float32.
     remat: keep only the blocks' inputs for the backward pass and recompute the rest.
     scan: equal blocks are one loop over parameters stacked along a first axis, which compiles much

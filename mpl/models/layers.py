@@ -17,7 +17,7 @@ ACTIVATIONS = {
     'tanh': jnp.tanh,
 }
 
-# Untruncated normal of standard deviation sqrt(2 / (k * k * c_out)), as the released MPL code has it.
+# Untruncated normal of standard deviation sqrt(2 / (k * k * c_out)), as in the released MPL code.
 conv_init = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
