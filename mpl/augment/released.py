@@ -12,7 +12,7 @@ RandAugment in uint8 as in google-research/meta_pseudo_labels/augment.py. Its di
 - Solarize inverts from int(256 x) modulo 256 upwards: at magnitude 10 everything, at 16 from 153.
 - Posterize keeps int(4 x) bits, so more as the magnitude grows, up to 8. Above 8 and at 0 the shift
   by a number of bits that is no such number leaves only the first bit.
-- AutoContrast rounds down what Pillow rounds down, but of float32 numbers.
+- AutoContrast rounds down what Pillow rounds down, but of float32 values.
 - Warps are nearest and take their slope from the middle of the first pixel, not from its corner.
 
 Two things depend on how TensorFlow was built. A float beyond 255 becomes a uint8 as on x86 machines,
@@ -48,7 +48,7 @@ def policy(
 
     Args: those of `randaugment.policy`.
 
-    Raises ValueError for a name or number that is not allowed.
+    Raises ValueError for a name or value that is not allowed.
     """
     randaugment.check('released', operations, probability, fill, layers=layers, magnitude=magnitude,
                       translate=translate, patch=patch, cutout=cutout)  # fmt: skip

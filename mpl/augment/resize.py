@@ -58,15 +58,15 @@ def resize(image: jax.Array, size: Sequence[int], method: str = 'bilinear') -> j
     return resized_crop(image, box, size, method)
 
 
-def _along(image, low, high, number, axis, method):
-    """Resamples one axis, 1 or 2, between `low` and `high` [B] to `number` pixels."""
+def _along(image, low, high, pixels, axis, method):
+    """Resamples one axis, 1 or 2, between `low` and `high` [B] to `pixels` pixels."""
     size = image.shape[axis]
-    scale = (high - low)[:, None] / number
-    center = low[:, None] + (jnp.arange(number) + 0.5) * scale
+    scale = (high - low)[:, None] / pixels
+    center = low[:, None] + (jnp.arange(pixels) + 0.5) * scale
     width = jnp.maximum(scale, 1)
 
     def weigh(index):
-        """Weights [B, number, N] of the pixels `index` [..., N] in each pixel of the result."""
+        """Weights [B, pixels, N] of the pixels `index` [..., N] in each pixel of the result."""
         weight = _filter((index + 0.5 - center[..., None]) / width[..., None], method)
         return weight / jnp.sum(weight, -1, keepdims=True)
 
@@ -76,7 +76,7 @@ def _along(image, low, high, number, axis, method):
 
     def gather(image):
         # A box is no larger than the image, which bounds the pixels under the filter.
-        taps = min(2 * math.ceil(SUPPORT[method] * max(1, size / number)) + 1, size)
+        taps = min(2 * math.ceil(SUPPORT[method] * max(1, size / pixels)) + 1, size)
         first = jnp.floor(center - SUPPORT[method] * width + 0.5).astype(jnp.int32)
         index = jnp.clip(first, 0, size - taps)[..., None] + jnp.arange(taps)
 

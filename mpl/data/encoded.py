@@ -95,9 +95,9 @@ def pool(
 
         def read_chunk(places):
             at = np.searchsorted(starts, indices[places], side='right') - 1
-            for number in np.unique(at):
-                part, in_part = parts[number], places[at == number]
-                fetched = part.fetch((indices[in_part] - starts[number]).tolist())
+            for p in np.unique(at):
+                part, in_part = parts[p], places[at == p]
+                fetched = part.fetch((indices[in_part] - starts[p]).tolist())
                 for place, encoded in zip(in_part, fetched):
                     out[place] = attempt(indices[place], load, place, encoded, part.upright)
 

@@ -53,12 +53,12 @@ def make(
     classes = tuple(sorted({file.label for file in found if file.split == 'train' and file.label}))
     _check(path, found, classes)
     form = encoded.Format(size, channels, central)
-    number = {name: number for number, name in enumerate(classes)} | {None: -1}
+    label_of = {name: k for k, name in enumerate(classes)} | {None: -1}
     copies.warn(root, found, threads)
     parts, damaged = {}, {}
     for split in listing.SPLITS:
         chosen = [file for file in found if file.split == split]
-        part = part_of(root, chosen, [number[file.label] for file in chosen])
+        part = part_of(root, chosen, [label_of[file.label] for file in chosen])
         if corrupt != 'gray' and chosen:
             part, errors = _without_damaged(root, chosen, part, form, threads)
             damaged |= errors
@@ -142,8 +142,8 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
     for split, part in parts.items():
         if part is not None and not len(part.label):
             raise ValueError(f'No picture for {split} in {path} can be read.')
-    for number, name in enumerate(classes):
-        if number not in parts['train'].label:
+    for k, name in enumerate(classes):
+        if k not in parts['train'].label:
             raise ValueError(
                 f'No labeled training picture of class {name!r} in {path} can be read: '
                 'mend one or remove the class.'

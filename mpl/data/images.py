@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 # Of one image; Pillow's default limit is the same. In RGBA this takes 0.7 GB.
 MOST_PIXELS = 178_956_970
-# Pillow warns from half of this number on.
+# Pillow warns from half of this value on.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels, as in Pillow
@@ -121,10 +121,10 @@ def each(work: Callable[[int], None], count: int, threads: int, what: str) -> No
     """work(0), ..., work(count - 1) in threads; the first error is raised. what: for the progress bar."""
 
     def chunk(start: int) -> int:
-        numbers = range(start, min(start + _CHUNK, count))
-        for number in numbers:
-            work(number)
-        return len(numbers)
+        indices = range(start, min(start + _CHUNK, count))
+        for index in indices:
+            work(index)
+        return len(indices)
 
     hidden = True if count < _MANY else None  # None: shown on a terminal only
     with (
@@ -193,7 +193,7 @@ def _on_white(image: Image.Image, packing: str) -> Image.Image:
     """A picture of 8 bits without transparent parts."""
     clear = image.info.get('transparency')
     if image.mode == 'F' or image.mode == 'I' and image.format not in ('PNG', 'PPM'):
-        kind = 'floating-point numbers' if image.mode == 'F' else '32-bit integers'
+        kind = 'floating-point values' if image.mode == 'F' else '32-bit integers'
         raise Damaged(f'its pixels are {kind}, of no known range: save it with 8 or 16 bits')
     if image.mode in _ALPHA or image.mode == 'P' and (clear is not None or _has_alpha(image)):
         page = Image.new('RGBA', image.size, 'white')

@@ -62,7 +62,7 @@ def join(given: argparse.Namespace) -> None:
         ) from error
 
 
-def leads() -> bool:
+def is_primary() -> bool:
     """Whether this process is the primary one, which writes files and prints."""
     return jax.process_index() == 0
 
@@ -73,7 +73,7 @@ def wait(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def to_stop(turn: int) -> bool:
+def should_stop(turn: int) -> bool:
     """Whether any process has received a signal, so that all stop after this iteration of the loop.
 
     Args:
@@ -83,7 +83,7 @@ def to_stop(turn: int) -> bool:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def exit_together() -> Iterator[None]:
     """A context in which a process that loses another exits at once, with a message and code 1."""
     try:
         yield
@@ -100,7 +100,7 @@ def together() -> Iterator[None]:
         os._exit(1)  # sys.exit waits for the other processes.
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Prints a line on stderr, above a progress bar, in the primary process."""
-    if leads():
+    if is_primary():
         tqdm.write(line, file=sys.stderr)

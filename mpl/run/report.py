@@ -40,7 +40,7 @@ def write(
       workdir: of the run.
     """
     networks, confusions = _measure(experiment, state)
-    if processes.leads():
+    if processes.is_primary():
         report, findings = _compose(experiment, networks, seconds, stages, workdir)
         try:
             pictures.draw(experiment, confusions, findings, workdir)
