@@ -110,11 +110,11 @@ def test_alignment_is_that_of_the_released_code():
     """p * (1 / K + 1e-6) / (average + 1e-6), normalized; by hand, with a class of no probability."""
     p = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]], np.float32)
     average = np.array([0.75, 0.25, 0.0])
-    wanted = p * (1 / 3 + 1e-6) / (average + 1e-6)
-    wanted /= wanted.sum(-1, keepdims=True)
+    expected = p * (1 / 3 + 1e-6) / (average + 1e-6)
+    expected /= expected.sum(-1, keepdims=True)
     for part in (1.0, 0.01):  # of the average, which starts at 0
         got = softmatch.align_uniformly(jnp.array(p), jnp.array(part * average, jnp.float32))
-        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
     np.testing.assert_allclose(softmatch.align_uniformly(jnp.array(p), jnp.zeros(3)), p, rtol=1e-6)
 
 

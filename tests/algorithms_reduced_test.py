@@ -66,8 +66,8 @@ def test_teacher_descends_what_the_student_will_lose_on_the_labels(x64):
 
     new, _ = jax.jit(learner.update)(state, batch, 2, jax.random.key(0))
     got = jax.tree.map(jnp.subtract, state.teacher.params, new.teacher.params)
-    wanted = jax.jit(jax.grad(total))(state.teacher.params)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+    expected = jax.jit(jax.grad(total))(state.teacher.params)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
 
 

@@ -44,8 +44,8 @@ def test_share_of_the_area_and_logarithm_of_the_ratio_are_uniform():
         (box[:, 1] / (1000 - (box[:, 3] - box[:, 1])), 0, 1),
     ):
         found = np.quantile(number, [0.1, 0.25, 0.5, 0.75, 0.9])
-        wanted = low + np.array([0.1, 0.25, 0.5, 0.75, 0.9]) * (high - low)
-        np.testing.assert_allclose(found, wanted, atol=0.035 * (high - low))
+        expected = low + np.array([0.1, 0.25, 0.5, 0.75, 0.9]) * (high - low)
+        np.testing.assert_allclose(found, expected, atol=0.035 * (high - low))
 
 
 def test_later_tries_count_and_then_the_middle():
@@ -66,9 +66,9 @@ def test_views_start_from_one_part_with_mirrors_of_their_own():
     seen = views.unlabeled(jax.random.key(0), image)
     kinds = set()
     for plain, weak, strong in zip(image, seen['weak'], seen['strong']):
-        told = [bool((view == plain[:, ::-1]).all()) for view in (weak, strong)]
-        assert [bool((view == plain).all()) for view in (weak, strong)] == [not t for t in told]
-        kinds.add(tuple(told))
+        reported = [bool((view == plain[:, ::-1]).all()) for view in (weak, strong)]
+        assert [bool((view == plain).all()) for view in (weak, strong)] == [not t for t in reported]
+        kinds.add(tuple(reported))
     assert len(kinds) == 4
     labeled = views.labeled(jax.random.key(1), image)
     assert 5 < sum(bool((view == plain).all()) for view, plain in zip(labeled, image)) < 35

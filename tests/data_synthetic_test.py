@@ -69,9 +69,9 @@ def test_resembles_a_set_that_is_not_there():
         'size': 28,
         'channels': 1,
     }
-    wanted = {'classes': 1000, 'size': 224, 'channels': 3}
+    expected = {'classes': 1000, 'size': 224, 'channels': 3}
     numbers['size'] = 224
-    assert synthetic.arguments_for(numbers | {'dataset': 'imagenet2012_subset/10pct'}) == wanted
+    assert synthetic.arguments_for(numbers | {'dataset': 'imagenet2012_subset/10pct'}) == expected
     with pytest.raises(ValueError, match="has no set 'no_such_set'"):
         synthetic.arguments_for(numbers | {'dataset': 'no_such_set'})
 

@@ -182,8 +182,8 @@ def test_derivative_of_the_first_step_of_adam_is_nearly_zero(x64):
     moved, pull = jax.vjp(step, g)
     (got,) = pull(jax.tree.map(jnp.ones_like, p))
     jax.tree.map(lambda m, x: np.testing.assert_allclose(m, -0.125 * jnp.sign(x), 1e-6), moved, g)
-    wanted = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, wanted)
+    expected = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, expected)
 
 
 @pytest.mark.parametrize(
@@ -349,11 +349,11 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
     p = params()
     full_state, slow_state = full.init(p), slow.init(p)
     for step in range(3):
-        wanted, full_state = full.update(gradient(p, step), full_state, p)
+        expected, full_state = full.update(gradient(p, step), full_state, p)
         got, slow_state = slow.update(gradient(p, step), slow_state, p)
-        slowed = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
-        wanted = wanted | {'norm': slowed}
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, wanted)
+        slowed = jax.tree.map(lambda change: 0.25 * change, expected['norm'])
+        expected = expected | {'norm': slowed}
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), got, expected)
         p = jax.tree.map(jnp.add, p, got)
 
 

@@ -106,8 +106,8 @@ RELEASED = {
 
 @pytest.mark.parametrize('recipe', RELEASED)
 def test_numbers_of_the_released_code(recipe):
-    got, wanted = dict(flat(load(recipe).to_dict())), RELEASED[recipe]
-    assert {key: got[key] for key in wanted} == wanted
+    got, expected = dict(flat(load(recipe).to_dict())), RELEASED[recipe]
+    assert {key: got[key] for key in expected} == expected
 
 
 def test_uda_is_the_teacher_of_mpl_alone():
