@@ -99,9 +99,9 @@ def test_cuts_the_box_out():
     'arguments, message',
     [
         ({'size': 0}, 'size=0; give a number of pixels'),
-        ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the least'),
-        ({'area': (0.5,)}, r'area=\(0.5,\); give the least'),
-        ({'ratio': (2.0, 1.0)}, r'ratio=\(2.0, 1.0\); give the least'),
+        ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the minimum'),
+        ({'area': (0.5,)}, r'area=\(0.5,\); give the minimum'),
+        ({'ratio': (2.0, 1.0)}, r'ratio=\(2.0, 1.0\); give the minimum'),
         ({'crop_from': 'half'}, "crop_from='half'; give one of whole, square"),
         ({'labeled': 'all'}, "labeled='all'"),
     ],
