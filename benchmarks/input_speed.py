@@ -61,7 +61,7 @@ def gather_photos(root: Path, data: Path) -> str:
 
 def box(bits: np.ndarray, place: int, height: int, width: int) -> tuple[int, int, int, int]:
     """The random part of views as for ImageNet."""
-    return crops.draw(bits[place].tolist(), height, width, (0.08, 1.0), (3 / 4, 4 / 3))
+    return crops.sample_box(bits[place].tolist(), height, width, (0.08, 1.0), (3 / 4, 4 / 3))
 
 
 def draw_bits(count: int) -> np.ndarray:

@@ -66,9 +66,9 @@ def run(examples: int, classes: int, per_class: int, shards: int, rows: int) -> 
         table.append(row)
         parts.append(part)
     row, best = measure(
-        'merge', sum(len(part.number) for part in parts), lambda: selection.merge(parts, rule)
+        'merge', sum(len(part.index) for part in parts), lambda: selection.merge(parts, rule)
     )
-    assert len(best.number) <= most and best.counts[0] == examples
+    assert len(best.index) <= most and best.counts[0] == examples
     return [*table, row]
 
 

@@ -7,14 +7,15 @@
 
 prepares the data (once, with TensorFlow installed) in ~/tensorflow_datasets; another folder is given by
 --config.source.data_dir. Network: WRN-28-2 in bfloat16, 1,467,610 parameters. Mean and standard
-deviation are those of the released code of Meta Pseudo Labels. What that code computes has no feedback:
---config.algorithm.feedback=off. With hyperparameters=paper, `mpl` and `uda` have 41,000 unlabeled images.
+deviation are those of the released code of Meta Pseudo Labels. That code has no feedback in effect,
+which is --config.algorithm.feedback=off here. With hyperparameters=paper, `mpl` and `uda` have 41,000
+unlabeled images.
 """
 
 from functools import partial
 from typing import Literal
 
-from . import fixmatch, noisy_student, paper, recipes, released, taught
+from . import fixmatch, noisy_student, paper, recipes, released, trained_teacher
 from .recipes import USB, Labels, Recipe, View
 
 MEAN, STD = (125.307, 122.9503, 113.8654), (62.9932, 62.0887, 66.7054)
@@ -24,11 +25,11 @@ def data(labels: Labels, held_out: bool = False) -> dict:
     """Sections of a config.
 
     Args:
-      labels: in all, as many of each class, drawn by the seed; 'all' is 50,000. (The released
-        code takes the first 4,000 images of its file, whatever their classes.)
-      held_out: as in the paper: 5,000 images are for validation, and labeled images are no
-        unlabeled ones, 41,000 with 4,000 labels. Otherwise, as in the released code, all
-        50,000 are unlabeled and nothing is held out.
+      labels: total number, equal for each class, sampled by the seed; 'all' is 50,000. (The
+        released code takes the first 4,000 images of its file, of any class.)
+      held_out: as in the paper: 5,000 images are for validation, and labeled images are not among
+        the unlabeled ones, which are 41,000 with 4,000 labels. Otherwise, as in the released code,
+        all 50,000 are unlabeled and none is held out.
     """
     return dict(
         source=dict(name='tfds', dataset='cifar10'),
@@ -73,11 +74,11 @@ def rounds(labels: Labels = 4000):
 
 
 def distill(labels: Labels = 4000):
-    return taught.distill(data(labels), released.CIFAR10)
+    return trained_teacher.distill(data(labels), released.CIFAR10)
 
 
 def reduced_mpl(labels: Labels = 4000):
-    return taught.reduced_mpl(data(labels), released.CIFAR10)
+    return trained_teacher.reduced_mpl(data(labels), released.CIFAR10)
 
 
 METHODS = {
@@ -94,7 +95,10 @@ METHODS = {
 RELEASED, PAPER = 'configs/released.py', 'configs/paper.py, recalled'
 UNCERTAIN = 'configs/paper.py, recalled, the least certain of its tables'
 FEW = 'configs/released.py, those of 4,000 labels, untuned for so few'
-FIXMATCH, TAUGHT = 'configs/fixmatch.py', 'configs/taught.py; the teacher is `uda`, trained first'
+FIXMATCH, TAUGHT = (
+    'configs/fixmatch.py',
+    'configs/trained_teacher.py; the teacher is `uda`, trained first',
+)
 RECIPES = [
     Recipe('supervised', UNCERTAIN, f'82.14 ± 0.25 % (MPL paper, 10 runs); 84.49 % {USB}'),
     Recipe('supervised,view=strong', UNCERTAIN, '85.53 ± 0.25 % (MPL paper, 10 runs)'),

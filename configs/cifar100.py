@@ -16,7 +16,7 @@ MEAN, STD = (129.304, 124.070, 112.434), (68.170, 65.392, 70.418)
 def data(labels: Labels) -> dict:
     """Sections of a config.
 
-    labels: in all, as many of each class, drawn by the seed; 'all' is 50,000.
+    labels: total number, equal for each class, sampled by the seed; 'all' is 50,000.
     """
     return dict(
         source=dict(name='tfds', dataset='cifar100'),

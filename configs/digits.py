@@ -3,16 +3,17 @@
     python -m mpl.train --config=configs/digits.py:mpl --workdir=runs/digits
     python -m mpl.train --config=configs/digits.py:mpl,labels=20,feedback=dot --workdir=runs/digits_dot
 
-600 images are for the test, 200 of the rest are held out for choices, a few of each class are labeled,
-all but those held out are unlabeled. With any of these configs --config.split.imbalance=10 makes a
-long tail, and "--config.split.unlabeled_only=('8','9')" an open set. Each method was tuned with 40
-labels (benchmarks/tune_digits.py: six settings, seeds 100 to 102, validation); the same
-hyperparameters are used for any number of labels.
+600 images are for the test, 200 of the rest are held out for validation, a few of each class are
+labeled, and all that are not held out are unlabeled. With any of these configs
+--config.split.imbalance=10 gives a long tail, and "--config.split.unlabeled_only=('8','9')" an open
+set. Each method was tuned with 40 labels (benchmarks/tune_digits.py: six settings, seeds 100 to 102,
+validation); the same hyperparameters are used for any number of labels.
 
 Stages: `distill` with logits=cached trains `mpl` first and computes its logits once, without
-augmentation; with logits=live it computes those of every view, of a network given by
---config.init_from.workdir=runs/digits. `reduced_mpl` trains `uda` first; its own small teacher, of this
-repository's size and start, corrects the stored logits. `noisy_student` trains `supervised` first.
+augmentation; with logits=live it computes them for every view, with the network of
+--config.init_from.workdir=runs/digits. `reduced_mpl` trains `uda` first; a small teacher network,
+whose size and initial values are this repository's, corrects the stored logits. `noisy_student`
+trains `supervised` first.
 """
 
 from functools import partial
@@ -33,7 +34,7 @@ def config(
     labeled: str = 'weak',
     unlabeled: int = 64,
 ):
-    """The config of one method; network, views and steps are those of every other."""
+    """The config of one method; network, views and steps are the same for all methods."""
     network = dict(
         model=dict(name='cnn', norm='batch'),
         optimizer=dict(
@@ -73,8 +74,8 @@ def config(
     )
 
 
-# Tuned where nothing else is said. Ramps of 400 steps are 40 % of the run; averages of FreeMatch and SoftMatch
-# are a tenth as long as in their code, for so few steps.
+# Tuned unless noted otherwise. Ramps of 400 steps are 40 % of the run. Averages of FreeMatch and SoftMatch
+# are a tenth as long as in their code, since the run is short.
 ALGORITHMS = {
     'pseudo_label': dict(weight=1.0, threshold=0.8),
     'pi_model': dict(weight=30.0, ramp_steps=400),
@@ -92,7 +93,7 @@ FEEDBACK = {
     'per_example': dict(feedback_weight=0.3, label_view='weak', labels='sampled'),
     'dot': dict(feedback_weight=1.0, label_view='weak', labels='sampled'),
     'off': dict(uda_weight=0.5, label_view='strong'),
-    # Not tuned themselves: `exact` without its feedback and with the other sign, and two estimators.
+    # Not tuned: `exact` without its feedback and with the opposite sign, and two estimators.
     'control': dict(feedback='off', label_view='weak'),
     'flipped': dict(feedback='exact', feedback_weight=-1.0, label_view='weak'),
     'cosine': dict(feedback_weight=1.0, label_view='weak', labels='sampled'),
@@ -126,7 +127,7 @@ def mpl(labels: Labels = 40, feedback: Feedback = 'exact'):
 
 
 def student_rounds(labels: Labels = 40, rounds: int = 3):
-    """100 images of each class, about the average of the pool; tuned in one round: labels and dropout."""
+    """100 images per class, about the mean of the pool; kind of labels and dropout tuned in one round."""
     student = config(
         labels, dict(name='noisy_student', labels='soft', ema_decay=0.99), labeled='strong'
     )
@@ -135,7 +136,7 @@ def student_rounds(labels: Labels = 40, rounds: int = 3):
 
 
 def distill(labels: Labels = 40, logits: Literal['cached', 'live'] = 'cached'):
-    """Of the network of `mpl`; temperature and weight were tuned for logits=cached."""
+    """Distillation of the network of `mpl`; temperature and weight are tuned for logits=cached."""
     roles = ('student',) if logits == 'cached' else ('student', 'teacher')
     chosen = config(
         labels, dict(name='distill', weight=0.5, temperature=8.0, ema_decay=0.99), roles
@@ -148,13 +149,13 @@ def distill(labels: Labels = 40, logits: Literal['cached', 'live'] = 'cached'):
 
 
 def reduced_mpl(labels: Labels = 40, feedback: Literal['exact', 'off'] = 'exact'):
-    """`feedback`: the estimators of mpl/feedback.py that take soft labels."""
+    """`feedback`: an estimator of mpl/algorithms/feedback.py for soft labels."""
     chosen = config(
         labels,
         dict(name='reduced_mpl', feedback=feedback, ema_decay=0.99),
         roles=('teacher', 'student'),
     )
-    # Initial weights so small that it adds next to nothing to the stored log-probabilities at first.
+    # Small initial weights, so that the initial correction of the stored log-probabilities is near 0.
     chosen.networks.teacher = dict(
         model=dict(name='mlp', widths=(32,), init=0.01),
         optimizer=chosen.networks.teacher.optimizer.to_dict(),

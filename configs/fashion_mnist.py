@@ -13,7 +13,7 @@ from .recipes import Labels, Recipe, View
 def data(labels: Labels) -> dict:
     """Sections of a config.
 
-    labels: in all, as many of each class, drawn by the seed; 'all' is 60,000.
+    labels: total number, equal for each class, sampled by the seed; 'all' is 60,000.
     """
     return dict(
         source=dict(name='tfds', dataset='fashion_mnist'),

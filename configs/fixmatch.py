@@ -1,14 +1,14 @@
 """The hyperparameters of the released code of FixMatch (arXiv 2001.07685), and of the methods beside it in later suites.
 
-Its protocol, which TorchSSL and USB have taken over: 2^20 steps of 64 labeled images, SGD at 0.03 with
-Nesterov momentum 0.9 along a part of a cosine, weight decay 5e-4, and an average of the weights with
-decay 0.999. Methods of weak and strong views have 7 unlabeled images to each labeled one; those of weak
-views alone have 1, and weights that rise over 40 % of the run.
+Its protocol, also that of TorchSSL and USB: 2^20 steps of 64 labeled images, SGD at 0.03 with Nesterov
+momentum 0.9 and a part of a cosine as schedule, weight decay 5e-4, and an average of the weights with
+decay 0.999. Methods with weak and strong views have 7 unlabeled images per labeled one; those with weak
+views alone have 1, and loss weights that rise over 40 % of the run.
 
-Not as there: the network's details, strong views, shifts and precision are those of this repository's other
-recipes for the same data (FixMatch draws RandAugment's strength anew for each image); batch norm sees
-labeled and unlabeled images together for all methods; the ramps of Pi-model and mean teacher are their
-papers' Gaussian; VAT, which has Adam in the FixMatch code, has SGD as in USB.
+Differences: the network's details, strong views, shifts and precision are those of this repository's
+other recipes for the same data (FixMatch samples the magnitude of RandAugment per image); batch norm
+statistics are over labeled and unlabeled images together for all methods; the ramps of Pi-model and
+mean teacher are their papers' Gaussian; VAT, which has Adam in the FixMatch code, has SGD as in USB.
 """
 
 from . import recipes
@@ -23,8 +23,7 @@ METHODS = {
     'mean_teacher': dict(weight=50.0, ramp_steps=RAMP),
     'vat': dict(weight=0.3, entropy_weight=0.06, ramp_steps=RAMP),
     'fixmatch': dict(weight=1.0, threshold=0.95),
-    # From their configs in USB, which caps FreeMatch's threshold at 0.95 on SVHN; that has not been
-    # taken over.
+    # From their configs in USB. USB caps FreeMatch's threshold at 0.95 on SVHN; this is not done here.
     'flexmatch': dict(weight=1.0, threshold=0.95),
     'freematch': dict(weight=1.0, fairness_weight=0.001, memory_decay=0.999),
     'softmatch': dict(weight=1.0, deviations=2.0, memory_decay=0.999),
@@ -38,7 +37,7 @@ def config(data: dict, method: str):
     algorithm = dict(name=method, ema_decay=0.999) | METHODS[method]
     if method == 'vat':
         algorithm['radius'] = radius(data['views']['std'])
-    if not strong:  # The other view of an image is the weak one drawn again.
+    if not strong:  # The second view of an image is another weak one.
         views = data['views'] | dict(strong=dict(name='identity'), strong_geometry='own')
         data = data | dict(views=views)
     return recipes.config(

@@ -8,21 +8,21 @@
 with a comma is quoted, path='a,b', or given as --config.source.path=a,b.
 
 From random weights (model=wide_resnet is WRN-28-2): 10,000 steps of 32 labeled and 96 unlabeled images
-of 96 pixels; SGD at 0.03 along a part of a cosine, and the hyperparameters of each method, are those of
-configs/fixmatch.py, for UDA and MPL those of configs/released.py, ramps over the same share of the run.
-Nothing was tuned for so few steps. Float32; on a GPU or TPU
+of 96 pixels. SGD at 0.03 with FixMatch's part of a cosine, and the hyperparameters of each method, are
+those of configs/fixmatch.py, for UDA and MPL those of configs/released.py, with ramps over the same
+share of the run. Nothing was tuned for so few steps. The precision is float32; on a GPU or TPU
 --config.networks.student.model.dtype=bfloat16 is faster.
 
 From trained weights: `weights` is a .safetensors file of timm's, any `resnet50` or
-`vit_small_patch16_224` (model=vit_s). Its head is left out, and the new one is for as many classes as
-the folder has. `views.mean` and `views.std` must be those that the weights were trained with, in units of
+`vit_small_patch16_224` (model=vit_s). Its head is replaced by a new one for the classes of the folder.
+`views.mean` and `views.std` must be those that the weights were trained with, in units of
 [0, 255]: 255 times `mean` and `std` of timm.data.resolve_model_data_config(model). Most networks of
 timm's have those of ImageNet, as resnet50 here; the ViTs named `augreg` have 127.5 and 127.5, as vit_s
-here. `supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.3): 500 steps of 512 images, SGD
-with momentum 0.9 and no decay, at rate 0.003 below the head. Not of that paper: ten times that rate
-for the head, a cosine schedule, 224 pixels. The other methods have the same optimizer and 2,000 steps.
-train=head trains the head alone, on features of evaluation mode, so that all other weights and batch
-statistics stay as they are; its hyperparameters have no source.
+here. `supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.3): 500 steps of 512
+images, SGD with momentum 0.9, no weight decay, and rate 0.003 for the backbone. Not of that paper: ten
+times that rate for the head, a cosine schedule, 224 pixels. The other methods have the same optimizer
+and 2,000 steps. train=head trains the head alone, on features in evaluation mode, so that all other
+weights and batch statistics are constant; its hyperparameters have no source.
 """
 
 from functools import partial
@@ -44,7 +44,7 @@ MODELS = {
 STANDARDIZED = dict.fromkeys(MODELS, dict(mean=imagenet.MEAN, std=imagenet.STD)) | {
     'vit_s': dict(mean=127.5, std=127.5)
 }
-# Methods with a network trained before, whose logits they learn from.
+# Methods with a teacher that is trained first.
 TEACHERS = {'noisy_student': 'supervised', 'distill': 'uda', 'reduced_mpl': 'uda'}
 UDA = released.CIFAR10['uda']
 
@@ -64,7 +64,7 @@ def config(
     Args:
       method: one of METHODS.
       path: of the folder or CSV file.
-      labels: of the labeled images, as many as are to be used; the others are unlabeled.
+      labels: number of labeled images to use; the others are unlabeled.
       size: of the images, in pixels; by default 96 for wide_resnet, 224 for the others.
       model: the network.
       weights: a .safetensors file to start from; '' for random weights.
@@ -72,7 +72,7 @@ def config(
       steps: by default 10,000; with weights 2,000, for `supervised` 500.
 
     Raises:
-      ValueError: wide_resnet has no weights to start from; only trained weights can be kept.
+      ValueError: weights with wide_resnet, or train='head' without weights.
     """
     if weights and model == 'wide_resnet':
         raise ValueError('weights is for model=resnet50 and model=vit_s; add one of them.')
@@ -114,15 +114,16 @@ def config(
 def _networks(method, model, weights, train, steps):
     sgd = dict(name='sgd', learning_rate=0.03)
     if train == 'head':
-        optimizer = dict(name='adamw', learning_rate=1e-3, trunk_rate=0.0)
+        optimizer = dict(name='adamw', learning_rate=1e-3, backbone_rate=0.0)
     elif weights:
-        optimizer = sgd | dict(warmup_steps=50, trunk_rate=0.1)
+        optimizer = sgd | dict(warmup_steps=50, backbone_rate=0.1)
     else:
         optimizer = sgd | dict(schedule='cosine_part', weight_decay=5e-4)
     network = dict(model=model, optimizer=optimizer, evaluation_mode=train == 'head')
-    if method == 'mpl':  # The student starts once its teacher has learned something.
-        waits = optimizer | dict(wait_steps=_share(released.CIFAR10['wait_steps'], 300_000, steps))
-        return dict(teacher=network, student=network | dict(optimizer=waits))
+    if method == 'mpl':  # The teacher is trained alone in the first steps.
+        wait_steps = _share(released.CIFAR10['wait_steps'], 300_000, steps)
+        delayed = optimizer | dict(wait_steps=wait_steps)
+        return dict(teacher=network, student=network | dict(optimizer=delayed))
     if method == 'reduced_mpl':
         small = dict(model=dict(name='mlp', widths=(32,), init=0.01), optimizer=sgd)
         return dict(teacher=small, student=network)
@@ -153,7 +154,7 @@ def _algorithm(method, weights, steps, std):
 
 
 def _share(count, of, steps):
-    """The same share of another number of steps."""
+    """`count` of `of` steps, scaled to `steps`."""
     return round(count / of * steps)
 
 
@@ -167,8 +168,8 @@ SCRATCH = {
     'uda': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
     'mpl': 'optimizer of configs/fixmatch.py, losses of configs/released.py, untuned',
     'noisy_student': 'one round that keeps all images, untuned',
-    'distill': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
-    'reduced_mpl': 'losses of configs/taught.py; the teacher is `uda`, trained first; untuned',
+    'distill': 'losses of configs/trained_teacher.py; the teacher is `uda`, trained first; untuned',
+    'reduced_mpl': 'losses of configs/trained_teacher.py; the teacher is `uda`, trained first; untuned',
 }
 BIT = 'BiT-HyperRule (arXiv 1912.11370, section 3.3)'
 FILES = {name: f'model={name},weights={name}.safetensors' for name in ('resnet50', 'vit_s')}

@@ -5,17 +5,18 @@
     python -m mpl.train --config=configs/imagenet.py:mpl,labels=all,hyperparameters=paper,unlabeled=my_pictures --workdir=runs/imagenet
 
 `imagenet2012` and, for 10 % and 1 % of the labels, `imagenet2012_subset/10pct` and `/1pct` (those of
-SimCLR; the 10 % of the released code of Meta Pseudo Labels are not public) must have been prepared
-by tensorflow-datasets, as array_record; --config.source.data_dir names the folder. Views as in
-the released code: one random part of each picture for all its views, 224 pixels; RandAugment N = 2,
-M = 17 on the strong one; the middle 87.5 % for evaluation. Network: ResNet-50 in bfloat16. What the
-released code computes has no feedback: --config.algorithm.feedback=off.
+SimCLR; the 10 % of the released code of Meta Pseudo Labels are not public) must be prepared by
+tensorflow-datasets, as array_record; --config.source.data_dir is their folder. Views as in the released
+code: one random crop of each image for all its views, 224 pixels; RandAugment N = 2, M = 17 on the
+strong view; the center 87.5 % for evaluation. Network: ResNet-50 in bfloat16. The released code has no
+feedback in effect, which is --config.algorithm.feedback=off here.
 
-With all labels the unlabeled images are those of a set of your own, prepared by tensorflow-datasets, split
-`train`, its labels unused: `unlabeled` is its name. (The paper's are 12.8 million of JFT, those of which a
-supervised ResNet-50 is most certain, and not public.) 25,000 labeled images are for validation, as there:
-4,096 labeled and 32,768 unlabeled images in each step, 500,000 steps, 10,000 of fine-tuning at the rate 1e-4
-(section 3.3), all else as for 10 % in configs/paper.py. Larger networks: configs/imagenet_efficientnet.py.
+With all labels the unlabeled images are the split `train`, without its labels, of another set prepared
+by tensorflow-datasets, whose name is `unlabeled`. (The paper's are 12.8 million images of JFT, the most
+confident ones of a supervised ResNet-50, and not public.) As in the paper (section 3.3), 25,000 labeled
+images are for validation, a step has 4,096 labeled and 32,768 unlabeled images, and there are 500,000
+steps, with 10,000 of fine-tuning at the rate 1e-4. All else is as for 10 % in configs/paper.py. Larger
+networks: configs/imagenet_efficientnet.py.
 """
 
 from typing import Literal
@@ -43,9 +44,9 @@ def data(
     """Sections of a config.
 
     Args:
-      labels: the share of them; with '10%' and '1%' the other pictures are unlabeled.
-      extra: the name of a prepared set whose split 'train' holds the unlabeled pictures.
-      held_out: labeled pictures for validation.
+      labels: the share of labeled images; with '10%' and '1%' the other images are unlabeled.
+      extra: the name of a prepared set whose split 'train' has the unlabeled images.
+      held_out: labeled images for validation.
       model: the network.
       size: of the views, in pixels.
       magnitude: of RandAugment.
@@ -59,7 +60,7 @@ def data(
         central=0.875,
     )
     if subset:
-        # The labeled ones are among them as in the released code, each under one number.
+        # As in the released code the unlabeled images include the labeled ones, each with one index.
         source |= dict(
             unlabeled='train', unlabeled_dataset='imagenet2012', unlabeled_without_train=True
         )

@@ -4,17 +4,17 @@
     python -m mpl.train --config=configs/imagenet_efficientnet.py:mpl,network=l2,group=16 --workdir=runs/l2
     python -m mpl.plan --config=configs/imagenet_efficientnet.py:mpl,network=l2,group=16 --topology=v3:32x32
 
-The last prints what the second takes of each chip of a slice, without any TPU.
+The last prints the memory and time per chip of a slice that the second takes, without any TPU.
 
-`mpl` has unlabeled images of a set of your own, as configs/imagenet.py says. Those of the paper are
-the 130 million of JFT-300M that Noisy Student kept by confidence, smaller classes filled up. Of
+`mpl` has unlabeled images of another set, as in configs/imagenet.py. Those of the paper are the 130
+million of JFT-300M that Noisy Student selected by confidence, with repeats in smaller classes. From
 section 4: 512 pixels; 2,048 labeled and 16,384 unlabeled images in each of 1,000,000 steps; 20,000
-steps of fine-tuning; labels sampled; 2,048 cores in 128 groups of 16, which share each image by its
-columns (group=16). Of section 3.3: 25,000 labeled images kept out, the rate of fine-tuning. Optimizer,
-average and noise are those of configs/noisy_student.py, the schedule stretched; the teacher's losses
-those of configs/paper.py, recalled; the paper's own could not be had. Not of the paper: only the
-inputs of blocks are kept for the backward pass (remat), and equal blocks are one loop (scan).
-B6-Wide has 316.6 M parameters by the paper's width and depth, not its 390 M.
+steps of fine-tuning; sampled labels; 2,048 cores in 128 groups of 16, over which the columns of each
+image are sharded (group=16). From section 3.3: 25,000 held-out labeled images, the rate of fine-tuning.
+Optimizer, average and noise are those of configs/noisy_student.py, with a longer schedule; the
+teacher's losses are those of configs/paper.py, recalled, since the paper's were not available. Not from
+the paper: only the inputs of blocks are kept for the backward pass (remat), and equal blocks are one
+loop (scan). B6-Wide has 316.6 M parameters with the paper's width and depth; the paper states 390 M.
 """
 
 from typing import Literal
@@ -42,7 +42,7 @@ def mpl(network: Literal['l2', 'b6_wide'] = 'l2', unlabeled: str = 'my_pictures'
     Args:
       network: the variant of EfficientNet.
       unlabeled: name of the set of unlabeled images.
-      group: devices that share each image by its columns, and each weight in equal parts.
+      group: devices over which the columns of each image, and the weights, are sharded.
     """
     steps, labeled = 1_000_000, 2048
     roles = ('teacher', 'student')

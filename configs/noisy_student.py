@@ -33,16 +33,17 @@ SIZES = {'b7': 600, 'l2': 475, 'b6_wide': 512}  # pixels
 
 
 def rounds(teacher, student, count: int, per_class: int):
-    """The student after `count` rounds, each of which learns from the one before.
+    """The student after `count` rounds; the student of each round is the teacher of the next.
 
-    As in the released code: soft labels of the averaged network, computed without noise; those under a
-    probability of 0.3 are dropped, the most confident of each class kept and smaller classes filled up.
+    As in the released code: soft labels of the averaged network, computed without noise. Images with a
+    confidence below 0.3 are dropped, the most confident of each class are kept, and those of smaller
+    classes are repeated.
 
     Args:
-      teacher: config of the network whose labels the first round has.
-      student: config of the others.
-      count: from 1 up.
-      per_class: unlabeled examples of each class.
+      teacher: config of the first teacher.
+      student: config of the students.
+      count: at least 1.
+      per_class: unlabeled examples per class.
     """
     if count < 1:
         raise ValueError(f'There are {count} rounds; give 1 or more.')
@@ -80,13 +81,13 @@ def small(data: dict, column: str, per_class: int, ratio: int, count: int = 3):
 
 
 def rmsprop(steps: int, batch: int) -> dict:
-    """Its optimizer for a run of so many steps and labeled images per step."""
+    """The optimizer for a run of `steps` steps with `batch` labeled images each."""
     return dict(
         name='rmsprop',
         learning_rate=0.016 * batch / 256,
         schedule='exponential',
         warmup_steps=round(5 / EPOCHS * steps),
-        fall=0.97,
-        fall_steps=round(2.4 / EPOCHS * steps),
+        decay_rate=0.97,
+        decay_steps=round(2.4 / EPOCHS * steps),
         weight_decay=1e-5,
     )

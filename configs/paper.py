@@ -1,10 +1,10 @@
 """The hyperparameters of the Meta Pseudo Labels paper (arXiv 2003.10580v4, appendix C.4) for three data sets.
 
-Recalled, not verified: the appendix could not be had when they were written down. The hyperparameters of
-MPL for CIFAR-10, but for its temperature, stand in the configs of ricoshin/meta-pseudo-labels-pytorch
-too, written from version 1; batch, steps and warm-up of UDA for ImageNet in facebookresearch/suncet#28.
-SUPERVISED is the least certain. What the tables do not name is the released code's: threshold,
-average of the weights, momentum, views. They name one batch, so unlabeled batches are of its size.
+Recalled, not verified: the appendix was not available. The hyperparameters of MPL for CIFAR-10, except
+the temperature, are also in the configs of ricoshin/meta-pseudo-labels-pytorch, written from version 1;
+batch, steps and warm-up of UDA for ImageNet are also in facebookresearch/suncet#28. SUPERVISED is the
+least certain. Values that are not in the tables are those of the released code: threshold, average of
+the weights, momentum, views. The tables have one batch size, so unlabeled batches have it too.
 """
 
 from . import recipes
@@ -56,13 +56,13 @@ FINETUNE = dict(
     optimizer=dict(name='sgd', learning_rate=1e-5, schedule='constant', momentum=0.0),
 )
 
-LONG_FINETUNE = FINETUNE | dict(  # Section 3.3, where the unlabeled pictures are other ones.
+LONG_FINETUNE = FINETUNE | dict(  # Section 3.3, with unlabeled images of another data set.
     steps=10_000, optimizer=FINETUNE['optimizer'] | dict(learning_rate=1e-4)
 )
 
 
 def mpl(data: dict, column: str, finetune: dict = FINETUNE, **changed):
-    """Meta Pseudo Labels as the paper writes it: sampled labels, one cosine as their feedback.
+    """Meta Pseudo Labels as in the paper: sampled labels, and a cosine as their feedback.
 
     Args:
       data: as in recipes.config.

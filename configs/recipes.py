@@ -1,7 +1,7 @@
-"""How the recipes are put together: data of one file, hyperparameters of another.
+"""Building blocks of recipes: the data of one file, the hyperparameters of another.
 
-A recipe is a set of hyperparameters (configs/released.py, configs/paper.py, configs/fixmatch.py) on a set
-of data (configs/cifar10.py and its like), for one method.
+A recipe is one method with a set of hyperparameters (configs/released.py, configs/paper.py,
+configs/fixmatch.py) on a data set (configs/cifar10.py and others).
 """
 
 from typing import Literal, NamedTuple
@@ -35,14 +35,14 @@ def config(
     """The config of a run.
 
     Args:
-      data: sections source, split, views, and whatever else the data ask for; and `model`.
+      data: sections source, split, views, any others that the data set needs, and `model`.
       algorithm: of the run.
-      optimizers: of each network, by its role.
+      optimizers: of each network, by role.
       steps: of the run.
-      labeled: images per step.
-      unlabeled: likewise.
-      dropout: before the last layer of each network, by its role; none where it is empty.
-      finetune: the last stage; none where it is empty.
+      labeled: labeled images per step.
+      unlabeled: unlabeled images per step.
+      dropout: rate before the last layer of each network, by role; empty for none.
+      finetune: the last stage; empty for none.
     """
     data = dict(data)
     model = data.pop('model')
@@ -77,10 +77,10 @@ def count(labels: Labels) -> int:
 
 
 def views(size: int, mean, std, mirror: bool, operations: tuple | None = None) -> dict:
-    """Views of small images as in the released code: flip and shift, RandAugment, box, flip and shift.
+    """Views of small images as in the released code: flip, shift, RandAugment, cutout, flip and shift.
 
-    Its values for 32 pixels, N = 2 and M = 16, shifts of up to 4 and a box of 16 pixels; lengths grow
-    with `size`. mirror: whether to flip. operations: of RandAugment; None for all 15.
+    For 32 pixels its values: N = 2 and M = 16, shifts of up to 4 and cutout of 16 pixels; lengths are
+    proportional to `size`. mirror: whether to flip. operations: of RandAugment; None for all 15.
     """
     strong = dict(
         name='released',

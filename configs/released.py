@@ -1,14 +1,14 @@
 """The hyperparameters of the released code of Meta Pseudo Labels, for MPL and for its teacher alone, UDA.
 
 From google-research/google-research, meta_pseudo_labels: the two commands of its README, and its
-flags' defaults. Its rates are for a batch of 256; here they are as they act on the labeled batch.
-Its teacher learns nothing from the student (the gradient of that term is zero), which is
+flags' defaults. Its learning rates are for a batch of 256; here they are scaled to the labeled batch.
+Its teacher has no feedback from the student (the gradient of that term is zero), which is
 `feedback='off'` here. It has no fine-tuning: that stage is the paper's (section 3.2).
 """
 
 from . import paper, recipes
 
-# What the README gives for CIFAR-10 with 4,000 labels, and for ImageNet with 10 % of them.
+# The README's values for CIFAR-10 with 4,000 labels, and for ImageNet with 10 % of them.
 CIFAR10 = dict(
     steps=300_000,
     labeled=128,
@@ -39,7 +39,7 @@ WARMUP_STEPS = 5_000
 
 
 def mpl(data: dict, hyperparameters: dict, finetune: dict = paper.FINETUNE):
-    """Meta Pseudo Labels with these hyperparameters, and the feedback that the code meant to have."""
+    """Meta Pseudo Labels with these hyperparameters, and exact feedback, which the code lacks."""
     return recipes.config(
         data,
         dict(
@@ -64,7 +64,7 @@ def mpl(data: dict, hyperparameters: dict, finetune: dict = paper.FINETUNE):
 
 
 def uda(data: dict, hyperparameters: dict):
-    """The teacher without a student, which is what MPL is to be compared with."""
+    """The teacher without a student: UDA, the baseline of MPL."""
     return recipes.config(
         data,
         dict(

@@ -3,13 +3,13 @@
     python -m mpl.train --config=configs/small_images.py:mpl --workdir=runs/small
     python -m mpl.train --config=configs/small_images.py:uda,data=cifar10 --workdir=runs/small_cifar10
 
-The data are prepared as in configs/cifar10.py. A run takes up to 4 minutes on one CPU core. A wide residual
-network of 10 layers sees 8 labeled and 32 unlabeled images in each of 600 steps.
-Nothing was tuned on these sets: rates, decay and dropout are those of the recipes for 32x32 images
-scaled to the small batch, those of each method are the ones of configs/digits.py, where each was tuned,
-with ramps over the same share of the run; except for `uda`, whose temperature, mask and ramp are those
-inside MPL, and feedback=off, which is `exact` without its feedback. After so few steps no method is reliably
-ahead of labels only.
+The data are prepared as in configs/cifar10.py. A run takes up to 4 minutes on one CPU core: a wide
+residual network of 10 layers, and 600 steps with 8 labeled and 32 unlabeled images.
+Nothing was tuned on these sets. Learning rate, weight decay and dropout are those of the recipes for
+32x32 images, scaled to the small batch. The hyperparameters of each method are the tuned ones of
+configs/digits.py, with ramps over the same share of the run, with two exceptions: the temperature, mask
+and ramp of `uda` are those inside MPL, and feedback=off is `exact` without its feedback. After so few
+steps no method is reliably better than labels only.
 """
 
 from functools import partial
@@ -44,7 +44,7 @@ FEEDBACK = {
 MPL = dict(
     name='mpl', label_view='weak', uda_temperature=0.7, uda_threshold=0.6, uda_ramp_steps=100
 )
-# Methods that train the network whose logits the student learns from, first.
+# Methods with a teacher that is trained first.
 TEACHERS = {'noisy_student': 'supervised', 'distill': 'uda', 'reduced_mpl': 'uda'}
 # By data set: labels, mean, standard deviation, shift of the weak view, cutout of the strong one.
 DATA = {
@@ -57,7 +57,7 @@ Data = Literal['fashion_mnist', 'cifar10']
 
 
 def config(algorithm: dict, data: Data, labels: int | None):
-    """The config of one algorithm; labels: in all, None for as many as DATA has."""
+    """The config of one algorithm; labels: total number, None for that in DATA."""
     of = DATA[data]
     network = dict(
         model=dict(name='wide_resnet', depth=10, width=1),

@@ -1,8 +1,8 @@
-"""The shortest run that goes through everything: MPL on digits, 20 steps, an MLP.
+"""The shortest run with all stages: MPL on digits, 20 steps, an MLP.
 
     python -m mpl.train --config=configs/smoke.py --workdir=runs/smoke
 
-Result: chance, in a few seconds. For tests and for looking at what a run writes.
+Accuracy at chance level, in a few seconds. For tests, and to look at the output of a run.
 """
 
 import ml_collections

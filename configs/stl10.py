@@ -2,7 +2,7 @@
 
     python -m mpl.train --config=configs/stl10.py:mpl,labels=1000 --workdir=runs/stl10
 
-5,000 labeled and 100,000 unlabeled images of 96 pixels; the unlabeled ones show other things too.
+5,000 labeled and 100,000 unlabeled images of 96 pixels; some unlabeled ones are of other classes.
 Network: WRN-28-2 in bfloat16; others have WRN-37-2 here, with a fourth group of blocks, so their
 results cannot be compared. Mean and standard deviation: those of the training images, recalled.
 """
@@ -16,9 +16,8 @@ MEAN, STD = (113.911, 112.149, 103.683), (66.377, 65.433, 69.182)
 def data(labels: Labels) -> dict:
     """Sections of a config.
 
-    labels: in all, as many of each class, drawn by the seed (the ten folds of 1,000 that come with
-    the set are not used); 'all' is 5,000. All 105,000 images are unlabeled; they stay on the
-    device, 2.9 GB.
+    labels: total number, equal for each class, sampled by the seed (the set's ten folds of 1,000 are
+    not used); 'all' is 5,000. All 105,000 images are unlabeled, and kept on the device, 2.9 GB.
     """
     return dict(
         source=dict(name='tfds', dataset='stl10', unlabeled='unlabelled'),

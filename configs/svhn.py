@@ -3,16 +3,16 @@
     python -m mpl.train --config=configs/svhn.py:mpl --workdir=runs/svhn
     python -m mpl.train --config=configs/svhn.py:mpl,unlabeled=train --workdir=runs/svhn_train
 
-73,257 training images of house numbers, and 531,131 easier ones, `extra`, to be used unlabeled.
-No mirror; RandAugment does not rotate and does not move sideways, so that a 6 does not become a 9 and
-the next digit does not move in (recalled of the paper, not verified). Network: WRN-28-2 in bfloat16. Mean and
-standard deviation: those of the training images, recalled.
+73,257 training images of house numbers, and 531,131 easier ones, `extra`, used as unlabeled images.
+No horizontal flip; RandAugment without rotation and horizontal translation, so that a 6 does not
+become a 9 and neighboring digits stay outside (recalled of the paper, not verified). Network: WRN-28-2
+in bfloat16. Mean and standard deviation: those of the training images, recalled.
 """
 
 from functools import partial
 from typing import Literal
 
-from . import fixmatch, noisy_student, paper, recipes, released, taught
+from . import fixmatch, noisy_student, paper, recipes, released, trained_teacher
 from .recipes import USB, Labels, Recipe, View
 
 Unlabeled = Literal['extra', 'train']
@@ -39,9 +39,9 @@ def data(labels: Labels, unlabeled: Unlabeled = 'extra') -> dict:
     """Sections of a config.
 
     Args:
-      labels: in all, as many of each class, drawn by the seed; 'all' is all of `train`.
-      unlabeled: with 'extra' its images are unlabeled too, 604,388 in all (the paper has 603,000),
-        which stay on the device, 1.9 GB; with 'train' those of `train` alone.
+      labels: total number, equal for each class, sampled by the seed; 'all' is all of `train`.
+      unlabeled: with 'extra' its images are unlabeled too, 604,388 in all (603,000 in the paper),
+        kept on the device, 1.9 GB; with 'train' those of `train` alone.
     """
     extra = 'extra' if unlabeled == 'extra' else None
     return dict(
@@ -98,11 +98,11 @@ def rounds(labels: Labels = 1000):
 
 
 def distill(labels: Labels = 1000, unlabeled: Unlabeled = 'extra'):
-    return taught.distill(data(labels, unlabeled), released.CIFAR10)
+    return trained_teacher.distill(data(labels, unlabeled), released.CIFAR10)
 
 
 def reduced_mpl(labels: Labels = 1000, unlabeled: Unlabeled = 'extra'):
-    return taught.reduced_mpl(data(labels, unlabeled), released.CIFAR10)
+    return trained_teacher.reduced_mpl(data(labels, unlabeled), released.CIFAR10)
 
 
 METHODS = {
@@ -119,7 +119,10 @@ METHODS = {
 RELEASED = 'configs/released.py, those of CIFAR-10 (the code has no SVHN)'
 PAPER = 'configs/paper.py, recalled'
 UNCERTAIN = 'configs/paper.py, recalled, the least certain of its tables'
-FIXMATCH, TAUGHT = 'configs/fixmatch.py', 'configs/taught.py; the teacher is `uda`, trained first'
+FIXMATCH, TAUGHT = (
+    'configs/fixmatch.py',
+    'configs/trained_teacher.py; the teacher is `uda`, trained first',
+)
 RECIPES = [
     Recipe('supervised', UNCERTAIN, f'88.17 % (MPL paper); 87.54 % {USB}'),
     Recipe('supervised,view=strong', UNCERTAIN),

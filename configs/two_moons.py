@@ -4,13 +4,13 @@
     python -m mpl.train --config=configs/two_moons.py:mpl,feedback=off --workdir=runs/two_moons_off
 
 Each method has the best of 16 settings, by `python -m benchmarks.two_moons --search`; its accuracy on
-all points over 100 seeds is by `python -m benchmarks.two_moons`. What separates the moons is the
-consistency of the teacher; see benchmarks/two_moons.md. A run takes about 10 seconds on one CPU core,
-most of them compilation.
+all points over 100 seeds is by `python -m benchmarks.two_moons`. The teacher's consistency loss, not
+the feedback, separates the moons; see benchmarks/two_moons.md. A run takes about 10 seconds on one CPU
+core, most of them for compilation.
 
-The defaults of `config` are the toy of Meta Pseudo Labels (arXiv 2003.10580, section 3.1): two hidden layers
-of 8 sigmoid units, weights from U(-0.1, 0.1), SGD at the constant rate 0.1. The paper names
-neither the noise of the points (0.1 here), nor the batch, nor the number of steps.
+The defaults of `config` are the toy experiment of Meta Pseudo Labels (arXiv 2003.10580, section 3.1):
+two hidden layers of 8 sigmoid units, weights from U(-0.1, 0.1), SGD at the constant rate 0.1. The paper
+does not state the noise of the points (0.1 here), the batch size and the number of steps.
 """
 
 from typing import Literal
@@ -51,7 +51,7 @@ def config(
             steps=steps,
             source=dict(name='two_moons', examples=2000, noise=0.1),
             split=dict(labels=6),
-            # The 6 labeled points four times each, so that 8 devices can share them.
+            # The 6 labeled points four times each, so that the batch is divisible by 8 devices.
             batch=dict(labeled=24, unlabeled=32, evaluate=1000),
             views=dict(name='points', noise=noise),
             networks={r: network(teacher_rate if r == 'teacher' else rate) for r in roles},
@@ -86,7 +86,7 @@ def uda():
 
 
 def mpl(feedback: Feedback = 'exact'):
-    """`feedback`: as in mpl/feedback.py, or 'flipped' for `exact` with the opposite sign."""
+    """`feedback`: as in mpl/algorithms/feedback.py, or 'flipped' for `exact` with the opposite sign."""
     if feedback == 'exact':
         kind = dict(feedback='exact', feedback_weight=0.26)
         consistency, rates = dict(uda_weight=8.93, uda_temperature=0.39), (0.07, 0.58)

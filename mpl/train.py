@@ -24,13 +24,13 @@ def main():
     if given.smoke:
         config = smoke.shrink(config)
     processes.join(given)
-    with processes.together():
+    with processes.exit_together():
         try:
             written = stages.run(config, epath.Path(given.workdir))
         except loop.Stopped as stopped:
-            processes.say(str(stopped))
+            processes.print_line(str(stopped))
             sys.exit(128 + stopped.signal)
-    if processes.leads():
+    if processes.is_primary():
         print(report.show(written, given.workdir))
 
 

@@ -111,11 +111,11 @@ def test_alignment_is_that_of_the_released_code():
     """p * (1 / K + 1e-6) / (average + 1e-6), normalized; by hand, with a class of no probability."""
     p = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]], np.float32)
     average = np.array([0.75, 0.25, 0.0])
-    wanted = p * (1 / 3 + 1e-6) / (average + 1e-6)
-    wanted /= wanted.sum(-1, keepdims=True)
+    expected = p * (1 / 3 + 1e-6) / (average + 1e-6)
+    expected /= expected.sum(-1, keepdims=True)
     for part in (1.0, 0.01):  # of the average, which starts at 0
         got = softmatch.align_uniformly(jnp.array(p), jnp.array(part * average, jnp.float32))
-        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
     np.testing.assert_allclose(softmatch.align_uniformly(jnp.array(p), jnp.zeros(3)), p, rtol=1e-6)
 
 
@@ -124,7 +124,7 @@ def test_worst_direction_has_length_one_however_sure_the_network_is():
     w = jnp.array(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
     image = jnp.array(np.random.default_rng(1).normal(size=(6, 2, 2, 1)), jnp.float32)
     gap = jnp.array([60.0, 0.0, 0.0])
-    direction = vat.worst_direction(
+    direction = vat.adversarial_direction(
         lambda x: x.reshape(len(x), -1) @ w + gap, image, jax.random.key(0), 1
     )
     np.testing.assert_allclose(jnp.sum(direction**2, (1, 2, 3)), 1, rtol=1e-5)

@@ -78,8 +78,8 @@ def logits(w, image):
 
 
 def cross_entropy(w):
-    said = jax.nn.log_softmax(logits(w, BATCH['labeled']['image']))
-    return -jnp.mean(said[jnp.arange(4), BATCH['labeled']['label']])
+    log_p = jax.nn.log_softmax(logits(w, BATCH['labeled']['image']))
+    return -jnp.mean(log_p[jnp.arange(4), BATCH['labeled']['label']])
 
 
 def steps(learner, count=1, batches=None):
@@ -98,8 +98,8 @@ def check_gradient(learner, unlabeled, first=0):
     """One step of plain descent moves the weights by the derivative of the loss written here."""
     (before, after), _ = steps(learner)
     w = matrix(before)
-    wanted = jax.grad(lambda w: cross_entropy(w) + unlabeled(w))(w)
-    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-9)
+    expected = jax.grad(lambda w: cross_entropy(w) + unlabeled(w))(w)
+    np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-9)
     assert np.abs(jax.grad(unlabeled)(w)).max() > 1e-3
 
 
@@ -131,10 +131,10 @@ def test_mean_teacher_trains_the_student_towards_the_average():
     w, average = matrix(states[2]), states[2].ema.params['Dense_0']['kernel']
     assert np.abs(w - average).max() > 1e-3
     target = softmax_of(average, 'weak')
-    wanted = jax.grad(
+    expected = jax.grad(
         lambda w: cross_entropy(w) + 20 * jnp.mean((softmax_of(w, 'strong') - target) ** 2)
     )(w)
-    np.testing.assert_allclose((w - matrix(states[3])) / RATE, wanted, atol=1e-7)
+    np.testing.assert_allclose((w - matrix(states[3])) / RATE, expected, atol=1e-7)
     with pytest.raises(ValueError, match='ema_decay'):
         mean_teacher.make(DEFINITION, ema_decay=0.0)
 
@@ -144,22 +144,22 @@ def test_temporal_ensembling_corrects_for_the_start():
     a = 0.6
     learner = temporal_ensembling.make(DEFINITION, weight=5.0, memory_decay=a)
     index = BATCH['unlabeled']['index']
-    states, said = steps(learner, 3)
+    states, metrics = steps(learner, 3)
     average = np.zeros((SIZES.examples, CLASSES))
     for visits, (before, after) in enumerate(zip(states, states[1:])):
         w = matrix(before)
         target = average[index] / (1 - a**visits) if visits else 0
-        wanted = jax.grad(
+        expected = jax.grad(
             lambda w, visits=visits, target=target: (
                 cross_entropy(w)
                 + (visits > 0) * 5 * jnp.mean((softmax_of(w, 'weak') - target) ** 2)
             )
         )(w)
-        np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-6)
+        np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-6)
         average[index] = a * average[index] + (1 - a) * np.array(softmax_of(w, 'weak'))
         np.testing.assert_allclose(after.memory, average, atol=1e-6)
         assert not after.memory[np.array([3, 6])].any()
-        assert said[visits]['mask_rate'] == (visits > 0)
+        assert metrics[visits]['mask_rate'] == (visits > 0)
 
 
 def test_an_example_several_times_in_a_batch_is_averaged():
@@ -183,7 +183,7 @@ def test_worst_direction_is_that_of_the_paper():
     fixed = said(image)
 
     def divergence(change):
-        return losses.divergence(fixed, said(image + change)).sum()
+        return losses.kl_divergence(fixed, said(image + change)).sum()
 
     def unit(x):
         return x / np.sqrt((np.array(x) ** 2).sum((1, 2, 3), keepdims=True))
@@ -192,12 +192,12 @@ def test_worst_direction_is_that_of_the_paper():
     d = unit(jax.random.normal(key, image.shape, image.dtype))
     for iterations in (1, 2):
         d = unit(jax.grad(divergence)(tiny * d))
-        got = vat.worst_direction(said, jnp.asarray(image), key, iterations)
+        got = vat.adversarial_direction(said, jnp.asarray(image), key, iterations)
         np.testing.assert_allclose(got, d, atol=1e-4)
-    many = vat.worst_direction(said, jnp.asarray(image), key, 300)
+    many = vat.adversarial_direction(said, jnp.asarray(image), key, 300)
     for i in range(len(image)):
         hessian = jax.hessian(
-            lambda r, i=i: losses.divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
+            lambda r, i=i: losses.kl_divergence(fixed[i : i + 1], said(image[i : i + 1] + r))[0]
         )(np.zeros((1, 2, 2, 1)))
         greatest = np.linalg.eigh(hessian.reshape(4, 4))[1][:, -1]
         assert abs(abs(greatest @ many[i].ravel()) - 1) < 1e-6
@@ -207,7 +207,7 @@ def test_vat_in_bfloat16_finds_the_same_direction():
     random = np.random.default_rng(3)
     w, image = random.normal(size=(4, CLASSES)), random.normal(size=(6, 2, 2, 1))
     exact, short = (
-        vat.worst_direction(
+        vat.adversarial_direction(
             lambda x, t=t: logits(w.astype(t), x.astype(t)).astype(jnp.float32),
             jnp.asarray(image, jnp.float32),
             jax.random.key(5),
@@ -223,7 +223,7 @@ def test_vat():
     w = matrix(steps(learner, 0)[0][0])
     image = jnp.asarray(BATCH['unlabeled']['weak'])
     key = jax.random.split(jax.random.key(0))[0]
-    change = 0.5 * vat.worst_direction(lambda x: logits(w, x), image, key, 1)
+    change = 0.5 * vat.adversarial_direction(lambda x: logits(w, x), image, key, 1)
     assert np.allclose(jnp.sum(change**2, (1, 2, 3)), 0.25)
     fixed = jax.nn.log_softmax(logits(w, image))
 
@@ -237,8 +237,8 @@ def test_vat():
 
 
 def hard(w, target, mask):
-    said = jax.nn.log_softmax(logits(w, BATCH['unlabeled']['strong']))
-    return -jnp.mean(mask * said[jnp.arange(6), target])
+    log_p = jax.nn.log_softmax(logits(w, BATCH['unlabeled']['strong']))
+    return -jnp.mean(mask * log_p[jnp.arange(6), target])
 
 
 def test_fixmatch():
@@ -272,13 +272,13 @@ def test_flexmatch_lowers_thresholds_as_the_paper_says():
     for i, number in enumerate(BATCH['unlabeled']['index']):
         sure = p[i].max() >= 0.6
         assert after.memory['label'][number] == (p[i].argmax() if sure else label[number])
-    wanted = jax.grad(lambda w: cross_entropy(w) + hard(w, p.argmax(-1), mask))(matrix(state))
-    np.testing.assert_allclose((matrix(state) - matrix(after)) / RATE, wanted, atol=1e-9)
+    expected = jax.grad(lambda w: cross_entropy(w) + hard(w, p.argmax(-1), mask))(matrix(state))
+    np.testing.assert_allclose((matrix(state) - matrix(after)) / RATE, expected, atol=1e-9)
 
 
 def test_flexmatch_notes_each_example_once():
     label = jnp.array([2, -1, 1, -1], jnp.int32)
-    got = flexmatch.note(
+    got = flexmatch.update_labels(
         label, jnp.array([0, 1, 1, 3]), jnp.array([0, 2, 1, 1]), np.array([True, True, True, False])
     )
     np.testing.assert_array_equal(got, [0, 2, 1, -1])
@@ -310,8 +310,8 @@ def test_freematch():
         fairness = jnp.sum(target * jnp.log(ratio / ratio.sum() + 1e-12))
         return 2 * hard(w, own, mask) + 0.5 * fairness
 
-    wanted = jax.grad(lambda w: cross_entropy(w) + unlabeled(w))(w)
-    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-6)
+    expected = jax.grad(lambda w: cross_entropy(w) + unlabeled(w))(w)
+    np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-6)
 
 
 def test_fairness_of_nothing_is_nothing():
@@ -336,8 +336,8 @@ def test_softmatch():
     share = np.where(sure >= mean, 1, np.exp(-((sure - mean) ** 2) * n**2 / (2 * variance)))
     np.testing.assert_allclose(said['mask_rate'], share.mean(), rtol=1e-6)
     np.testing.assert_allclose(after.memory['variance'], variance, rtol=1e-6)
-    wanted = jax.grad(lambda w: cross_entropy(w) + 2 * hard(w, p.argmax(-1), share))(w)
-    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-6)
+    expected = jax.grad(lambda w: cross_entropy(w) + 2 * hard(w, p.argmax(-1), share))(w)
+    np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-6)
     assert 0 < (share < 0.999).sum() < 6
 
 
@@ -353,8 +353,8 @@ def test_distillation():
         here = jax.nn.log_softmax(logits(w, images) / temperature)
         return temperature**2 * jnp.mean(jnp.sum(jnp.exp(there) * (there - here), -1))
 
-    wanted = jax.grad(lambda w: 0.7 * cross_entropy(w) + 0.3 * soft(w, 3.0))(w)
-    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-6)
+    expected = jax.grad(lambda w: 0.7 * cross_entropy(w) + 0.3 * soft(w, 3.0))(w)
+    np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-6)
     np.testing.assert_array_equal(after.teacher.params['Dense_0']['kernel'], t)
 
     def distance(w):
@@ -391,24 +391,26 @@ def test_noisy_student(labels):
     )
     batch = taught()
     before = learner.init(jax.random.key(0), batch, SIZES)
-    after, said = learner.update(before, batch, 0, jax.random.key(0))
+    after, metrics = learner.update(before, batch, 0, jax.random.key(0))
     w, eye = matrix(before), np.eye(CLASSES)
     given = batch['unlabeled']['logits']
     if labels == 'soft':
         target = np.exp(given / 2) / np.exp(given / 2).sum(-1, keepdims=True)
     else:
         target = 0.9 * eye[given.argmax(-1)] + 0.1 / CLASSES
-    wanted, losses_ = 0, []
+    expected, losses_ = 0, []
     for weight, image, q in (
         (1, batch['labeled']['image'], 0.9 * eye[batch['labeled']['label']] + 0.1 / CLASSES),
         (5, batch['unlabeled']['strong'], target),
     ):
         x = np.asarray(image).reshape(len(image), -1)
         p = np.exp(x @ w) / np.exp(x @ w).sum(-1, keepdims=True)
-        wanted += weight * x.T @ (p - q) / len(x)
+        expected += weight * x.T @ (p - q) / len(x)
         losses_.append(-np.mean(np.sum(q * np.log(p), -1)))
-    np.testing.assert_allclose((w - matrix(after)) / RATE, wanted, atol=1e-9)
-    np.testing.assert_allclose([said['loss/labeled'], said['loss/unlabeled']], losses_, rtol=1e-9)
+    np.testing.assert_allclose((w - matrix(after)) / RATE, expected, atol=1e-9)
+    np.testing.assert_allclose(
+        [metrics['loss/labeled'], metrics['loss/unlabeled']], losses_, rtol=1e-9
+    )
 
 
 def test_noisy_student_refuses_other_labels():
@@ -434,8 +436,8 @@ def test_pseudo_labels_of_lee_wait_and_rise():
     own = np.array(p.argmax(-1))
 
     def total(w):
-        said = jax.nn.log_softmax(logits(w, BATCH['unlabeled']['weak']))
-        return cross_entropy(w) - 3 * jnp.mean(said[jnp.arange(6), own])
+        log_p = jax.nn.log_softmax(logits(w, BATCH['unlabeled']['weak']))
+        return cross_entropy(w) - 3 * jnp.mean(log_p[jnp.arange(6), own])
 
     np.testing.assert_allclose(
         (second - matrix(states[2])) / RATE, jax.grad(total)(second), atol=1e-9
@@ -470,12 +472,14 @@ def test_uda_leaves_out_labels_that_are_learned():
     assert 0 < kept.sum() < 4
 
     def total(w):
-        said = jax.nn.log_softmax(logits(w, BATCH['labeled']['image']))
-        own = said[jnp.arange(4), BATCH['labeled']['label']]
+        log_p = jax.nn.log_softmax(logits(w, BATCH['labeled']['image']))
+        own = log_p[jnp.arange(4), BATCH['labeled']['label']]
         return -jnp.sum(kept * own) / kept.sum()
 
     np.testing.assert_allclose((w - matrix(after)) / RATE, jax.grad(total)(w), atol=1e-9)
-    none = losses.annealed(logits(w, BATCH['labeled']['image']), BATCH['labeled']['label'], 0.0, 0)
+    none = losses.annealed_cross_entropy(
+        logits(w, BATCH['labeled']['image']), BATCH['labeled']['label'], 0.0, 0
+    )
     assert none == 0
     with pytest.raises(ValueError, match='annealing'):
         steps(uda.make(DEFINITION, annealing='cosine'))

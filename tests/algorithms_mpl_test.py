@@ -122,9 +122,9 @@ def multiply(tree, factor):
     return jax.tree.map(lambda x: x * factor, tree)
 
 
-def error(got, wanted):
-    got, wanted = np.array(flat(got)), np.array(flat(wanted))
-    return np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
+def error(got, expected):
+    got, expected = np.array(flat(got)), np.array(flat(expected))
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
 
 
 # The mathematics a second time, from the modules themselves and by hand.
@@ -194,8 +194,8 @@ def hand_slowed(step, rate):
 
     def slowed(params, gradient, opt_state):
         new = step(params, gradient, opt_state)
-        trunk = jax.tree.map(lambda p, q: p + rate * (q - p), params, new)
-        return trunk | {'head': new['head']}
+        backbone = jax.tree.map(lambda p, q: p + rate * (q - p), params, new)
+        return backbone | {'head': new['head']}
 
     return slowed
 
@@ -259,20 +259,24 @@ STUDENTS = {
         lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1),
         hand_adamw(0.125, 0.1),
     ),
-    'slow trunk': (
-        lambda: sgd.make(100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, trunk_rate=0.125),
+    'slow backbone': (
+        lambda: sgd.make(
+            100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, backbone_rate=0.125
+        ),
         hand_slowed(hand_sgd(0.25, 0.9, True, 0.1, 0.02), 0.125),
     ),
-    'slow trunk, adamw': (
-        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, trunk_rate=0.125),
+    'slow backbone, adamw': (
+        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, backbone_rate=0.125),
         hand_slowed(hand_adamw(0.125, 0.1), 0.125),
     ),
-    'frozen trunk': (
-        lambda: sgd.make(100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, trunk_rate=0.0),
+    'frozen backbone': (
+        lambda: sgd.make(
+            100, 0.25, 'constant', weight_decay=0.1, clip_norm=0.02, backbone_rate=0.0
+        ),
         hand_frozen(hand_sgd(0.25, 0.9, True, 0.1, 0.02)),
     ),
-    'frozen trunk, adamw': (
-        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, trunk_rate=0.0),
+    'frozen backbone, adamw': (
+        lambda: adamw.make(100, 0.125, 'constant', weight_decay=0.1, backbone_rate=0.0),
         hand_frozen(hand_adamw(0.125, 0.1)),
     ),
 }
@@ -302,10 +306,10 @@ def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoo
     knobs = {'label_smoothing': smoothing, 'label_view': view}
     got, metrics, _ = feedback(teacher, student, batch, **knobs)(state)
     loss = composite(teacher, student, batch, state, step, view, smoothing)
-    value, wanted = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
-    assert jnp.linalg.norm(flat(wanted)) > 1e-5
+    value, expected = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
+    assert jnp.linalg.norm(flat(expected)) > 1e-5
     np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
-    assert error(got, wanted) < 1e-9
+    assert error(got, expected) < 1e-9
 
 
 def test_exact_with_statistics_of_the_labeled_images_too(x64):
@@ -330,9 +334,9 @@ def test_exact_with_statistics_of_the_labeled_images_too(x64):
         return labeled_loss(student, net, new, batch)
 
     got, metrics, _ = feedback(teacher, student, batch, student_statistics='joint')(state)
-    value, wanted = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
+    value, expected = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
     np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
-    assert error(got, wanted) < 1e-9
+    assert error(got, expected) < 1e-9
 
 
 @pytest.mark.parametrize('nesterov, factor', [(True, 1.9), (False, 1.0)])
@@ -433,10 +437,10 @@ def test_credit_goes_to_the_labels_that_the_student_saw(name, view, x64):
         distance = np.linalg.norm(gradients - moved, axis=1) / np.linalg.norm(moved)
         assert np.sort(distance)[0] < 1e-12 < 1e-3 < np.sort(distance)[1]
         label = possible_labels(batch)[np.argmin(distance)]
-        h, wanted = by_hand(label, new, moved)
+        h, expected = by_hand(label, new, moved)
         np.testing.assert_allclose(metrics['feedback/h'], np.mean(h), rtol=1e-9)
         assert name != 'cosine' or 0 < abs(h) <= 1
-        assert error(got, wanted) < 1e-9
+        assert error(got, expected) < 1e-9
         seen.add(tuple(label.tolist()))
     assert len(seen) > 1
 
@@ -648,7 +652,7 @@ def test_baseline_is_a_moving_average_and_the_one_before_the_step_is_subtracted(
     state = start(teacher, student)
     knobs = {'feedback': 'dot', 'labels': 'sampled', 'baseline_decay': decay}
     update = feedback(teacher, student, make_batch(), **knobs)
-    wanted = 0.0
+    expected = 0.0
     for key in range(4):
         got, metrics, _ = update(state, key)
         raw, *_ = update(state.replace(baseline=jnp.float32(0)), key)
@@ -656,11 +660,11 @@ def test_baseline_is_a_moving_average_and_the_one_before_the_step_is_subtracted(
         ratio = (flat(got) @ flat(raw)) / (flat(raw) @ flat(raw))
         h = metrics['feedback/h']
         np.testing.assert_allclose(ratio, (h - float(state.baseline)) / h, rtol=1e-9)
-        wanted = decay * wanted + (1 - decay) * float(h)
-        np.testing.assert_allclose(metrics['feedback/baseline'], wanted, rtol=1e-6)
+        expected = decay * expected + (1 - decay) * float(h)
+        np.testing.assert_allclose(metrics['feedback/baseline'], expected, rtol=1e-6)
         state = state.replace(baseline=metrics['feedback/baseline'])
         chex.assert_type(state.baseline, jnp.float32)
-    assert (wanted != 0) == (decay < 1)
+    assert (expected != 0) == (decay < 1)
 
 
 # Cost.

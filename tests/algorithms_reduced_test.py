@@ -67,8 +67,8 @@ def test_teacher_descends_what_the_student_will_lose_on_the_labels(x64):
 
     new, _ = jax.jit(learner.update)(state, batch, 2, jax.random.key(0))
     got = jax.tree.map(jnp.subtract, state.teacher.params, new.teacher.params)
-    wanted = jax.jit(jax.grad(total))(state.teacher.params)
-    chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-14)
+    expected = jax.jit(jax.grad(total))(state.teacher.params)
+    chex.assert_trees_all_close(got, expected, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize('feedback, labels', [('exact', 'soft'), ('per_example', 'sampled')])

@@ -18,7 +18,7 @@ def bits(count, seed=0):
 
 
 def boxes(count, height, width, area=AREA, ratio=RATIO):
-    return np.array([crops.draw(row, height, width, area, ratio) for row in bits(count)])
+    return np.array([crops.sample_box(row, height, width, area, ratio) for row in bits(count)])
 
 
 def shares(box, height, width):
@@ -45,20 +45,20 @@ def test_share_of_the_area_and_logarithm_of_the_ratio_are_uniform():
         (box[:, 1] / (1000 - (box[:, 3] - box[:, 1])), 0, 1),
     ):
         found = np.quantile(number, [0.1, 0.25, 0.5, 0.75, 0.9])
-        wanted = low + np.array([0.1, 0.25, 0.5, 0.75, 0.9]) * (high - low)
-        np.testing.assert_allclose(found, wanted, atol=0.035 * (high - low))
+        expected = low + np.array([0.1, 0.25, 0.5, 0.75, 0.9]) * (high - low)
+        np.testing.assert_allclose(found, expected, atol=0.035 * (high - low))
 
 
 def test_later_tries_count_and_then_the_middle():
     first = bits(1)[0]
     too_wide = [(1 << 64) - 1] * 4  # all of the area, 4 : 3, which a square does not hold
-    assert crops.draw(too_wide + first, 90, 90, AREA, RATIO) == crops.draw(
+    assert crops.sample_box(too_wide + first, 90, 90, AREA, RATIO) == crops.sample_box(
         first, 90, 90, AREA, RATIO
     )
     # Of one pixel of height no part of these ratios has an eighth of the area.
-    row = crops.draw(bits(1)[0], 1, 100, (0.5, 1.0), RATIO)
+    row = crops.sample_box(bits(1)[0], 1, 100, (0.5, 1.0), RATIO)
     assert row == (49, 0, 50, 1)
-    assert crops.draw(too_wide * 10, 80, 160, (1.0, 1.0), (1.0, 1.0)) == (45, 5, 115, 75)
+    assert crops.sample_box(too_wide * 10, 80, 160, (1.0, 1.0), (1.0, 1.0)) == (45, 5, 115, 75)
 
 
 def test_views_start_from_one_part_with_mirrors_of_their_own():
@@ -67,9 +67,9 @@ def test_views_start_from_one_part_with_mirrors_of_their_own():
     seen = views.unlabeled(jax.random.key(0), image)
     kinds = set()
     for plain, weak, strong in zip(image, seen['weak'], seen['strong']):
-        told = [bool((view == plain[:, ::-1]).all()) for view in (weak, strong)]
-        assert [bool((view == plain).all()) for view in (weak, strong)] == [not t for t in told]
-        kinds.add(tuple(told))
+        reported = [bool((view == plain[:, ::-1]).all()) for view in (weak, strong)]
+        assert [bool((view == plain).all()) for view in (weak, strong)] == [not t for t in reported]
+        kinds.add(tuple(reported))
     assert len(kinds) == 4
     labeled = views.labeled(jax.random.key(1), image)
     assert 5 < sum(bool((view == plain).all()) for view, plain in zip(labeled, image)) < 35
@@ -97,10 +97,10 @@ def test_cuts_the_box_out():
     'arguments, message',
     [
         ({'size': 0}, 'size=0; give a number of pixels'),
-        ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the least'),
-        ({'area': (0.5,)}, r'area=\(0.5,\); give the least'),
-        ({'ratio': (2.0, 1.0)}, r'ratio=\(2.0, 1.0\); give the least'),
-        ({'of': 'half'}, "of='half'; give one of whole, square"),
+        ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the minimum'),
+        ({'area': (0.5,)}, r'area=\(0.5,\); give the minimum'),
+        ({'ratio': (2.0, 1.0)}, r'ratio=\(2.0, 1.0\); give the minimum'),
+        ({'crop_from': 'half'}, "crop_from='half'; give one of whole, square"),
         ({'labeled': 'all'}, "labeled='all'"),
     ],
 )

@@ -32,7 +32,7 @@ def write(root, damaged=()):
 def split_of(found, labeled=None):
     label = found.train.label
     labeled = np.flatnonzero(label >= 0) if labeled is None else np.array(labeled)
-    return splits.from_numbers(labeled, np.flatnonzero(label < 0), np.array([], np.int64))
+    return splits.from_indices(labeled, np.flatnonzero(label < 0), np.array([], np.int64))
 
 
 @pytest.mark.parametrize('keep_bytes', [0, 1 << 30])
@@ -140,17 +140,18 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
         loop.fit(parts, run)
     written = stages.run(config, run)
     assert written['damaged'] == {'gray': GRAY, 'left_out': {}}
-    told = report.warnings(written)
+    reported = report.warnings(written)
     assert (
         '1 labeled picture(s) (bee 1) can not be decoded and are trained on as gray; mend them.'
-        in told
+        in reported
     )
     assert (
-        '1 test picture(s) (ant 1) can not be decoded and are measured as gray; mend them.' in told
+        '1 test picture(s) (ant 1) can not be decoded and are measured as gray; mend them.'
+        in reported
     )
     shown = report.show(written, str(run))
     assert 'damaged pictures      labeled, gray    unlabeled, gray' in shown
-    assert all(f'Warning: {sentence}' in shown for sentence in told)
+    assert all(f'Warning: {sentence}' in shown for sentence in reported)
 
     output = tmp_path / 'out.csv'
     monkeypatch.setattr(

@@ -111,18 +111,18 @@ def test_parts_are_those_that_pillow_cuts():
     random = np.random.RandomState(0)
     pixels = [random.randint(0, 256, (20 + n, 41 - n, 3), np.uint8) for n in range(9)]
     pool = pool_of(part_of([packed(p) for p in pixels]))
-    told = {}
+    reported = {}
 
     def box(place, height, width):
-        told[place] = (height, width)
+        reported[place] = (height, width)
         return place, 2 * place, width - place, height - 1
 
     numbers = np.array([5, 0, 8, 5, 2])
     image = pool.crop(numbers, box, 8)
     for place, number in enumerate(numbers):
-        assert told[place] == pixels[number].shape[:2]
+        assert reported[place] == pixels[number].shape[:2]
         expected = Image.fromarray(pixels[number]).resize(
-            (8, 8), Image.Resampling.BICUBIC, box(place, *told[place])
+            (8, 8), Image.Resampling.BICUBIC, box(place, *reported[place])
         )
         np.testing.assert_array_equal(image[place], expected)
 

@@ -59,7 +59,7 @@ def test_it_is_what_a_search_finds(count, rule, rows):
     files = FILES[:count]
     part = selection.scan(files, CANDIDATES, rule, DUPLICATE, rows=rows)
     kept, dropped = search(files, rule, DUPLICATE)
-    assert {k: part.number[part.label == k].tolist() for k in range(CLASSES)} == kept
+    assert {k: part.index[part.label == k].tolist() for k in range(CLASSES)} == kept
     counts = selection.summarize(part, rule, CLASSES)
     assert counts['dropped'] == dropped
     sizes = [len(found) for found in kept.values()]
@@ -69,8 +69,8 @@ def test_it_is_what_a_search_finds(count, rule, rows):
     }  # fmt: skip
     assert counts['candidates'] == len(CANDIDATES)
     nobody = [probabilities(files, number) is None for number in CANDIDATES]
-    assert counts['not_asked'] == sum(nobody) > 0
-    np.testing.assert_array_equal(selection.numbers(part, rule), sorted(sum(kept.values(), [])))
+    assert counts['without_logits'] == sum(nobody) > 0
+    np.testing.assert_array_equal(selection.indices(part, rule), sorted(sum(kept.values(), [])))
 
 
 @pytest.mark.parametrize('shares', [2, 3, 8])
@@ -92,10 +92,10 @@ def test_balance_repeats_from_the_most_confident_on():
     logits[8] = np.nan
     rule = Rule(0.0, 5, balance=True)
     part = selection.scan([logits], np.arange(9), rule)
-    drawn = selection.numbers(part, rule)
+    drawn = selection.indices(part, rule)
     # Of six the best five; of two the better one three times; of the third class there is none.
     assert drawn.tolist() == [1, 2, 3, 4, 5, 6, 6, 7, 7, 7]
-    split = splits.from_numbers(np.array([0]), np.arange(9), np.array([], int))
+    split = splits.from_indices(np.array([0]), np.arange(9), np.array([], int))
     chosen = selection.apply(part, rule, split)
     assert chosen.unlabeled.tolist() == drawn.tolist() and chosen.labeled.tolist() == [0]
     assert selection.summarize(part, rule, 3)['drawn'] == 10
@@ -108,7 +108,7 @@ def test_memory_holds_no_more_than_twice_what_is_kept(monkeypatch):
         selection,
         'merge',
         lambda parts, rule: (
-            sizes.append(sum(len(part.number) for part in parts)) or true(parts, rule)
+            sizes.append(sum(len(part.index) for part in parts)) or true(parts, rule)
         ),
     )
     selection.scan([logits], np.arange(4000), Rule(0.0, 25), rows=10)
@@ -140,7 +140,7 @@ def test_refusals():
         with pytest.raises(ValueError, match=said):
             selection.check(rule)
     part = selection.scan([FILES[0]], CANDIDATES, Rule(1.0))
-    split = splits.from_numbers(CANDIDATES[:1], CANDIDATES, CANDIDATES[:0])
+    split = splits.from_indices(CANDIDATES[:1], CANDIDATES, CANDIDATES[:0])
     with pytest.raises(ValueError, match='None of the .* is kept at confidence 1.0; give a lower'):
         selection.apply(part, Rule(1.0), split)
 

@@ -33,7 +33,7 @@ def test_taken_examples_are_a_pool_of_their_own():
     [((6, 2, 2), 6, None), ((6, 2, 2, 1), 5, None), ((6, 2, 2, 1), 6, ['a'])],
 )
 def test_from_arrays_refuses_what_does_not_fit(image, label, name):
-    with pytest.raises(ValueError, match='A pool wants images'):
+    with pytest.raises(ValueError, match='A pool takes images'):
         source.from_arrays(np.zeros(image, np.uint8), np.zeros(label, int), name)
 
 

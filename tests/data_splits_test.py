@@ -96,9 +96,9 @@ def test_draw_is_the_one_of_the_first_release():
 @pytest.mark.parametrize(
     'labels, validation, message',
     [
-        (63, 0, r"Class 2 \('cat'\) has 20 labeled examples, but labels=63 .* ask for 21 to train"),
-        (60, 20, r"Class 2 \('cat'\) has 20 .* ask for 20 to train on and 4 to hold out"),
-        (0, 100, r"Class 0 \('ant'\) has 50 .* ask for 1 to train on and 50 to hold out"),
+        (63, 0, r"Class 2 \('cat'\) has 20 labeled examples, but labels=63 .* need 21 to train"),
+        (60, 20, r"Class 2 \('cat'\) has 20 .* need 20 to train on and 4 to hold out"),
+        (0, 100, r"Class 0 \('ant'\) has 50 .* need 1 to train on and 50 to hold out"),
         (0, 500, r"Class 0 \('ant'\) has 50 "),
         (2, 0, 'labels is 2 but there are 3 classes'),
         (-1, 0, 'labels is -1 and validation 0'),
@@ -206,7 +206,7 @@ def changed(record, **changes):
         (lambda r: changed(r, labeled=[0, 200]), "has example 200 in 'labeled'.* from 0 to 199"),
         (
             lambda r: changed(r, labeled=[-1]),
-            "has example -1 in 'labeled', but the numbers go from 0",
+            "has example -1 in 'labeled', but the indices go from 0",
         ),
         (lambda r: changed(r, labeled=r['labeled'] * 2), "has an example twice in 'labeled'"),
         (
@@ -233,7 +233,7 @@ def changed(record, **changes):
         ),
         (lambda r: {'labeled': r['labeled']}, 'must be a JSON object with the keys'),
         (lambda r: [1, 2], 'must be a JSON object with the keys'),
-        (lambda r: {**r, 'labeled': r['labeled'][1:]}, 'says its hash is'),
+        (lambda r: {**r, 'labeled': r['labeled'][1:]}, 'has the hash'),
     ],
 )
 def test_load_refuses(tmp_path, change, message):
@@ -285,7 +285,7 @@ def test_unlabeled_examples_may_be_repeated(tmp_path):
     path = str(tmp_path / 'split.json')
     drawn = splits.draw(LABEL, 12, 20, 0, True)
     repeated = np.concatenate([drawn.unlabeled[5:], drawn.unlabeled[9:10].repeat(3)])
-    split = splits.from_numbers(drawn.labeled, repeated, drawn.validation)
+    split = splits.from_indices(drawn.labeled, repeated, drawn.validation)
     assert split.hash != drawn.hash
     save(path, split, LABEL)
     loaded = load(path, LABEL)

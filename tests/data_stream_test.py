@@ -17,7 +17,7 @@ NUMBERS = np.array([5, 7, 11, 13, 17, 19, 23])
 
 def joined(batch, steps, numbers=NUMBERS, seed=0, purpose='labeled'):
     return np.concatenate(
-        [stream.rows(seed, purpose, step, batch, numbers) for step in range(steps)]
+        [stream.sample(seed, purpose, step, batch, numbers) for step in range(steps)]
     )
 
 
@@ -37,10 +37,10 @@ def test_stream_does_not_depend_on_how_it_is_cut():
 
 
 def test_rows_are_a_function_of_their_arguments_alone():
-    expected = [stream.rows(0, 'labeled', step, 5, NUMBERS) for step in range(30)]
+    expected = [stream.sample(0, 'labeled', step, 5, NUMBERS) for step in range(30)]
     stream._small.cache_clear()
     for step in reversed(range(30)):
-        np.testing.assert_array_equal(stream.rows(0, 'labeled', step, 5, NUMBERS), expected[step])
+        np.testing.assert_array_equal(stream.sample(0, 'labeled', step, 5, NUMBERS), expected[step])
 
 
 def test_seeds_and_purposes_have_streams_of_their_own():
@@ -65,18 +65,18 @@ def test_a_large_permutation_is_drawn_once(monkeypatch):
     monkeypatch.setattr(stream, '_large', functools.lru_cache(6)(count))
     numbers = np.arange(100_000)
     for step in range(50):  # two epochs, with a small set that spans many at every step
-        stream.rows(0, 'unlabeled', step, 4000, numbers)
-        stream.rows(0, 'labeled', step, 600, NUMBERS)
+        stream.sample(0, 'unlabeled', step, 4000, numbers)
+        stream.sample(0, 'labeled', step, 600, NUMBERS)
     assert len(drawn) == 2
     start = time.perf_counter()
     for step in range(50):
-        stream.rows(0, 'unlabeled', step, 256, numbers)
+        stream.sample(0, 'unlabeled', step, 256, numbers)
     assert (time.perf_counter() - start) / 50 < 1e-3
 
 
 def test_refuses_an_empty_stream():
     with pytest.raises(ValueError, match='There are no labeled examples to draw batches of 4 from'):
-        stream.rows(0, 'labeled', 0, 4, np.array([], int))
+        stream.sample(0, 'labeled', 0, 4, np.array([], int))
 
 
 def test_prefetch_keeps_the_order_though_threads_end_in_another():

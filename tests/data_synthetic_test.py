@@ -66,16 +66,16 @@ def test_noise_and_shift_are_what_they_say():
 
 def test_resembles_a_set_that_is_not_there():
     numbers = {'name': 'tfds', 'data_dir': '/nowhere', 'size': None}
-    assert synthetic.resemble(numbers | {'dataset': 'fashion_mnist'}) == {
+    assert synthetic.arguments_for(numbers | {'dataset': 'fashion_mnist'}) == {
         'classes': 10,
         'size': 28,
         'channels': 1,
     }
-    wanted = {'classes': 1000, 'size': 224, 'channels': 3}
+    expected = {'classes': 1000, 'size': 224, 'channels': 3}
     numbers['size'] = 224
-    assert synthetic.resemble(numbers | {'dataset': 'imagenet2012_subset/10pct'}) == wanted
-    with pytest.raises(ValueError, match="does not know the set 'no_such_set'"):
-        synthetic.resemble(numbers | {'dataset': 'no_such_set'})
+    assert synthetic.arguments_for(numbers | {'dataset': 'imagenet2012_subset/10pct'}) == expected
+    with pytest.raises(ValueError, match="has no set 'no_such_set'"):
+        synthetic.arguments_for(numbers | {'dataset': 'no_such_set'})
 
 
 @pytest.mark.parametrize(

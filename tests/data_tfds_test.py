@@ -19,7 +19,7 @@ from array_record.python import array_record_module
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mpl.data import tfds
+from mpl.data import prepared, tfds
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL = pathlib.Path(
@@ -484,13 +484,13 @@ def test_labels_and_names_are_read_once(tmp_path, monkeypatch):
     monkeypatch.setenv('MPL_CACHE', str(tmp_path / 'cache'))
     folder = write(tmp_path, {'train': examples(0, 6), 'test': examples(6, 3)})
     indexed = []
-    true = tfds._Prepared._index
+    true = prepared.Prepared._index
 
     def index(self, split, records):
         indexed.append(split)
         return true(self, split, records)
 
-    monkeypatch.setattr(tfds._Prepared, '_index', index)
+    monkeypatch.setattr(prepared.Prepared, '_index', index)
     first, again = (tfds.make('tiny', folder, keep_bytes=0) for _ in range(2))
     assert indexed == ['train', 'test']
     assert again.train.label.tolist() == first.train.label.tolist() == [0, 1, 2, 0, 1, 2]

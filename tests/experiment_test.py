@@ -98,7 +98,7 @@ def seen(experiment, step):
 
 def test_host_and_device_cut_the_same_parts(haste):
     host, device = prepare(files()), prepare(resident())
-    assert batches.cuts_on_host(host.pipeline) and not batches.cuts_on_host(device.pipeline)
+    assert batches.crops_on_host(host.pipeline) and not batches.crops_on_host(device.pipeline)
     assert not batches.is_resident(host.pipeline) and batches.is_resident(device.pipeline)
     one, other = seen(host, 3), seen(device, 3)
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
@@ -134,7 +134,7 @@ def test_kept_squares_do_not_change_the_parts():
 
 
 def test_parts_of_squares_are_cut_on_the_device():
-    experiment = prepare(files(1 << 30), views=dict(of='square', size=8))
+    experiment = prepare(files(1 << 30), views=dict(crop_from='square', size=8))
     assert batches.is_resident(experiment.pipeline)
     box = np.asarray(batches.make_fetch(experiment.pipeline, 1)(0)['unlabeled']['box'])
     assert box.min() >= 0 and box.max() == SIZE

@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from jax import lax
 
-from mpl.models import efficientnet
+from mpl.models import efficientnet, efficientnet_blocks
 from mpl.models.conv import Conv
 
 IMAGE = jax.random.normal(jax.random.key(3), (4, 15, 16, 3))
@@ -172,7 +172,7 @@ def test_scan_and_remat_change_no_number(short, haste):
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     y = jnp.ones((4000, 2, 1, 3), 'bfloat16')
-    dropped = efficientnet.drop_images(y, 0.25, jax.random.key(0))
+    dropped = efficientnet_blocks.drop_images(y, 0.25, jax.random.key(0))
     chex.assert_type(dropped, 'bfloat16')
     kept = dropped[:, 0, 0, 0] > 0
     np.testing.assert_allclose(kept.mean(), 0.75, atol=0.03)
@@ -191,7 +191,7 @@ def test_stochastic_depth_grows_from_block_to_block(short, scan, monkeypatch):
         jax.debug.callback(lambda *x: seen.append(x), rate, jax.random.key_data(key))
         return y
 
-    monkeypatch.setattr(efficientnet, 'drop_images', record)
+    monkeypatch.setattr(efficientnet_blocks, 'drop_images', record)
     model = make(scan=scan, stochastic_depth=0.5)
     variables = stacked(model, drawn(model))
     jax.block_until_ready(jax.jit(lambda v: forward(model, v))(variables))
@@ -274,9 +274,9 @@ def test_reads_files_of_timm(short, scan):
     got, want = efficientnet.from_timm(model, tensors), stacked(model, drawn(model))
     chex.assert_trees_all_equal(got, want)
     chex.assert_trees_all_equal_structs(got, shaped(model))
-    trunk = {name: x for name, x in tensors.items() if not name.startswith('classifier')}
+    backbone = {name: x for name, x in tensors.items() if not name.startswith('classifier')}
     del want['params']['head']
-    chex.assert_trees_all_equal_structs(efficientnet.from_timm(model, trunk), want)
+    chex.assert_trees_all_equal_structs(efficientnet.from_timm(model, backbone), want)
 
 
 def test_refuses_files_of_other_models(short):

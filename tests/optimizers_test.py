@@ -14,7 +14,7 @@ import pytest
 from flax import traverse_util
 
 from mpl import models, optimizers
-from mpl.optimizers import adamw, decay, rmsprop, sgd, trunk
+from mpl.optimizers import adamw, backbone, decay, rmsprop, sgd
 
 # Of each knob: numbers of the base run, and the other value. `peak` stands for both.
 BASE = {'steps': 8, 'learning_rate': 0.125}
@@ -26,15 +26,15 @@ COMMON = {
     'wait_steps': ({}, 1),
     'weight_decay': ({}, 0.1),
     'clip_norm': ({}, 0.5),
-    'trunk_rate': ({}, 0.5),
+    'backbone_rate': ({}, 0.5),
 }
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
     'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
     'rmsprop': COMMON
     | {
-        'fall': ({'schedule': 'exponential', 'fall_steps': 1}, 0.5),
-        'fall_steps': ({'schedule': 'exponential'}, 1),
+        'decay_rate': ({'schedule': 'exponential', 'decay_steps': 1}, 0.5),
+        'decay_steps': ({'schedule': 'exponential'}, 1),
         'momentum': ({}, 0.5),
         'square_decay': ({}, 0.5),
         'epsilon': ({}, 0.1),
@@ -184,8 +184,8 @@ def test_derivative_of_the_first_step_of_adam_is_nearly_zero(x64):
     (got,) = pull(jax.tree.map(jnp.ones_like, p))
     signs = jax.tree.map(lambda x: -0.125 * jnp.sign(x), g)
     chex.assert_trees_all_close(moved, signs, rtol=1e-6)
-    wanted = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
-    chex.assert_trees_all_close(got, wanted, rtol=1e-5)
+    expected = jax.tree.map(lambda x: -0.125 * epsilon / (jnp.abs(x) + epsilon) ** 2, g)
+    chex.assert_trees_all_close(got, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_adamw_by_hand(x64):
 @pytest.mark.parametrize('momentum', [0.0, 0.8])
 def test_rmsprop_by_hand(momentum, x64):
     numbers = {'square_decay': 0.75, 'epsilon': 1e-2, 'weight_decay': 0.1, 'momentum': momentum}
-    falls = {'schedule': 'exponential', 'fall': 0.5, 'fall_steps': 2}
+    falls = {'schedule': 'exponential', 'decay_rate': 0.5, 'decay_steps': 2}
     path = walk(rmsprop.make(8, 0.125, **falls, **numbers), 4)
     p = params()
     square, trace = jax.tree.map(jnp.ones_like, p), jax.tree.map(jnp.zeros_like, p)
@@ -346,21 +346,21 @@ FULL = {'learning_rate': 0.125, 'warmup_steps': 2, 'weight_decay': 0.1}
 @pytest.mark.parametrize('name', MAKES)
 def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
     """From the same state, with decay and schedule; the state is that of the full rate."""
-    full, slow = (MAKES[name](8, **FULL, trunk_rate=rate) for rate in (1.0, 0.25))
+    full, slow = (MAKES[name](8, **FULL, backbone_rate=rate) for rate in (1.0, 0.25))
     p = params()
     full_state, slow_state = full.init(p), slow.init(p)
     for step in range(3):
-        wanted, full_state = full.update(gradient(p, step), full_state, p)
+        expected, full_state = full.update(gradient(p, step), full_state, p)
         got, slow_state = slow.update(gradient(p, step), slow_state, p)
-        slowed = jax.tree.map(lambda change: 0.25 * change, wanted['norm'])
-        wanted = wanted | {'norm': slowed}
-        chex.assert_trees_all_close(got, wanted, rtol=1e-12)
+        slowed = jax.tree.map(lambda change: 0.25 * change, expected['norm'])
+        expected = expected | {'norm': slowed}
+        chex.assert_trees_all_close(got, expected, rtol=1e-12)
         p = jax.tree.map(jnp.add, p, got)
 
 
 @pytest.mark.parametrize('name', MAKES)
 def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(name):
-    """Also where a weight is -0.0, and where the trunk's gradient is not finite or great."""
+    """Also where a weight is -0.0, and where the backbone's gradient is not finite or great."""
     start = params()
     start['norm']['scale'] = jnp.array([-0.0, 1e-37])
 
@@ -368,7 +368,7 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
         g = gradient(p, step)
         return g | {'norm': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm']['bias']}}
 
-    optimizer = MAKES[name](8, **FULL, clip_norm=0.5, trunk_rate=0.0)
+    optimizer = MAKES[name](8, **FULL, clip_norm=0.5, backbone_rate=0.0)
     alone = MAKES[name](8, **FULL, clip_norm=0.5)
     p, head = start, {'head': start['head']}
     opt_state, alone_state = optimizer.init(p), alone.init(head)
@@ -398,7 +398,7 @@ def test_frozen_trunk_costs_no_backward_pass():
         return optimizer.update(jax.grad(loss)(p), opt_state, p)
 
     def products(rate):
-        optimizer = sgd.make(8, 0.125, trunk_rate=rate)
+        optimizer = sgd.make(8, 0.125, backbone_rate=rate)
         lowered = jax.jit(functools.partial(step, optimizer=optimizer)).lower(p, optimizer.init(p))
         return lowered.compile().cost_analysis()['flops'] / (2 * 64**3)
 
@@ -408,4 +408,4 @@ def test_frozen_trunk_costs_no_backward_pass():
 @pytest.mark.parametrize('rate', [0.0, 0.5])
 def test_trunk_rate_without_a_head_is_refused(rate):
     with pytest.raises(ValueError, match='is for a network .* this one has Dense_0, norm; set'):
-        trunk.slow(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})
+        backbone.scale(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})

@@ -56,7 +56,7 @@ def test_arguments_are_those_of_the_real_call(views):
     """Also where pictures stay on the devices, and parts are cut out of them there."""
     given = config()
     if views == 'crops':
-        crops = dict(name='crops', mean=128.0, std=64.0, size=4, of='square')
+        crops = dict(name='crops', mean=128.0, std=64.0, size=4, crop_from='square')
         given = config(views=crops, resident_bytes=0)
     experiment = experiments.assemble(given)
     resident = batches.resident(experiment.pipeline)
@@ -187,7 +187,7 @@ def test_a_program_too_big_is_read_from_what_the_compiler_says():
     gib = 2**30
     want = {'temporaries': round(71.56 * gib), 'limit': round(15.75 * gib)}
     assert footprint.read_overflow(said) == want
-    with pytest.raises(ValueError, match='refuses the step: Unimplemented'):
+    with pytest.raises(ValueError, match='can not compile the step: Unimplemented'):
         footprint.read_overflow('Unimplemented')
 
 
@@ -278,7 +278,7 @@ def test_pictures_that_are_not_at_hand_are_black():
         split=dict(validation=1000),
     )
     experiment = footprint.assemble(given, jax.devices(), 60_000)
-    assert batches.cuts_on_host(experiment.pipeline) and not batches.is_resident(
+    assert batches.crops_on_host(experiment.pipeline) and not batches.is_resident(
         experiment.pipeline
     )
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000

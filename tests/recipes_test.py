@@ -106,8 +106,8 @@ RELEASED = {
 
 @pytest.mark.parametrize('recipe', RELEASED)
 def test_numbers_of_the_released_code(recipe):
-    got, wanted = dict(flat(load(recipe).to_dict())), RELEASED[recipe]
-    assert {key: got[key] for key in wanted} == wanted
+    got, expected = dict(flat(load(recipe).to_dict())), RELEASED[recipe]
+    assert {key: got[key] for key in expected} == expected
 
 
 def test_uda_is_the_teacher_of_mpl_alone():
@@ -177,7 +177,7 @@ def test_rate_of_efficientnet_falls_as_in_noisy_student():
     rate = schedules.learning_rate(
         *(numbers[k] for k in ('learning_rate', 'schedule')),
         config.steps,
-        *(numbers[k] for k in ('warmup_steps', 'wait_steps', 'fall', 'fall_steps')),
+        *(numbers[k] for k in ('warmup_steps', 'wait_steps', 'decay_rate', 'decay_steps')),
     )
     assert math.isclose(numbers['warmup_steps'] / config.steps, 5 / 350, rel_tol=1e-3)
     np.testing.assert_allclose(rate(config.steps - 1), 0.256 * 0.97**145, rtol=1e-4)

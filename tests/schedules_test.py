@@ -36,10 +36,10 @@ def test_exponential_waits_warms_up_and_falls_in_stairs():
     np.testing.assert_allclose(rate[5:], 0.8 * 0.5 ** (np.arange(3, 28) // 4), rtol=1e-6)
 
 
-@pytest.mark.parametrize('fall, fall_steps', [(1.0, 1), (0.0, 1), (0.97, 0)])
-def test_an_exponential_that_does_not_fall_is_refused(fall, fall_steps):
-    with pytest.raises(ValueError, match=f'fall {fall} every {fall_steps} steps'):
-        schedules.learning_rate(0.1, 'exponential', 10, 0, 0, fall, fall_steps)
+@pytest.mark.parametrize('decay_rate, decay_steps', [(1.0, 1), (0.0, 1), (0.97, 0)])
+def test_an_exponential_that_does_not_fall_is_refused(decay_rate, decay_steps):
+    with pytest.raises(ValueError, match=f'decay_rate {decay_rate} every {decay_steps} steps'):
+        schedules.learning_rate(0.1, 'exponential', 10, 0, 0, decay_rate, decay_steps)
 
 
 def test_constant_waits_and_warms_up():

@@ -85,7 +85,7 @@ def test_split_is_that_of_the_run_with_the_selected_examples(run, monkeypatch, c
     np.testing.assert_array_equal(chosen.validation, base.validation)
     files, rule = [np.load(run / f'{name}.npy') for name in 'ab'], Rule(0.4, 50, True)
     part = selection.scan(files, base.unlabeled, rule)
-    np.testing.assert_array_equal(chosen.unlabeled, selection.numbers(part, rule))
+    np.testing.assert_array_equal(chosen.unlabeled, selection.indices(part, rule))
     assert len(chosen.unlabeled) == 200 > len(np.unique(chosen.unlabeled))
     told = capsys.readouterr().out
     assert f'{run}/b.npy: student of runs/b on unlabeled' in told

@@ -109,7 +109,7 @@ def test_what_devices_send_each_other_is_known(model, parts, weights, x64, haste
 
     More collective-permutes than before: an image moves that did not, or a halo is exchanged twice. An
     all-gather or all-to-all more: images or activations are put together that should stay in parts, which a
-    missing spatial.whole or spatial.cut does. All-reduces are the gradients of weights, and batch norm's
+    missing spatial.replicate_weights or spatial.shard_columns does. All-reduces are the gradients of weights, and batch norm's
     means, two for each layer and pass. Where fewer bytes do it: well done. Where jaxlib
     counts otherwise and the steps are still equal: MPL_TEST_WRITE=1 writes the file anew.
     """
@@ -197,10 +197,10 @@ def test_views_are_made_where_their_images_lie(name, haste):
     views = images.make(0.0, 1.0, weak=dict(mirror=True, shift=2), strong=strong)
 
     def unlabeled(key, image):
-        image = sharding.deal(image, mesh)
+        image = sharding.shard_over_devices(image, mesh)
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             seen = views.unlabeled(key, image)
-        return sharding.gather(seen, mesh)
+        return sharding.shard_over_groups(seen, mesh)
 
     image = jax.ShapeDtypeStruct((16, 8, 8, 3), jnp.uint8, sharding=sharding.rows(mesh, 0))
     program = jax.jit(unlabeled).lower(jax.random.key(0), image).compile()

@@ -40,7 +40,7 @@ def all_cases(draws):
         values = []
         for (_, stride, depthwise, padding), (image, weights) in draws.items():
             groups = image.shape[-1] if depthwise else 1
-            values.append(convolve(spatial.cut(image), weights, stride, padding, groups))
+            values.append(convolve(spatial.shard_columns(image), weights, stride, padding, groups))
         return sum(
             jnp.sum(jnp.sin(v * (1 + jnp.arange(v.size).reshape(v.shape)))) for v in values
         ), values
@@ -92,7 +92,7 @@ def test_images_stay_in_parts_beside_weights_in_parts():
     def total(weights, image):
         first, scale, second = weights
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            image = convolve(spatial.cut(image), first) * scale
+            image = convolve(spatial.shard_columns(image), first) * scale
             return jnp.sum(jnp.sin(convolve(image, second)))
 
     program = jax.jit(jax.grad(total)).lower((kernel, scale, kernel), image).compile()

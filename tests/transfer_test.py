@@ -49,7 +49,7 @@ def export(name, path, **numbers):
 def make_config(name, source, **init_from):
     student = dict(
         model=MODELS[name],
-        optimizer=dict(name='sgd', learning_rate=0.01, weight_decay=0.1, trunk_rate=0.0),
+        optimizer=dict(name='sgd', learning_rate=0.01, weight_decay=0.1, backbone_rate=0.0),
         evaluation_mode=True,
     )
     return configs.complete(
@@ -115,7 +115,7 @@ def test_network_from_a_file_says_what_timm_s_says(name, tmp_path):
 
 
 def test_probe_on_photos_learns_a_head_on_timm_s_own_features(photos, tmp_path):
-    """The trunk keeps its bits, in the average too; a run killed in its midst needs no file."""
+    """The backbone keeps its bits, in the average too; a run killed in its midst needs no file."""
     path, workdir = tmp_path / 'weights.safetensors', epath.Path(tmp_path) / 'run'
     model = export('resnet18', path)
     source = dict(name='folder', path=photos, size=SIZE)
@@ -123,8 +123,8 @@ def test_probe_on_photos_learns_a_head_on_timm_s_own_features(photos, tmp_path):
     stages.run(config, workdir)
     experiment, state, _ = folders.load(workdir)
     (found,) = start.find(experiment).values()
-    trunk = {name: layer for name, layer in state.params.items() if name != 'head'}
-    assert_same_bits((trunk, state.batch_stats), (found.params, found.batch_stats))
+    backbone = {name: layer for name, layer in state.params.items() if name != 'head'}
+    assert_same_bits((backbone, state.batch_stats), (found.params, found.batch_stats))
     chex.assert_shape(state.params['head']['dense']['kernel'], (512, 2))
     drawn = experiments.initialize(experiment).params['head']['dense']['kernel']
     assert np.abs(state.params['head']['dense']['kernel'] - drawn).max() > 1e-3

@@ -52,18 +52,18 @@ def test_seeds_draw_their_own_points_and_labels():
 
 @pytest.mark.parametrize('method', benchmark.METHODS)
 def test_every_setting_is_a_config(method):
-    wanted = benchmark.METHODS[method]
-    mpl = wanted['name'] == 'mpl'
+    expected = benchmark.METHODS[method]
+    mpl = expected['name'] == 'mpl'
     for make in (benchmark.paper, benchmark.found, *([benchmark.added] if mpl else [])):
         algorithm = configs.complete(make(method).to_dict()).algorithm
-        assert algorithm.name == wanted['name']
+        assert algorithm.name == expected['name']
         if mpl:
-            assert algorithm.feedback == wanted['feedback']
+            assert algorithm.feedback == expected['feedback']
             assert (algorithm.feedback_weight < 0) == (method == 'mpl flipped')
 
 
 def test_every_method_is_searched_by_the_same_numbers():
-    tried = {method: search.settings(wanted) for method, wanted in benchmark.METHODS.items()}
+    tried = {method: search.settings(expected) for method, expected in benchmark.METHODS.items()}
     exact = tried['mpl exact']
     for method, numbers in tried.items():
         role = 'teacher' if method.startswith('mpl') else 'student'

@@ -92,7 +92,7 @@ def assemble(**numbers):
     return experiments.assemble(make_config(**numbers), jax.devices()[:1])
 
 
-def trunk(params):
+def backbone(params):
     return {name: layer for name, layer in params.items() if name != 'head'}
 
 
@@ -194,8 +194,8 @@ def test_file_that_is_none_and_model_that_timm_lacks_are_refused(tmp_path):
 def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_file(
     file, tmp_path
 ):
-    """A whole run in evaluation mode with a frozen trunk, and the same once more from its middle."""
-    config = make_config(optimizer=dict(trunk_rate=0.0), init_from=dict(file=file, head='new'))
+    """A whole run in evaluation mode with a frozen backbone, and the same once more from its middle."""
+    config = make_config(optimizer=dict(backbone_rate=0.0), init_from=dict(file=file, head='new'))
     config = config.to_dict()
     config['networks']['student']['evaluation_mode'] = True
     config, workdir = configs.complete(config), epath.Path(tmp_path) / 'run'
@@ -203,7 +203,7 @@ def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_
     experiment, state, _ = folders.load(workdir)
     (found,) = start.find(experiment).values()
     for net in (state, state.ema):
-        assert_same_bits(trunk(net.params), found.params)
+        assert_same_bits(backbone(net.params), found.params)
         assert_same_bits(net.batch_stats, found.batch_stats)
     random = experiments.initialize(experiment).params['head']['dense']['kernel']
     assert np.abs(state.params['head']['dense']['kernel'] - random).max() > 1e-4
@@ -218,14 +218,14 @@ def test_probe_leaves_trunk_and_statistics_as_they_came_and_resumes_without_the_
 
 
 def test_frozen_trunk_in_training_mode_still_moves_the_statistics(file):
-    experiment = assemble(optimizer=dict(trunk_rate=0.0), init_from=dict(file=file, head='new'))
+    experiment = assemble(optimizer=dict(backbone_rate=0.0), init_from=dict(file=file, head='new'))
     state = experiments.initialize(experiment, start.find(experiment))
     steps, resident = loop.make_steps(experiment), batches.resident(experiment.pipeline)
     before = jax.device_get(state)
     after, _ = steps(
         state, resident, batches.make_fetch(experiment.pipeline, 2)(0), jax.random.key(0)
     )
-    assert_same_bits(trunk(after.params), trunk(before.params))
+    assert_same_bits(backbone(after.params), backbone(before.params))
     moved = (
         after.batch_stats['stage_0']['norm']['mean'] - before.batch_stats['stage_0']['norm']['mean']
     )
@@ -242,7 +242,7 @@ def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypat
         start.find(assemble(init_from=init_from))
     experiment = assemble(init_from=init_from | dict(head='new'))
     (found,) = start.find(experiment).values()
-    assert_same_bits(found.params, trunk(wanted.params))
+    assert_same_bits(found.params, backbone(wanted.params))
     assert_same_bits(found.batch_stats, wanted.batch_stats)
     asked = []
     monkeypatch.setattr(
@@ -271,7 +271,7 @@ def test_position_embeddings_of_another_image_size():
     sorted(p.stem for p in MODELS.glob('*.py') if 'def make(' in p.read_text() and p.stem != 'mlp'),
 )
 def test_what_depends_on_the_number_of_classes_is_the_head_alone(name):
-    """The rule by which a new head is drawn, and the trunk's rate leaves the head alone."""
+    """The rule by which a new head is drawn, and the backbone's rate leaves the head alone."""
 
     def shapes(classes):
         model = importlib.import_module(f'mpl.models.{name}').make(classes)

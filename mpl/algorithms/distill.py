@@ -11,9 +11,11 @@ from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Variables
 
 
-class Distilling(NamedTuple):
+class State(NamedTuple):
+    """The student, and the fixed variables of its teacher."""
+
     net: Network
-    teacher: Variables | None  # None where its logits are in the batch
+    teacher: Variables | None  # None if its logits are in the batch
 
 
 def make(
@@ -24,24 +26,26 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and a trained teacher's predictions as soft labels of every image.
+    """Cross-entropy on the labels, and a trained teacher's predictions as soft labels of all images.
 
-    (1 - weight) * cross-entropy + weight * T^2 * KL(teacher || student), both at temperature T; the
-    square keeps the size of the gradient at any T (section 2). The divergence is the mean over
-    labeled images and strong views of unlabeled ones, where there are any. A teacher among the
-    networks stays as it starts: give it weights by `init_from` with `networks=('teacher',)`. It runs
-    in evaluation mode on the views that the student sees. Without one the targets are the logits in
-    the batch, which the section `teacher` had computed once from the plain images: no second network
-    in memory and no pass through it, but one target for all views of an image. The student learns
-    its teacher's errors too.
+    (1 - weight) * cross-entropy + weight * T^2 * KL(teacher || student), both at temperature T. The
+    factor T^2 keeps the scale of the gradient at any T (section 2). The divergence is the mean over
+    labeled images and, if there are any, strong views of unlabeled images.
+
+    A teacher among the networks keeps its initial weights: set them by `init_from` with
+    `networks=('teacher',)`. It runs in evaluation mode on the same views as the student. Without a
+    teacher network the targets are the logits in the batch, which the section `teacher` computed
+    once from the images without augmentation: one network less in memory and no pass through it, but
+    the same target for all views of an image. The student also reproduces its teacher's errors.
 
     Args:
       student: the network.
-      teacher: of any architecture, its optimizer is not used; None takes the logits in the batch.
+      teacher: a network of any architecture, whose optimizer is not used; None takes the logits in
+        the batch.
       weight: of the soft labels, from 0 to 1; the true labels have 1 - weight.
-      temperature: of both in the divergence.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the student's weights; 0 keeps none.
+      temperature: of both distributions in the divergence.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the student's weights; 0 keeps no average.
 
     Raises:
       ValueError: weight outside of [0, 1], or a temperature outside of [1e-4, 1e4].
@@ -58,9 +62,9 @@ def make(
         image = batch['labeled']['image']
         net = network.create(student, student_key, image, ema_decay)
         if teacher is None:
-            return Distilling(net, None)
-        other = network.create(teacher, teacher_key, image, 0.0)
-        return Distilling(net, Variables(other.params, other.batch_stats))
+            return State(net, None)
+        teacher_net = network.create(teacher, teacher_key, image, 0.0)
+        return State(net, Variables(teacher_net.params, teacher_net.batch_stats))
 
     def teacher_logits(state, batch, views):
         if teacher is None:
@@ -77,7 +81,7 @@ def make(
         supervised = losses.cross_entropy(outputs[0].logits, label, label_smoothing)
         divergence = jnp.concatenate(
             [
-                losses.divergence(target / temperature, output.logits / temperature)
+                losses.kl_divergence(target / temperature, output.logits / temperature)
                 for target, output in zip(targets, outputs)
             ]
         )
@@ -96,7 +100,7 @@ def make(
             state.net.params, state, batch, key
         )
         net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
-        return Distilling(net, state.teacher), metrics
+        return State(net, state.teacher), metrics
 
     def networks(state):
         frozen = network.freeze('student', student, state.net)

@@ -17,15 +17,15 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and the weak view's confident class as label of the strong view.
 
-    Images below the threshold count as zero in the mean over all. Where few pass, it is labels
-    only; where confident predictions are wrong, as with unknown classes, it learns the errors.
+    Images below the threshold have weight 0 in the mean over all images. If few images pass, it is
+    close to labels only. Confident errors, as with unknown classes, are trained on as labels.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      threshold: least probability for an image to count.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      threshold: minimum probability of an image's predicted class for the image to count.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, batch, step, key):
@@ -36,7 +36,7 @@ def make(
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
         mask = (jnp.max(prediction, -1) >= threshold).astype(prediction.dtype)
-        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, mask)
+        unlabeled = losses.hard_cross_entropy(jnp.argmax(prediction, -1), strong.logits, mask)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 
@@ -15,20 +15,20 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """FixMatch with a lower threshold for classes that are learned worse.
+    """FixMatch with a lower threshold for classes with fewer confident predictions.
 
     The learning status b of a class is the number of unlabeled images whose last confident
-    prediction it is, divided by the greatest such number, or by the number of images without a
-    confident prediction so far where that is greater (the paper's warm-up). The threshold of a class
-    is threshold * b / (2 - b), the paper's convex mapping, with the status before the step: at first
-    every image passes. It assumes balanced unlabeled images.
+    prediction it is, divided by the largest such count, or by the number of images without a
+    confident prediction so far if that is larger (the paper's warm-up). The threshold of a class is
+    threshold * b / (2 - b), the paper's convex mapping, with the status before the step. At first
+    all images pass. It assumes balanced unlabeled images.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      threshold: of the class with the greatest status; and of predictions that are counted.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      threshold: of the class with the highest status, and of the predictions that are counted.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, memory, batch, step, key):
@@ -38,11 +38,13 @@ def make(
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        confidence, own = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
-        learned = learning_status(memory, prediction.shape[-1])
-        mask = confidence >= threshold * (learned / (2 - learned))[own]
+        confidence, predicted = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
+        status = learning_status(memory, prediction.shape[-1])
+        mask = confidence >= threshold * (status / (2 - status))[predicted]
         mask = mask.astype(prediction.dtype)
-        unlabeled = losses.hard(own, strong.logits, mask)
+        unlabeled = losses.hard_cross_entropy(predicted, strong.logits, mask)
+        index = batch['unlabeled']['index']
+        last = update_labels(memory['label'], index, predicted, confidence >= threshold)
         return supervised + weight * unlabeled, (
             batch_stats,
             {
@@ -51,33 +53,32 @@ def make(
                 'mask_rate': jnp.mean(mask),
                 'accuracy/batch': losses.accuracy(labeled.logits, label),
             },
-            memory
-            | {
-                'label': note(
-                    memory['label'], batch['unlabeled']['index'], own, confidence >= threshold
-                )
-            },
+            memory | {'label': last},
         )
 
     def memory(sizes):
         return {
-            'label': jnp.full(
-                sizes.examples, -1, jnp.int32
-            ),  # of the last confident prediction; -1 for none
+            # Class of the last confident prediction of each example; -1 before the first one.
+            'label': jnp.full(sizes.examples, -1, jnp.int32),
             'unlabeled': jnp.array(sizes.unlabeled, jnp.int32),
         }
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def learning_status(memory, classes):
     """The learning status of each class, float32 [K] from 0 to 1 (equations 5, 6 and 11)."""
     count = jnp.zeros(classes + 1, jnp.int32).at[memory['label']].add(1)[:classes]
-    unseen = memory['unlabeled'] - jnp.sum(count)
-    return count / jnp.maximum(jnp.maximum(jnp.max(count), unseen), 1)
+    unlabeled = memory['unlabeled'] - jnp.sum(count)  # without a confident prediction so far
+    return count / jnp.maximum(jnp.maximum(jnp.max(count), unlabeled), 1)
 
 
-def note(label, index, own, confident):
-    """The labels [N] with those of confident examples; one twice in the batch gets the greater."""
-    place = jnp.where(confident, index, len(label))  # Beyond the end: dropped.
-    return label.at[place].set(-1, mode='drop').at[place].max(own.astype(label.dtype), mode='drop')
+def update_labels(label, index, predicted, confident):
+    """The labels [N] with the classes that are predicted for confident examples of the batch.
+
+    label: int32 [N]; index, predicted: int32 [B]; confident: bool [B]. If an example is in the
+    batch twice, it gets the larger class.
+    """
+    place = jnp.where(confident, index, len(label))  # Out of bounds: dropped.
+    predicted = predicted.astype(label.dtype)
+    return label.at[place].set(-1, mode='drop').at[place].max(predicted, mode='drop')

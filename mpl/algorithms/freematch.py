@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 LEAST_SHARE = 1e-30
@@ -18,22 +18,22 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """FixMatch with thresholds that follow the network's confidence, and classes kept in balance.
+    """FixMatch with adaptive thresholds, and a fairness loss that balances classes.
 
     The threshold of a class is the average confidence, times the average probability of the class
-    relative to the greatest (section 4.1), with averages that include the present step. The
-    fairness term (4.2) is minus the cross-entropy of two distributions, each divided by the
-    histogram of its classes and normalized: the average weak prediction, and the mean strong one
-    of the images that pass. It assumes balanced unlabeled images. Averages start at 1 / K, as in
-    the paper (its code, USB, starts them at 1).
+    relative to that of the most probable class (section 4.1). Averages include the current step. The
+    fairness loss (4.2) is minus the cross-entropy of two distributions, each divided by the
+    histogram of its classes and normalized: the average weak prediction, and the mean strong
+    prediction of the images that pass. It assumes balanced unlabeled images. Averages start at
+    1 / K, as in the paper (at 1 in its code, USB).
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      fairness_weight: of the fairness term; .001 to .05 were used.
-      memory_decay: of the averages; 1 keeps them at 1 / K, and every image passes.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      fairness_weight: of the fairness loss; the paper uses 0.001 to 0.05.
+      memory_decay: decay of the averages; 1 keeps them at 1 / K, and every image passes.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, memory, batch, step, key):
@@ -43,16 +43,16 @@ def make(
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
-        confidence, own = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
-        seen = {
+        confidence, predicted = jnp.max(prediction, -1), jnp.argmax(prediction, -1)
+        current = {
             'confidence': jnp.mean(confidence),
             'probability': jnp.mean(prediction, 0),
             'histogram': histogram(prediction, jnp.ones_like(confidence)),
         }
-        memory = jax.tree.map(lambda m, s: m + (1 - memory_decay) * (s - m), memory, seen)
+        memory = jax.tree.map(lambda m, c: m + (1 - memory_decay) * (c - m), memory, current)
         relative = memory['probability'] / jnp.max(memory['probability'])
-        mask = (confidence >= memory['confidence'] * relative[own]).astype(prediction.dtype)
-        unlabeled = losses.hard(own, strong.logits, mask)
+        mask = (confidence >= memory['confidence'] * relative[predicted]).astype(prediction.dtype)
+        unlabeled = losses.hard_cross_entropy(predicted, strong.logits, mask)
         fairness = fairness_loss(memory, jax.nn.softmax(strong.logits), mask)
         return supervised + weight * unlabeled + fairness_weight * fairness, (
             batch_stats,
@@ -68,20 +68,20 @@ def make(
         )
 
     def memory(sizes):
-        even = jnp.full(sizes.classes, 1 / sizes.classes, jnp.float32)
-        return {'confidence': even[0], 'probability': even, 'histogram': even}
+        uniform = jnp.full(sizes.classes, 1 / sizes.classes, jnp.float32)
+        return {'confidence': uniform[0], 'probability': uniform, 'histogram': uniform}
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def histogram(probability, mask):
-    """The share of each class among the greatest of probability [B, K], where mask [B] is 1."""
-    own = jax.nn.one_hot(jnp.argmax(probability, -1), probability.shape[-1])
-    return mask @ own / jnp.maximum(jnp.sum(mask), 1)
+    """The share of each class among the argmax of probability [B, K], where mask [B] is 1."""
+    predicted = jax.nn.one_hot(jnp.argmax(probability, -1), probability.shape[-1])
+    return mask @ predicted / jnp.maximum(jnp.sum(mask), 1)
 
 
 def fairness_loss(memory, probability, mask):
-    """Minus the cross-entropy of two balanced means (equation 12); 0 where the mask is empty."""
+    """Minus the cross-entropy of two balanced means (equation 12); 0 if the mask is all 0."""
     mean = mask @ probability / jnp.maximum(jnp.sum(mask), 1)
     target = _balance(memory['probability'], memory['histogram'])
     balanced = _balance(mean, jax.lax.stop_gradient(histogram(probability, mask)))
@@ -89,10 +89,10 @@ def fairness_loss(memory, probability, mask):
 
 
 def _balance(mean, share):
-    """mean / share, of sum 1; 0 for classes without a share.
+    """mean / share, normalized; 0 for classes without a share.
 
-    A share that is a moving average falls towards 0 in a class that is no longer predicted;
-    below LEAST_SHARE it counts as 0, so that no quotient, and no sum of them, overflows.
+    The moving average of the share of a class that is no longer predicted decays towards 0. Below
+    LEAST_SHARE it counts as 0, so that no quotient, and no sum of quotients, overflows.
     """
     ratio = jnp.where(share > LEAST_SHARE, mean / jnp.maximum(share, LEAST_SHARE), 0)
     total = jnp.sum(ratio)

@@ -1,4 +1,4 @@
-"""The one interface of all learning rules, and the short way to write most of them."""
+"""The interface of all algorithms, and helpers that build an algorithm from one loss."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,30 +13,30 @@ Metrics = dict[str, jax.Array]
 
 
 class Sizes(NamedTuple):
-    """Sizes of the data, for rules with a state for each example or class."""
+    """Sizes of the data, for algorithms with a state for each example or class."""
 
-    examples: int  # in the training pool; their indices are 0, ..., examples - 1
-    unlabeled: int  # of them that may be drawn as unlabeled; no shape may depend on it
+    examples: int  # examples of the training pool; their indices are 0, ..., examples - 1
+    unlabeled: int  # examples that may be sampled as unlabeled; no shape may depend on it
     classes: int
 
 
 class Algorithm(NamedTuple):
-    """A learning rule as three pure functions.
+    """An algorithm as three pure functions.
 
-    A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong,
-    index}}: images and views float32 [B, H, W, C], label int32 [B], index int32
-    [B], of the examples in their source. Unlabeled examples carry no label.
-    'unlabeled' is absent where the config draws no unlabeled images.
+    A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong, index}}: images and
+    views are float32 [B, H, W, C], label is int32 [B], and index, int32 [B], is the index of the
+    example in its source. Unlabeled examples have no label. 'unlabeled' is absent if the config
+    samples no unlabeled images.
 
-    Where the config has a teacher, both have `logits` too, float32 [B, K]: the teacher's outputs
-    for the plain images, computed before the run, whatever views of them are in the batch. Without
-    one, and for labeled images that are mixed, the key is absent.
+    If the config has a teacher, both parts also have `logits`, float32 [B, K]: the teacher's logits
+    for the images without augmentation, computed before the run. The key is absent without a
+    teacher, and for labeled images that are mixed.
     """
 
     init: Callable[[jax.Array, Batch, Sizes], Any]  # (key, batch, sizes) -> state
     update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
     # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
-    networks: Callable[[Any], dict[str, Frozen]]  # those worth measuring, by name
+    networks: Callable[[Any], dict[str, Frozen]]  # state -> the networks to evaluate, by name
 
 
 def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:
@@ -49,11 +49,11 @@ def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Out
 def forward(
     student: Definition, params: Any, net: Network, batch: Batch, key: jax.Array, *views: str
 ) -> tuple[tuple[Outputs, ...], Any]:
-    """`network.forward` over the labeled images and these views of the unlabeled ones, joined.
+    """`network.forward` over the labeled images and the given views of the unlabeled images, joined.
 
-    So batch statistics, running ones included, are over all of them. The released FixMatch code
-    joins them for FixMatch and UDA; its pseudo-label, Pi-model, mean teacher and VAT have a pass for
-    each view, and running statistics of the labeled images alone.
+    Batch statistics, running statistics included, are over all of these images. The released
+    FixMatch code joins the images for FixMatch and UDA; its pseudo-label, Pi-model, mean teacher and
+    VAT have one pass per view, and running statistics of the labeled images alone.
 
     Returns:
       The outputs for the labeled images and then for each view, and the batch statistics
@@ -63,21 +63,21 @@ def forward(
     return network.forward(student, params, net.batch_stats, key, *images)
 
 
-class Remembering(NamedTuple):
-    """The state of a rule that has one beside that of its network."""
+class WithMemory(NamedTuple):
+    """The state of an algorithm that has a memory in addition to its network."""
 
     net: Network
     memory: Any
 
 
 def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorithm:
-    """The learning rule that descends one loss of one network.
+    """The algorithm that minimizes one loss of one network.
 
     Args:
       loss: (params, net, batch, step, key) -> (scalar, (batch_stats, metrics)),
         where net is the network before the step.
       student: the network.
-      ema_decay: of the average of its weights; 0 keeps none.
+      ema_decay: decay of the average of its weights; 0 keeps no average.
     """
 
     def init(key, batch, sizes):
@@ -96,28 +96,28 @@ def from_loss(loss: Callable, student: Definition, ema_decay: float) -> Algorith
     return Algorithm(init, update, networks)
 
 
-def remembering(
+def from_loss_with_memory(
     loss: Callable, student: Definition, ema_decay: float, memory: Callable[[Sizes], Any]
 ) -> Algorithm:
-    """`from_loss` for a rule with a state of its own: thresholds, predictions.
+    """`from_loss` for an algorithm with a memory: thresholds, predictions.
 
     Args:
       loss: (params, net, memory, batch, step, key) -> (scalar, (batch_stats, metrics,
         memory)), where net and memory are those before the step.
       student, ema_decay: as in `from_loss`.
-      memory: that state before the first step, a tree of arrays.
+      memory: sizes -> the memory before the first step, a tree of arrays.
     """
 
     def init(key, batch, sizes):
         net = network.create(student, key, batch['labeled']['image'], ema_decay)
-        return Remembering(net, memory(sizes))
+        return WithMemory(net, memory(sizes))
 
-    def update(state: Remembering, batch, step, key):
-        gradient, (batch_stats, metrics, kept) = jax.grad(loss, has_aux=True)(
+    def update(state: WithMemory, batch, step, key):
+        gradient, (batch_stats, metrics, new_memory) = jax.grad(loss, has_aux=True)(
             state.net.params, state.net, state.memory, batch, step, key
         )
         net = network.update(student, state.net, gradient, batch_stats, step, ema_decay)
-        return Remembering(net, jax.lax.stop_gradient(kept)), metrics
+        return WithMemory(net, jax.lax.stop_gradient(new_memory)), metrics
 
     def networks(state):
         return network.freeze('student', student, state.net)

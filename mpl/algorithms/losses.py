@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 
 def smooth(label: jax.Array, classes: int, smoothing: float, dtype) -> jax.Array:
-    """Target distributions [B, K] of label: int [B], or distributions [B, K].
+    """Label smoothing: target distributions [B, K] from label, int [B] or distributions [B, K].
 
-    A part `smoothing` of each target is spread evenly over the classes.
+    A share `smoothing` of each target is spread evenly over the classes.
     """
     if label.ndim == 1:
         label = jax.nn.one_hot(label, classes, dtype=dtype)
@@ -19,18 +19,18 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -
     return jnp.mean(_per_image(smooth(label, logits.shape[-1], smoothing, logits.dtype), logits))
 
 
-def annealed(
-    logits: jax.Array, label: jax.Array, smoothing: float, greatest: jax.Array
+def annealed_cross_entropy(
+    logits: jax.Array, label: jax.Array, smoothing: float, max_probability: jax.Array
 ) -> jax.Array:
-    """`cross_entropy`, averaged over the images whose true class has a probability of at most `greatest`.
+    """`cross_entropy` over the images whose true class has at most the probability `max_probability`.
 
-    0 if there are none. Training signal annealing (arXiv 1904.12848, section 3.3). The probability of
-    a label that is a distribution is its mean under it.
+    The mean over these images; 0 if there are none. Training signal annealing (arXiv 1904.12848,
+    section 3.3). If the label is a distribution, the mean probability under it counts.
     """
     true = jax.nn.softmax(jax.lax.stop_gradient(logits)) * smooth(
         label, logits.shape[-1], 0, logits.dtype
     )
-    kept = (jnp.sum(true, -1) <= greatest).astype(logits.dtype)
+    kept = (jnp.sum(true, -1) <= max_probability).astype(logits.dtype)
     per_image = _per_image(smooth(label, logits.shape[-1], smoothing, logits.dtype), logits)
     return jnp.sum(kept * per_image) / jnp.maximum(jnp.sum(kept), 1)
 
@@ -40,11 +40,11 @@ def uda(
 ) -> tuple[jax.Array, jax.Array]:
     """Consistency of Unsupervised Data Augmentation (arXiv 1904.12848, section 3.2).
 
-    The cross-entropy of the strong view's prediction against the weak view's, which is
-    sharpened by `temperature` and has no gradient. (The paper has the Kullback-Leibler
-    divergence, which differs by the target's entropy, so that the gradient is the same; the
-    released MPL code has the cross-entropy.) Images whose greatest probability is below
-    `threshold` count as zero, and still count in the mean.
+    The cross-entropy of the strong view's prediction against the weak view's prediction, which
+    is sharpened by `temperature` and has no gradient. (The paper has the Kullback-Leibler
+    divergence. It differs by the target's entropy, so the gradient is the same. The released
+    MPL code has the cross-entropy.) Images whose maximum probability is below `threshold` have
+    weight 0 in the mean over all images.
 
     Args:
       weak: logits [B, K] of the weak view.
@@ -52,7 +52,8 @@ def uda(
       temperature: below 1 sharpens.
       threshold: 0 keeps every image.
       mask_sharpened: compare the sharpened probability with the threshold, as the
-        released MPL code does, rather than the plain one, as the UDA paper does.
+        released MPL code does; otherwise the probability before sharpening, as the UDA paper
+        does.
 
     Returns:
       The loss, and the share of images above the threshold.
@@ -73,9 +74,9 @@ def power_of_two(x: jax.Array) -> jax.Array:
 def check_temperature(name: str, temperature: float) -> None:
     """Raises ValueError for a temperature outside of [1e-4, 1e4].
 
-    Below, a compiler's fused multiply-add in softmax(logits / temperature) overflows where logits
-    are 1e5 (its error is half the last bit of the quotient, and is exponentiated); above, float32
-    rounds differences of probabilities that distillation multiplies by the temperature.
+    Below this range, a compiler's fused multiply-add in softmax(logits / temperature) overflows
+    for logits of 1e5: its error of half the last bit of the quotient is exponentiated. Above it,
+    float32 rounds differences of probabilities that distillation multiplies by the temperature.
     """
     if not 1e-4 <= temperature <= 1e4:
         raise ValueError(
@@ -85,28 +86,30 @@ def check_temperature(name: str, temperature: float) -> None:
 
 
 def accuracy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean probability of the class of the greatest of logits [B, K] in label, int [B] or [B, K]."""
+    """Accuracy of the argmax of logits [B, K]; label: int [B], or distributions [B, K]."""
     predicted = jnp.argmax(logits, axis=-1)
     if label.ndim == 1:
         return jnp.mean((predicted == label).astype(jnp.float32))
     return jnp.mean(jnp.take_along_axis(label, predicted[:, None], axis=-1))
 
 
-def hard(target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0) -> jax.Array:
+def hard_cross_entropy(
+    target: jax.Array, logits: jax.Array, weight: jax.Array | float = 1.0
+) -> jax.Array:
     """Mean over all images of weight [B] times the cross-entropy against classes target, int [B]."""
-    own = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], axis=-1)[:, 0]
-    return -jnp.mean(weight * own)
+    log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], axis=-1)[:, 0]
+    return -jnp.mean(weight * log_p)
 
 
 def squared_distance(target: jax.Array, logits: jax.Array) -> jax.Array:
-    """Squared distance of probabilities [B], the mean over classes; target: probabilities [B, K]."""
+    """Squared error of softmax(logits), [B], averaged over classes; target: probabilities [B, K]."""
     return jnp.mean((target - jax.nn.softmax(logits)) ** 2, axis=-1)
 
 
-def divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
+def kl_divergence(target: jax.Array, logits: jax.Array) -> jax.Array:
     """Kullback-Leibler divergence [B] KL(softmax(target) || softmax(logits)), both logits [B, K]."""
-    fixed = jax.nn.log_softmax(target)
-    return jnp.sum(jnp.exp(fixed) * (fixed - jax.nn.log_softmax(logits)), axis=-1)
+    log_target = jax.nn.log_softmax(target)
+    return jnp.sum(jnp.exp(log_target) * (log_target - jax.nn.log_softmax(logits)), axis=-1)
 
 
 def entropy(logits: jax.Array) -> jax.Array:

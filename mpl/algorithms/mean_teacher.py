@@ -17,22 +17,22 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.999,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and agreement with the average of the network's weights.
+    """Cross-entropy on the labels, and consistency with the average of the network's weights.
 
-    The student sees the strong view, the teacher, which is the average before the step, the weak
-    one. The teacher is noisy too: its batch statistics are those of the weak views, and units are
-    dropped. Its running statistics are averages of the student's. The decay rises as in
+    The input of the student is the strong view; that of the teacher, the average before the step, is
+    the weak view. The teacher's pass is in training mode: batch statistics of the weak views, and
+    dropout. Its running statistics are averages of the student's. The decay rises as in
     `network.update`, min(ema_decay, (1 + t) / (10 + t)); in the paper's code it is
-    min(ema_decay, 1 - 1 / (t + 1)). The weight is that of the released FixMatch code; the paper's
-    code recommends one between K and K^2 for K classes. Fails where the average lags (few steps,
-    high decay), and where a large weight comes before the labels are learned.
+    min(ema_decay, 1 - 1 / (t + 1)). The default weight is that of the released FixMatch code; the
+    paper's code recommends K to K^2 for K classes. It fails if the average lags (few steps, high
+    decay), or if the weight is large before the labels are fitted.
 
     Args:
       student: the network.
-      weight: of the squared distance of probabilities, in which classes are averaged.
-      ramp_steps: over which the weight rises as a Gaussian.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights, the teacher; above 0.
+      weight: of the squared error of probabilities, which is averaged over classes.
+      ramp_steps: steps of the Gaussian ramp of the weight.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights, which is the teacher; above 0.
 
     Raises:
       ValueError: ema_decay is 0.
@@ -43,7 +43,7 @@ def make(
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']
         teacher_key, key = jax.random.split(key)
-        (labeled, own), batch_stats = forward(student, params, net, batch, key, 'strong')
+        (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
         (teacher,), _ = network.forward(
             student,
             net.ema.params,
@@ -53,7 +53,7 @@ def make(
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         target = jax.nn.softmax(teacher.logits)
-        unlabeled = jnp.mean(losses.squared_distance(target, own.logits))
+        unlabeled = jnp.mean(losses.squared_distance(target, strong.logits))
         total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
         return total, (
             batch_stats,

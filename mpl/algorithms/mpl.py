@@ -11,6 +11,8 @@ from mpl.models import network
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
+VIEWS = ('weak', 'strong')
+
 
 def make(
     teacher: Definition,
@@ -29,30 +31,30 @@ def make(
     ema_decay: float = 0.0,
     student_statistics: str = 'unlabeled',
 ) -> Algorithm:
-    """A teacher trained by how its pseudo-labels change the student's labeled loss.
+    """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
 
-    The student is trained on pseudo-labels alone, of the strong views. The teacher minimizes
+    The student is trained on pseudo-labels of the strong views alone. The teacher minimizes
     labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback; without feedback it is
-    trained as by `uda`. Two networks are in memory. The estimators, and how little of `exact` an
-    Adam student gives in its first steps, are described in mpl/feedback.py.
+    trained as by `uda`. Two networks are in memory. mpl/algorithms/feedback.py describes the
+    estimators, and how small the exact feedback is in the first steps if the student has Adam.
 
     Args:
       teacher: the network whose predictions are the pseudo-labels.
-      student: the network that the run is for.
-      feedback: the estimator, one of those in mpl/feedback.py, or 'off'.
+      student: the network trained on them, the result of the run.
+      feedback: the estimator, one of those in mpl/algorithms/feedback.py, or 'off'.
       feedback_weight: of the feedback; -1 flips its sign, for ablation.
       labels: 'soft', or 'sampled' from the teacher's distribution.
-      label_view: the view whose teacher outputs are the pseudo-labels, 'weak' or 'strong' (the
-        released code's).
-      baseline_decay: of the moving average that is subtracted from the feedback of sampled labels;
-        1 keeps it at 0.
+      label_view: the view on which the teacher computes the pseudo-labels, 'weak' or 'strong' (as
+        in the released code).
+      baseline_decay: decay of the moving average that is subtracted from the feedback of sampled
+        labels; 1 keeps it at 0.
       uda_weight: of the teacher's consistency loss.
       uda_temperature: see losses.uda.
       uda_threshold: see losses.uda.
       uda_mask_sharpened: see losses.uda.
-      uda_ramp_steps: over which uda_weight rises linearly from 0.
+      uda_ramp_steps: steps over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
-      ema_decay: of the average of the student's weights; 0 keeps none.
+      ema_decay: decay of the average of the student's weights; 0 keeps no average.
       student_statistics: 'unlabeled' or 'joint', see feedback.make.
 
     Raises:
@@ -69,10 +71,11 @@ def make(
         ema_decay,
         student_statistics,
     )
-    if label_view not in ('weak', 'strong'):
+    if label_view not in VIEWS:
         raise ValueError(
             f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."
         )
+    view = 1 + VIEWS.index(label_view)  # Its place behind the labeled images.
 
     def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)
@@ -86,39 +89,32 @@ def make(
     def update(state, batch, step, key):
         teacher_key, *keys = jax.random.split(key, 4)
 
-        # One pass of the teacher: for the pseudo-labels, and after the student step for its gradient.
-        def teach(params):
+        def teacher_logits(params):
             outputs, batch_stats = forward(
-                teacher, params, state.teacher, batch, teacher_key, 'weak', 'strong'
+                teacher, params, state.teacher, batch, teacher_key, *VIEWS
             )
             return tuple(output.logits for output in outputs), batch_stats
 
-        logits, pull, batch_stats = jax.vjp(teach, state.teacher.params, has_aux=True)
-        stepped = student_step(
-            state.student, state.baseline, batch, labeled_view(logits), step, keys
-        )
-        cotangent, metrics = jax.grad(teacher_loss, has_aux=True)(
-            logits, batch['labeled']['label'], step, stepped
-        )
-        (gradient,) = pull(cotangent)
-        net = network.update(teacher, state.teacher, gradient, batch_stats, step, 0.0)
-        return State(net, stepped.student, stepped.baseline), metrics | stepped.metrics
+        def teacher_loss(logits, after):
+            return loss(logits, batch['labeled']['label'], step, after)
 
-    def labeled_view(logits):
-        return logits[('weak', 'strong').index(label_view) + 1]
+        return feedbacks.update(
+            teacher, teacher_logits, teacher_loss, student_step, view, state, batch, step, keys
+        )
 
-    def teacher_loss(logits, label, step, stepped):
-        supervised = losses.cross_entropy(logits[0], label, label_smoothing)
+    def loss(logits, label, step, after):
+        labeled, weak, strong = logits
+        supervised = losses.cross_entropy(labeled, label, label_smoothing)
         unlabeled, mask_rate = losses.uda(
-            logits[1], logits[2], uda_temperature, uda_threshold, uda_mask_sharpened
+            weak, strong, uda_temperature, uda_threshold, uda_mask_sharpened
         )
         total = supervised + uda_weight * schedules.ramp(step, uda_ramp_steps) * unlabeled
-        total -= feedback_weight * stepped.teacher_objective(labeled_view(logits))
+        total -= feedback_weight * after.teacher_objective(logits[view])
         return total, {
             'loss/teacher_labeled': supervised,
             'loss/teacher_unlabeled': unlabeled,
             'mask_rate': mask_rate,
-            'accuracy/batch': losses.accuracy(logits[0], label),
+            'accuracy/batch': losses.accuracy(labeled, label),
         }
 
     def networks(state):

@@ -18,38 +18,39 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and on a trained teacher's pseudo-labels of the unlabeled images.
 
-    The teacher's logits are computed once, before the run and without noise, by the section
-    `teacher` of the config, which also drops images of low confidence and balances classes. The
-    student, at least as large, is trained under noise: strong views (of labeled images too with
-    views.labeled='strong'), dropout and stochastic depth of its model. Further rounds are teachers
-    with teachers of their own. The pseudo-labels never change in a run: the student learns the
-    teacher's confident errors, and without noise, or with too small a student, it does not improve
-    on the teacher.
+    The section `teacher` of the config computes the teacher's logits once, before the run and
+    without noise, drops images of low confidence and balances classes. The student, at least as
+    large, is trained with noise: strong views (of labeled images too with views.labeled='strong'),
+    dropout and stochastic depth of its model. For further rounds the teacher's config has a teacher
+    itself. The pseudo-labels are constant, so the student reproduces the teacher's confident errors.
+    Without noise, or with too small a student, it does not improve on the teacher.
 
     Args:
       student: the network.
-      labels: of the teacher, 'soft' probabilities or 'hard' classes.
-      temperature: of the soft ones; above 1 softens.
-      weight: of the unlabeled loss; in the released code as many as there are unlabeled images
-        for each labeled one.
-      label_smoothing: part of each true or hard label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      labels: the teacher's pseudo-labels, 'soft' probabilities or 'hard' classes.
+      temperature: of the soft labels; above 1 softens.
+      weight: of the unlabeled loss; in the released code the ratio of unlabeled to labeled images
+        in a batch.
+      label_smoothing: share of each true or hard label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
 
     Raises:
-      ValueError: labels are of no such kind, or a temperature outside of [1e-4, 1e4].
+      ValueError: unknown kind of labels, or a temperature outside of [1e-4, 1e4].
     """
     losses.check_temperature('temperature', temperature)
     if labels not in ('soft', 'hard'):
         raise ValueError(f"labels is {labels!r}; give 'soft' or 'hard'.")
 
     def loss(params, net, batch, step, key):
-        label, given = batch['labeled']['label'], batch['unlabeled']['logits']
+        label, teacher_logits = batch['labeled']['label'], batch['unlabeled']['logits']
         (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         if labels == 'soft':
-            unlabeled = losses.cross_entropy(strong.logits, jax.nn.softmax(given / temperature))
+            target = jax.nn.softmax(teacher_logits / temperature)
+            unlabeled = losses.cross_entropy(strong.logits, target)
         else:
-            unlabeled = losses.cross_entropy(strong.logits, jnp.argmax(given, -1), label_smoothing)
+            target = jnp.argmax(teacher_logits, -1)
+            unlabeled = losses.cross_entropy(strong.logits, target, label_smoothing)
         return supervised + weight * unlabeled, (
             batch_stats,
             {

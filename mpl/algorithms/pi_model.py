@@ -17,35 +17,35 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and equal predictions for two noisy passes of an image.
+    """Cross-entropy on the labels, and consistency of two stochastic passes over an image.
 
-    The passes see the two views and drop different units. By default the prediction of the weak
-    view is a constant target, as in the released FixMatch code (as is the weight). The paper's
-    rule is two_sided=True, which has the gradient of both passes, with strong views that are weak
-    views drawn again (`strong=dict(name='identity')`); at equal predictions its gradient is twice
-    as large in expectation. The paper's term is over labeled images too: draw them among the
-    unlabeled ones (`split.unlabeled_includes_labeled`). The term vanishes once predictions are
-    equal, right or wrong: with few labels it adds little.
+    The inputs of the passes are the weak and the strong view, with independent dropout masks. By
+    default the prediction of the weak view is a constant target, as in the released FixMatch code,
+    from which the weight is too. The paper's form is two_sided=True, with the gradient of both
+    passes, and a second weak view as the strong one (`strong=dict(name='identity')`); at equal
+    predictions its gradient is twice as large in expectation. The paper's loss is over labeled
+    images too: include them in the unlabeled ones (`split.unlabeled_includes_labeled`). The loss is
+    0 once predictions are equal, right or wrong, so it adds little with few labels.
 
     Args:
       student: the network.
-      weight: of the distance, in which classes are averaged.
+      weight: of the squared error, which is averaged over classes.
       two_sided: whether the gradient flows through both predictions.
-      ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      ramp_steps: steps of the Gaussian ramp of the weight; 80 of 300 epochs in the paper.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, one, other), batch_stats = forward(
+        (labeled, weak, strong), batch_stats = forward(
             student, params, net, batch, key, 'weak', 'strong'
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
-        target = jax.nn.softmax(one.logits)
+        target = jax.nn.softmax(weak.logits)
         if not two_sided:
             target = jax.lax.stop_gradient(target)
-        unlabeled = jnp.mean(losses.squared_distance(target, other.logits))
+        unlabeled = jnp.mean(losses.squared_distance(target, strong.logits))
         total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
         return total, (
             batch_stats,

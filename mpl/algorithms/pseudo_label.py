@@ -1,4 +1,4 @@
-"""Pseudo-labels: a network's confident predictions are its own labels."""
+"""Pseudo-label (Lee, ICML 2013 workshop): confident predictions of the network as labels."""
 
 import jax
 import jax.numpy as jnp
@@ -20,20 +20,19 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and on the network's own confident argmax.
 
-    The thresholded form that the FixMatch paper (arXiv 2001.07685) compares with:
-    weak views only, the mean over all unlabeled images with those below the
-    threshold counted as zero. With threshold 0 it is Lee's first form (ICML 2013
-    workshop), whose weight is 0 for 100 epochs, and then rises to 3 within 500.
-    Confident errors reinforce themselves.
+    This is the form with a threshold that the FixMatch paper (arXiv 2001.07685) compares with: weak
+    views only, and the mean over all unlabeled images, where those below the threshold have weight
+    0. With threshold 0 it is Lee's first form, whose weight is 0 for 100 epochs and then rises to 3
+    within 500. Confident errors reinforce themselves.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      threshold: least probability for an image to count.
-      wait_steps: in which the weight is 0.
-      ramp_steps: after these, over which the weight rises linearly from 0.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      threshold: minimum probability of an image's predicted class for the image to count.
+      wait_steps: first steps, in which the weight is 0.
+      ramp_steps: steps after these over which the weight rises linearly from 0.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, batch, step, key):
@@ -42,7 +41,7 @@ def make(
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
         mask = (jnp.max(prediction, -1) >= threshold).astype(prediction.dtype)
-        unlabeled = losses.hard(jnp.argmax(prediction, -1), weak.logits, mask)
+        unlabeled = losses.hard_cross_entropy(jnp.argmax(prediction, -1), weak.logits, mask)
         total = supervised + weight * schedules.ramp(step, ramp_steps, wait_steps) * unlabeled
         return total, (
             batch_stats,

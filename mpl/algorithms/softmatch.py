@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 
 ALIGNMENT_EPSILON = 1e-6
@@ -19,23 +19,23 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """FixMatch with weights in place of a threshold: a Gaussian of the confidence below its mean.
+    """FixMatch with weights instead of a threshold: a Gaussian of the confidence below its mean.
 
-    Confidences above their mean have weight 1; mean and variance are moving averages over steps
-    that include the present one. Weights are computed from predictions aligned with the uniform
-    distribution, pseudo-labels from predictions as they are. Alignment adds ALIGNMENT_EPSILON to
-    the average, as the released code (USB) does: without it a class whose probability is 0 for
-    every image gives 0 / 0. The averages start as in that code, but for that of the predictions,
-    which starts at 0 and is divided by its sum, where the code starts at the first batch's.
+    Confidences above their mean have weight 1. Mean and variance are moving averages that include
+    the current step. Weights are computed from predictions after distribution alignment with the
+    uniform distribution, pseudo-labels from predictions before it. Alignment adds ALIGNMENT_EPSILON
+    to the average, as the released code (USB) does: otherwise a class whose probability is 0 for all
+    images gives 0 / 0. The averages start as in that code, except for the average prediction: it
+    starts at 0 and is divided by its sum; in that code it starts at the first batch's mean.
 
     Args:
       student: the network.
       weight: of the unlabeled loss.
-      deviations: n, how many fit in one standard deviation: sigma / n is the width.
-      align: whether predictions are divided by their average first, for the weights.
-      memory_decay: of the averages; 1 keeps them at their start, at which every weight is 1.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      deviations: n; the Gaussian has the standard deviation sigma / n.
+      align: whether weights are computed after distribution alignment.
+      memory_decay: decay of the averages; 1 keeps their initial values, with which all weights are 1.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
 
     Raises:
       ValueError: (by `update`) the batch has one unlabeled image, which has no variance.
@@ -64,17 +64,17 @@ def make(
                 (memory['variance'], jnp.var(confidence, ddof=1)),
             )
         )
-        under = jnp.minimum(confidence - mean, 0)
+        below = jnp.minimum(confidence - mean, 0)
         # A variance of 0 gives weight 1 at the mean and 0 below it.
-        spread = 2 * jnp.maximum(variance, jnp.finfo(variance.dtype).tiny)
-        share = jnp.exp(-((under * deviations) ** 2) / spread)
-        unlabeled = losses.hard(jnp.argmax(prediction, -1), strong.logits, share)
+        width = 2 * jnp.maximum(variance, jnp.finfo(variance.dtype).tiny)
+        weights = jnp.exp(-((below * deviations) ** 2) / width)
+        unlabeled = losses.hard_cross_entropy(jnp.argmax(prediction, -1), strong.logits, weights)
         return supervised + weight * unlabeled, (
             batch_stats,
             {
                 'loss/labeled': supervised,
                 'loss/unlabeled': unlabeled,
-                'mask_rate': jnp.mean(share),
+                'mask_rate': jnp.mean(weights),
                 'accuracy/batch': losses.accuracy(labeled.logits, label),
             },
             {'average': average, 'mean': mean, 'variance': variance},
@@ -87,14 +87,14 @@ def make(
             'variance': jnp.array(1.0, jnp.float32),
         }
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)
 
 
 def align_uniformly(probability: jax.Array, average: jax.Array) -> jax.Array:
-    """Probabilities [B, K] divided by the average ones [K] and normalized again.
+    """Distribution alignment: probabilities [B, K] divided by their average [K] and normalized again.
 
-    average: a moving average that starts at 0, so that it sums to less than 1 at first; it is
-        divided by its sum. While it is 0 the probabilities stay as they are.
+    average: a moving average that starts at 0, so its sum is less than 1 at first; it is divided by
+        its sum. While it is 0 the probabilities do not change.
     """
     total = jnp.maximum(jnp.sum(average), jnp.finfo(average.dtype).tiny)
     aligned = probability / (average / total + ALIGNMENT_EPSILON)

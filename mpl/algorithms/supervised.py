@@ -10,8 +10,8 @@ def make(student: Definition, label_smoothing: float = 0.0, ema_decay: float = 0
 
     Args:
       student: the network.
-      label_smoothing: part of each target spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      label_smoothing: share of each label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
     """
 
     def loss(params, net, batch, step, key):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, remembering
+from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
@@ -17,21 +17,21 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
 ) -> Algorithm:
-    """Cross-entropy on the labels, and agreement with the average of earlier predictions.
+    """Cross-entropy on the labels, and consistency with the average of earlier predictions.
 
-    Each example has a moving average of its predictions, Z <- a Z + (1 - a) z at each visit with a
-    = memory_decay, and the target Z / (1 - a^n) after n visits (the paper's bias correction; it
-    visits every example once an epoch). Before the first visit there is no target and no loss. The
-    paper's term is over labeled images too: draw them among the unlabeled ones. The average is
-    slow: in large sets, where an example returns seldom, its target is that of a younger network.
+    Each example has a moving average of its predictions, Z <- a Z + (1 - a) z at each visit with
+    a = memory_decay, and after n visits the target Z / (1 - a^n), with the paper's bias correction.
+    (In the paper each example is visited once per epoch.) Before the first visit there is no target
+    and no loss. The paper's loss is over labeled images too: include them in the unlabeled ones. In
+    large data sets visits are rare, so targets come from much earlier networks.
 
     Args:
       student: the network.
-      weight: of the squared distance of probabilities, in which classes are averaged.
-      memory_decay: of the averages of predictions, at each visit.
-      ramp_steps: over which the weight rises as a Gaussian; 80 of 300 epochs in the paper.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      weight: of the squared error of probabilities, which is averaged over classes.
+      memory_decay: decay of the averages of predictions, per visit.
+      ramp_steps: steps of the Gaussian ramp of the weight; 80 of 300 epochs in the paper.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
 
     Raises:
       ValueError: memory_decay is 1, with which no prediction enters an average.
@@ -51,18 +51,18 @@ def make(
         average = memory[index]
         mass = jnp.sum(average, -1, keepdims=True)
         target = average / jnp.maximum(mass, jnp.finfo(mass.dtype).tiny)
-        seen = (mass[:, 0] > 0).astype(average.dtype)
-        unlabeled = jnp.mean(seen * losses.squared_distance(target, view.logits))
-        # An example that is in the batch several times is visited once, with its mean prediction.
-        times = jnp.zeros(len(memory), memory.dtype).at[index].add(1)[index]
-        change = (1 - memory_decay) * (jax.nn.softmax(view.logits) - average) / times[:, None]
+        visited = (mass[:, 0] > 0).astype(average.dtype)
+        unlabeled = jnp.mean(visited * losses.squared_distance(target, view.logits))
+        # Several copies of an example in a batch are one visit, with the mean prediction.
+        copies = jnp.zeros(len(memory), memory.dtype).at[index].add(1)[index]
+        change = (1 - memory_decay) * (jax.nn.softmax(view.logits) - average) / copies[:, None]
         total = supervised + weight * schedules.gaussian_ramp(step, ramp_steps) * unlabeled
         return total, (
             batch_stats,
             {
                 'loss/labeled': supervised,
                 'loss/unlabeled': unlabeled,
-                'mask_rate': jnp.mean(seen),
+                'mask_rate': jnp.mean(visited),
                 'accuracy/batch': losses.accuracy(labeled.logits, label),
             },
             memory.at[index].add(change.astype(memory.dtype)),
@@ -71,4 +71,4 @@ def make(
     def memory(sizes):
         return jnp.zeros((sizes.examples, sizes.classes), jnp.float32)
 
-    return remembering(loss, student, ema_decay, memory)
+    return from_loss_with_memory(loss, student, ema_decay, memory)

@@ -20,21 +20,21 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and consistency of strong with weak views.
 
-    Temperature and threshold default to those of the released code for CIFAR-10.
-    Fails where the strong view changes the class, or no image passes the threshold.
+    The default temperature and threshold are those of the released code for CIFAR-10. It fails if
+    strong views change the class, or if no image passes the threshold.
 
     Args:
       student: the network.
       weight: of the consistency loss.
-      temperature: that sharpens the weak view's prediction.
-      threshold: least probability, before sharpening, for an image to count.
+      temperature: of the weak view's prediction; below 1 sharpens.
+      threshold: minimum probability, before sharpening, for an image to count.
       mask_sharpened: compare the sharpened probability with the threshold instead, as MPL does.
-      ramp_steps: over which the weight rises linearly from 0.
-      annealing: of the training signal: how the probability rises above which a label is
+      ramp_steps: steps over which the weight rises linearly from 0.
+      annealing: training signal annealing: the schedule of the probability above which a label is
         left out: 'none', 'linear', 'log' or 'exp', see schedules.signal_annealing.
-      annealing_steps: over which it rises to 1.
-      label_smoothing: part of each true label spread over all classes.
-      ema_decay: of the average of the weights; 0 keeps none.
+      annealing_steps: steps over which this probability rises to 1.
+      label_smoothing: share of each true label that is spread over all classes.
+      ema_decay: decay of the average of the weights; 0 keeps no average.
 
     Raises:
       ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
@@ -50,8 +50,8 @@ def make(
             supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         else:
             classes = labeled.logits.shape[-1]
-            greatest = schedules.signal_annealing(step, annealing_steps, annealing, classes)
-            supervised = losses.annealed(labeled.logits, label, label_smoothing, greatest)
+            most = schedules.signal_annealing(step, annealing_steps, annealing, classes)
+            supervised = losses.annealed_cross_entropy(labeled.logits, label, label_smoothing, most)
         unlabeled, mask_rate = losses.uda(
             weak.logits, strong.logits, temperature, threshold, mask_sharpened
         )

@@ -1,4 +1,4 @@
-"""A strong policy for small grey pictures: one affine warp, light, a box cut out, noise."""
+"""A strong policy for small grayscale images: one affine warp, brightness and contrast, cutout, noise."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,11 +30,11 @@ def policy(
         translate: up to this many pixels, fractions allowed, along each axis. These four are one bilinear warp.
         brightness: (lowest, highest) factor on the pixel values.
         contrast: (lowest, highest) factor on the distance from the mean of the image.
-        cutout: side in pixels of the box set to `fill`, its middle anywhere in the image; 0 for none.
+        cutout: side in pixels of the box set to `fill`, with its center anywhere in the image; 0 for none.
         noise: standard deviation of Gaussian noise, in pixel values.
-        fill: the pixel value around the picture and in the box; the background of the data set.
+        fill: the pixel value around the image and in the box; the background of the data set.
 
-    Raises ValueError for a number that is not allowed.
+    Raises ValueError for a value that is not allowed.
     """
     for name, value in (
         ('rotate', rotate),
@@ -70,7 +70,7 @@ def policy(
 
 
 def _draw_map(key, shape, rotate, shear, scale, translate):
-    """Maps [B, 6] of a random rotation, shear, magnification and translation about the middle."""
+    """Maps [B, 6] of a random rotation, shear, magnification and translation about the center."""
     draw = jax.random.uniform(key, (shape[0], 5), minval=-1, maxval=1)
     angle, slope = jnp.deg2rad(rotate * draw[:, 0]), shear * draw[:, 1]
     size = scale[0] + (scale[1] - scale[0]) * (draw[:, 2] + 1) / 2

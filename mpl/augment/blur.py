@@ -4,15 +4,15 @@ import jax.numpy as jnp
 
 
 def gaussian(image, sigma, kernel: int):
-    """Images float32 [B, H, W, C] under a Gaussian of deviation `sigma` [B] pixels, cut to `kernel` pixels, odd.
+    """Gaussian blur of images float32 [B, H, W, C] with deviation `sigma` [B] pixels and `kernel` taps, odd.
 
-    As torchvision's `gaussian_blur`: beyond the edge the image is reflected, and values are rounded
-    to whole ones. Against a convolution in float64: 1 pixel value where a half rounds otherwise.
-    `PIL.ImageFilter.GaussianBlur` is three box filters, rounded each, with edge pixels repeated: in
-    the inside of photos it differs by up to 4 pixel values (sigma 0.5 to 2, kernel 23), 0.5 on
-    average, and near edges by more.
+    As torchvision's `gaussian_blur`, with reflection padding and values rounded to integers. The
+    difference to a convolution in float64 is at most 1 pixel value, from the rounding of halves.
+    `PIL.ImageFilter.GaussianBlur` is three box filters, each rounded, with edge padding: inside of
+    photos it differs by up to 4 pixel values (sigma 0.5 to 2, kernel 23), 0.5 on average, and near
+    edges by more.
 
-    Raises ValueError for an even kernel, or one that the image can not be reflected for.
+    Raises ValueError for an even kernel, or one too large for reflection padding.
     """
     half = kernel // 2
     if kernel % 2 == 0 or half >= min(image.shape[1:3]):
@@ -31,14 +31,14 @@ def gaussian(image, sigma, kernel: int):
 
 def _along(image, weight, axis, half):
     size = image.shape[axis]
-    around = [(half, half) if number == axis else (0, 0) for number in range(4)]
-    padded = jnp.pad(image, around, 'reflect')
+    pads = [(half, half) if each == axis else (0, 0) for each in range(4)]
+    padded = jnp.pad(image, pads, 'reflect')
 
-    def moved(offset):
+    def shifted(offset):
         index = [slice(None)] * 4
         index[axis] = slice(half + offset, half + offset + size)
         return padded[tuple(index)]
 
     return weight[:, 0] * image + sum(
-        weight[:, k] * (moved(k) + moved(-k)) for k in range(1, half + 1)
+        weight[:, k] * (shifted(k) + shifted(-k)) for k in range(1, half + 1)
     )

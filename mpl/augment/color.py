@@ -1,4 +1,4 @@
-"""Colors as in SimCLR (arXiv 2002.05709, appendix A): jitter, grayscale, blur; no geometry."""
+"""Color augmentation of SimCLR (arXiv 2002.05709, appendix A): jitter, grayscale, blur."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,17 +31,17 @@ def policy(
     """(key, image float32 [B, H, W, C] in [0, 255]) -> the same shape, whole numbers in the same range.
 
     The jitter is torchvision's `ColorJitter` of Pillow images: brightness, contrast, saturation and
-    hue, in an order drawn for each image. Every number is drawn for each image, and evenly.
+    hue, in a random order per image. All values are sampled per image, with uniform distributions.
 
     Args:
-        brightness, contrast, saturation: s, for factors from 1 - s, at least 0, to 1 + s; 0 leaves it out.
-        hue: turned by up to this part of a circle either way, at most 0.5; 0 leaves it out.
-        jitter, grayscale, blurred: chances of each of the three.
+        brightness, contrast, saturation: s, for factors from max(0, 1 - s) to 1 + s; 0 leaves it out.
+        hue: maximum shift in either direction, as a fraction of the circle, at most 0.5; 0 leaves it out.
+        jitter, grayscale, blurred: probabilities of the three.
         sigma: (lowest, highest) deviation of the Gaussian blur, in pixels.
         kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height, at least 3.
 
-    The defaults are those for ImageNet (strength 1); without blur and with half the jitter they are
-    those for CIFAR-10. Raises ValueError for a number that is not allowed.
+    The defaults are those for ImageNet (strength 1); for CIFAR-10 the jitter is half as strong, and
+    there is no blur. Raises ValueError for a value that is not allowed.
     """
     strength = {
         'brightness': brightness,

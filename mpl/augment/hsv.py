@@ -1,8 +1,8 @@
-"""Hue, through Pillow's HSV of three bytes.
+"""Shifts of hue by Pillow's conversion to HSV in bytes.
 
-Largest difference to Pillow 12: RGB to HSV none; back 1 pixel value, in 1 of 300,000; so on CIFAR-10
-and photos, for shifts of every size, 1 in 500,000 (the tests measure it). Quotients are often whole
-numbers but for their rounding, and their last bit then decides, hence the care with it.
+Maximum difference to Pillow 12: RGB to HSV none; back 1 pixel value, in 1 of 300,000. For hue shifts
+of any size on CIFAR-10 and photos 1 in 500,000 (measured in the tests). Exact quotients are often
+integers, so the last bit of a rounded quotient decides the result; the divisions below are exact.
 """
 
 import jax
@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 
 def shift_hue(image, amount):
-    """Turns the hue of RGB images float32 [B, H, W, 3] by `amount` [B] of a circle, in [-0.5, 0.5].
+    """Shifts the hue of RGB images float32 [B, H, W, 3] by `amount` [B] of a circle, in [-0.5, 0.5].
 
-    Means what torchvision's `adjust_hue` does with Pillow images: in whole steps of a 256th, hue,
-    saturation and value rounded to bytes on the way, so that 0 changes pixels too. Grey images stay.
+    As torchvision's `adjust_hue` of Pillow images: in steps of 1/256, with hue, saturation and value
+    rounded to bytes, so that a shift of 0 changes pixels too. Images with one channel do not change.
     """
     if image.shape[-1] == 1:
         return image
@@ -32,7 +32,7 @@ def from_rgb(image):
     base = jnp.where(red == high, 0.0, jnp.where(green == high, 2.0, 4.0))
     plus = jnp.where(red == high, b, jnp.where(green == high, r, g))
     minus = jnp.where(red == high, g, jnp.where(green == high, b, r))
-    # As Pillow has it: each line computed in float64, and then rounded to float32.
+    # As in Pillow: each line computed in float64, and then rounded to float32.
     difference, rest = _add(plus, -minus)
     sextant, rest2 = _add(base, difference)
     sextant = sextant + (rest2 + rest)

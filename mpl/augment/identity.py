@@ -1,4 +1,4 @@
-"""No policy: the strong view differs from the weak one in its geometry alone."""
+"""The identity policy: the strong view differs from the weak one in flip and shift alone."""
 
 from collections.abc import Callable
 

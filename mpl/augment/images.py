@@ -1,4 +1,4 @@
-"""Views of pictures: a weak view (mirror, shift) and a strong one (a policy chosen by name), standardized."""
+"""Views of images: a weak view (flip, shift) and a strong one (a policy chosen by name), standardized."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
     """The weak view: (key, image [B, H, W, C]) -> the same shape and dtype, without interpolation.
 
     Args:
-        mirror: whether every second image, at random, is seen in the mirror; False for digits and letters.
-        shift: each image moves by up to this many whole pixels along each axis, all shifts alike likely.
-        fill: what moves in: 'reflect' (the image beyond its edge pixel), 'edge', or a pixel value in [0, 255].
+        mirror: whether an image is flipped horizontally with probability 1/2; False for digits and letters.
+        shift: maximum shift in whole pixels along each axis, with a uniform distribution.
+        fill: padding: 'reflect' (about the edge pixel), 'edge', or a pixel value in [0, 255].
     """
     if not isinstance(mirror, bool):
         raise ValueError(f'augment images: weak.mirror={mirror!r}; give True or False.')
@@ -50,8 +50,8 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
         row = jnp.arange(height) + offset[:, :1]
         column = jnp.arange(width) + offset[:, 1:]
         if mirror:
-            seen = jax.random.bernoulli(mirror_key, shape=(size, 1))
-            column = jnp.where(seen, width - 1 - column, column)
+            mirrored = jax.random.bernoulli(mirror_key, shape=(size, 1))
+            column = jnp.where(mirrored, width - 1 - column, column)
         row, column = row[:, :, None], column[:, None, :]
         moved = spatial.row_by_row(
             warp.take, image, _inward(row, height, fill), _inward(column, width, fill)
@@ -76,17 +76,17 @@ def make(
     """Views of images [B, H, W, C] with pixels in [0, 255], uint8 or float32.
 
     Args:
-        mean, std: what every view is standardized with, (pixel - mean) / std; one number, or one for each channel.
-        labeled: the view the labeled images get: 'weak', 'strong' or 'none' (standardized only).
+        mean, std: standardization of every view, (pixel - mean) / std; one value, or one per channel.
+        labeled: the view of the labeled images: 'weak', 'strong' or 'none' (standardized only).
         weak: the parameters of `geometry`.
-        strong: `name` of a policy, that is of a file in this folder with a function `policy`, and the parameters of
-            that; None: as 'identity'.
-        strong_geometry: what the policy starts from. 'own': the image with a mirror and shift of its own; 'shared':
-            the very weak view of the same image; 'twice': as 'shared', and after the policy a mirror and shift of
-            its own (the released Meta Pseudo Labels code does this); 'none': the plain image.
-        mix: the parameters of `mix.mixing`, for the labeled images, after everything else.
+        strong: `name` of a policy, a file in this folder with a function `policy`, and its parameters; None: as
+            'identity'.
+        strong_geometry: the input of the policy. 'own': the image with an independent flip and shift; 'shared':
+            the weak view of the same image; 'twice': as 'shared', with an independent flip and shift after the
+            policy (as in the released Meta Pseudo Labels code); 'none': the image without augmentation.
+        mix: the parameters of `mix.mixing`, which is applied last, to the labeled images.
 
-    Raises ValueError for a name or number that is not allowed.
+    Raises ValueError for a name or value that is not allowed.
     """
     _check(mean, std, labeled, strong_geometry)
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
@@ -129,7 +129,7 @@ def _inside(index, size):
 
 
 def _inward(index, size, fill):
-    """Indices beyond the image -> the pixels shown there."""
+    """Indices outside of the image -> those of the padding's pixels."""
     if fill == 'reflect':
         index = jnp.abs(index)
         return jnp.minimum(index, 2 * (size - 1) - index)

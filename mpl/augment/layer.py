@@ -1,11 +1,10 @@
-"""A layer of operations over a batch of images: to each image the one it drew, without computing the others.
+"""A layer of operations over a batch of images: one sampled operation per image.
 
-Under `vmap` every image would be put through every operation. Instead the operation that an image
-drew becomes parameters, per image, of a few primitives: one warp, one table, one box. They run over
-the whole batch; for all but the drawn operation the parameters are neutral and leave the image
-untouched, so each image sees exactly its own operation. On the CPU, where a branch costs nothing, a
-plain loop over the images is faster still. One layer of RandAugment over 896 images 32 x 32 x 3 on
-one CPU core: `vmap` 180 ms, primitives 117 ms, loop 6 ms.
+Under `vmap` all operations would be computed for every image. Instead the sampled operation becomes
+parameters, per image, of a few primitives over the whole batch: one warp, one table, one box. The
+parameters of the other operations are neutral and do not change the image. On CPUs, where a branch
+costs nothing, a loop over the images is faster. One layer of RandAugment over 896 images of
+32 x 32 x 3 on one CPU core: `vmap` 180 ms, primitives 117 ms, loop 6 ms.
 """
 
 from collections.abc import Callable
@@ -20,12 +19,12 @@ from mpl.parallel import spatial
 
 
 class Operation(NamedTuple):
-    """What an operation does to images float32 [B, H, W, C], given a value of its own for each, float32 [B].
+    """An operation on images float32 [B, H, W, C] with one value per image, float32 [B].
 
-    kind: 'map', 'table', 'image' or 'box': what `make` returns: maps [B, 6] for `warp.nearest`,
-        tables [B, 256, C] for `ops.look_up` (B may be 1 in both), images, or sides [B] in pixels of
-        a box that is filled.
-    make: (image, value) -> that.
+    kind: the result of `make`: 'map', maps [B, 6] for `warp.nearest`; 'table', tables [B, 256, C] for
+        `ops.look_up` (B may be 1 in both); 'image', images; 'box', sides [B] in pixels of a box that
+        is filled.
+    make: (image, value) -> this result.
     """
 
     kind: str
@@ -36,16 +35,14 @@ class Draw(NamedTuple):
     """The random draw of one layer for B images."""
 
     operation: jax.Array  # int32 [B], index of the operation; -1 for none
-    value: jax.Array  # float32 [B], that it gets
-    place: jax.Array | None = (
-        None  # int32 [B, 2], row and column of the middle of the box, for boxes
-    )
+    value: jax.Array  # float32 [B], argument of the operation
+    place: jax.Array | None = None  # int32 [B, 2], row and column of the center of a box
 
 
 def apply(
     image: jax.Array, draw: Draw, operations: dict[str, Operation], fill: float = ops.FILL
 ) -> jax.Array:
-    """Each image after the operation that it drew, computed in the way that is fastest where it runs.
+    """Each image after its sampled operation, by the fastest implementation on the platform.
 
     Args:
         image: float32 [B, H, W, C], whole numbers in [0, 255].
@@ -64,17 +61,18 @@ def apply(
 def apply_jointly(image, draw, operations, fill=ops.FILL):
     """`apply` by primitives over the whole batch.
 
-    All tables and maps come from the image as it is given, since only one of them is not neutral. A
-    primitive that none of the operations needs is left out.
+    All tables and maps are computed from the input image, since only one of them is not neutral.
+    Primitives that no operation needs are left out.
     """
 
     def choose(kind, image, neutral):
-        """Per image: what its operation makes of it, or `neutral` if that is of another kind."""
-        for number, operation in enumerate(operations.values()):
+        """Per image: the result of its operation, or `neutral` if that is of another kind."""
+        for index, operation in enumerate(operations.values()):
             if operation.kind == kind:
                 value = operation.make(image, draw.value)
-                mine = draw.operation == number
-                neutral = jnp.where(mine.reshape((-1,) + (1,) * (value.ndim - 1)), value, neutral)
+                chosen = draw.operation == index
+                chosen = chosen.reshape((-1,) + (1,) * (value.ndim - 1))
+                neutral = jnp.where(chosen, value, neutral)
         return neutral
 
     kinds, result = {operation.kind for operation in operations.values()}, image
@@ -91,7 +89,7 @@ def apply_jointly(image, draw, operations, fill=ops.FILL):
 
 
 def apply_singly(image, draw, operations, fill=ops.FILL):
-    """`apply` image after image, each by its own operation alone."""
+    """`apply` by a loop over the images, each with its own operation alone."""
 
     def alone(operation):
         def branch(image, draw):

@@ -1,8 +1,8 @@
-"""Labeled images mixed with each other: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899).
+"""mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) of labeled images.
 
-The partner of each image is another of the same batch, in an order drawn at random; the labels
-become distributions in the same shares. So an image depends on the whole batch here, and where a
-batch is spread over several devices, images travel between them.
+The partner of each image is one of the same batch, by a random permutation; labels become
+distributions in the same proportions. So an image depends on the whole batch, and in a batch that is
+sharded over devices images move between them.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ import jax.numpy as jnp
 def mixing(
     mixup: float = 0.0, cutmix: float = 0.0, switch: float = 0.5, per_image: bool = False
 ) -> Callable | None:
-    """(key, image float32 [B, H, W, C], label int [B], classes) -> images and labels float32 [B, classes], mixed.
+    """(key, image float32 [B, H, W, C], label int [B], classes) -> mixed images, and labels float32 [B, classes].
 
     Args:
         mixup: the alpha of mixup; 0 for none. 0.2 is usual for ImageNet, 1 for CIFAR-10.
         cutmix: the alpha of CutMix; 0 for none, 1 in its paper.
-        switch: the chance of CutMix where both are on; drawn for the batch, or for each image.
-        per_image: draw a share, and a box, for each image; both papers' codes draw one for the batch.
+        switch: the probability of CutMix if both are on; sampled per batch, or per image.
+        per_image: sample a share, and a box, per image; the code of both papers samples one per batch.
 
-    None where nothing is to be mixed. Raises ValueError for a number that is not allowed.
+    None if both are 0. Raises ValueError for a value that is not allowed.
     """
     for name, value in (('mixup', mixup), ('cutmix', cutmix)):
         if not value >= 0:
@@ -62,10 +62,11 @@ def mix_up(key, image, label, alpha: float, per_image: bool = False):
 
 
 def cut_mix(key, image, label, alpha: float, per_image: bool = False):
-    """A box of image [B, H, W, C] comes from the partner, and so does its share of label [B, K].
+    """A box of image [B, H, W, C], and its share of label [B, K], are replaced by the partner's.
 
-    1 - Beta(alpha, alpha) is the area of the box before it is cut off at the edges, as a share of the
-    image, whose form it has; its middle is any pixel. The label's share is that of the area left.
+    The area of the box before clipping at the edges is the share 1 - Beta(alpha, alpha) of the image;
+    the box has the image's aspect ratio, and its center is any pixel. The share of the label is that
+    of the clipped area.
     """
     order, share, place_key = _draw(key, len(image), alpha, per_image)
     height, width = image.shape[1:3]
@@ -83,11 +84,11 @@ def cut_mix(key, image, label, alpha: float, per_image: bool = False):
     return jnp.where(box, image[order], image), (1 - taken) * label + taken * label[order]
 
 
-def _draw(key, number, alpha, per_image):
+def _draw(key, batch, alpha, per_image):
     """Partners int32 [B], shares float32 [B] or [1], and a key."""
     order_key, share_key, place_key = jax.random.split(key, 3)
-    share = jax.random.beta(share_key, alpha, alpha, (number if per_image else 1,))
-    return jax.random.permutation(order_key, number), share, place_key
+    share = jax.random.beta(share_key, alpha, alpha, (batch if per_image else 1,))
+    return jax.random.permutation(order_key, batch), share, place_key
 
 
 def _spread(share, value):

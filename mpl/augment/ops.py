@@ -1,9 +1,8 @@
-"""The image operations of AutoAugment (arXiv 1805.09501, table 6), a whole batch at a time.
+"""The image operations of AutoAugment (arXiv 1805.09501, table 6) on batches.
 
-Images are float32 [B, H, W, C] with whole numbers 0..255 for pixels, C = 1 (grey) or 3 (RGB); so are the results.
-Parameters are numbers or [B], one for each image. Each operation means what Pillow means by it, so that RandAugment
-here is RandAugment elsewhere. Three primitives carry them all: a warp (`warp.nearest`), a table of 256 entries for
-each image (`look_up`), and a blend with a degenerate image (`blend`).
+Images and results are float32 [B, H, W, C] with integer pixel values 0..255, C = 1 (gray) or 3 (RGB). Parameters are
+scalars or [B], one per image. The operations are those of Pillow. They are made of three primitives: a warp
+(`warp.nearest`), a table of 256 entries per image (`look_up`), and a blend with a degenerate image (`blend`).
 
 Largest difference to Pillow 12, in pixel values, over digits, CIFAR-10 and photos (the tests measure it):
 Equalize, Invert, Posterize, Solarize, TranslateX, TranslateY, ShearX, ShearY: 0. Brightness, Color, Contrast,
@@ -18,10 +17,10 @@ import jax.numpy as jnp
 
 from mpl.augment import warp
 
-FILL = 128  # what warps and cutout show where there is no image
+FILL = 128  # pixel value outside of a warped image, and of cutout
 
 
-# Warps: maps float32 [B, 6] for `warp.nearest`. A positive parameter turns the picture counterclockwise, or moves it
+# Warps: maps float32 [B, 6] for `warp.nearest`. Positive parameters rotate the image counterclockwise, or shift it
 # left or up.
 
 
@@ -51,14 +50,14 @@ def translate_y_map(pixels):
 
 
 def look_up(image, table):
-    """Sends every pixel through the table of its image and channel."""
+    """Replaces every pixel by its entry in the table of its image and channel."""
     table = jnp.broadcast_to(table, (image.shape[0], 256, image.shape[-1]))
     entry = jax.vmap(lambda table, index: table.at[index].get(mode='promise_in_bounds'))
     return entry(table.reshape(len(table), -1), _entries(image)).reshape(image.shape)
 
 
 def _entries(image):
-    """Where pixels [B, H, W, C] are found in tables [B, 256 C]: int32 [B, H W C]. Faster than an index per axis."""
+    """Indices of pixels [B, H, W, C] in tables [B, 256 C]: int32 [B, H W C]. Faster than an index per axis."""
     value = image.astype(jnp.uint8).astype(jnp.int32)
     return (value * image.shape[-1] + jnp.arange(image.shape[-1])).reshape(len(image), -1)
 
@@ -77,7 +76,7 @@ def autocontrast_table(image):
 
 
 def equalize_table(image):
-    """Makes the histogram of each channel as flat as a table can."""
+    """Histogram equalization of each channel."""
     pixels, value = image.shape[1] * image.shape[2], identity_table()
     count = histogram(image)
     below = jnp.cumsum(count, axis=1) - count
@@ -139,7 +138,7 @@ def _per_image(parameter):
 
 
 def _divide(number, divisor):
-    """Whole numbers divided and rounded down, safe from the rounding of float32 and of approximate reciprocals."""
+    """Integer division of whole numbers, exact in spite of float32 rounding and approximate reciprocals."""
     return _whole((number + 0.5) / jnp.maximum(divisor, 1))
 
 
@@ -147,7 +146,7 @@ def _divide(number, divisor):
 
 
 def blend(image, degenerate, factor):
-    """degenerate + factor (image - degenerate), clipped and rounded down; beyond 1 it moves away from degenerate."""
+    """degenerate + factor (image - degenerate), clipped and rounded down; a factor above 1 extrapolates."""
     return _whole(jnp.clip(degenerate + factor * (image - degenerate), 0, 255))
 
 
@@ -170,7 +169,7 @@ def grey(image):
 
 
 def smooth(image, rounding=0.5):
-    """Means over 3 x 3 pixels, the middle counted five times; the outermost pixels stay."""
+    """Weighted means over 3 x 3 pixels, weight 5 for the center; border pixels do not change."""
     height, width = image.shape[1:3]
     if min(height, width) < 3:
         return image
@@ -180,7 +179,7 @@ def smooth(image, rounding=0.5):
 
 
 def _whole(value):
-    """Rounds down what is not negative. `jnp.floor` becomes a call per pixel on the CPU wherever it is fused."""
+    """Floor of values >= 0. `jnp.floor` is a function call per pixel on CPUs when it is fused."""
     return value.astype(jnp.int32).astype(jnp.float32)
 
 
@@ -193,7 +192,7 @@ def draw_place(key, shape):
 
 
 def cutout(image, place, side, fill=FILL):
-    """Sets a box of `side` pixels (a number or [B]) about `place` [B, 2] to `fill`; what lies outside is cut off."""
+    """Sets a box of `side` pixels (scalar or [B]) centered at `place` [B, 2] to `fill`, clipped to the image."""
     side = jnp.reshape(jnp.asarray(side, jnp.int32), (-1, 1))
     first = place - side // 2
 

@@ -1,4 +1,4 @@
-"""Views of points in the plane, which travel as float32 images [B, 1, 1, 2]: Gaussian noise."""
+"""Views of points in the plane, as float32 images [B, 1, 1, 2]: Gaussian noise."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from mpl.augment.views import Views
 
 
 def make(noise: float = 0.0, weak_noise: float = 0.0) -> Views:
-    """Views of points: strong adds N(0, noise), weak and labeled add N(0, weak_noise), evaluate adds nothing.
+    """Views of points: strong adds N(0, noise^2), weak and labeled add N(0, weak_noise^2), evaluate no noise.
 
     Both are standard deviations in the units of the coordinates. Raises ValueError if one is negative.
     """

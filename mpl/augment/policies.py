@@ -1,4 +1,4 @@
-"""Policies: files of this folder with a function `policy`, found by their names."""
+"""The registry of policies: files of this folder with a function `policy`, by name."""
 
 import importlib
 import importlib.util
@@ -10,12 +10,12 @@ from mpl import augment
 
 
 def find(name: str) -> Callable:
-    """The function `policy` of mpl/augment/<name>.py, which makes a strong view from its parameters.
+    """The function `policy` of mpl/augment/<name>.py, which returns a strong view for its parameters.
 
-    What it returns takes (key, image float32 [B, H, W, C] in [0, 255]) to the same shape and range,
-    and its random draws for image i depend on the key and on i, not on B.
+    The view is a function (key, image float32 [B, H, W, C] in [0, 255]) -> image of the same shape and
+    range. Its random draws for image i depend on the key and on i, not on B.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
     if isinstance(name, str) and name.isidentifier():
         if importlib.util.find_spec(f'mpl.augment.{name}') is not None:

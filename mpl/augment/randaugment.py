@@ -1,4 +1,4 @@
-"""RandAugment (arXiv 1909.13719): a few operations on each image, drawn at random, of one common strength."""
+"""RandAugment (arXiv 1909.13719): a few random operations per image, with one common magnitude."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mpl.augment import layer, ops
 from mpl.augment.layer import Draw, Operation
 
-# Every operation as Pillow means it; SolarizeAdd and Cutout, which Pillow has not, as AutoAugment.
+# Operations as in Pillow; SolarizeAdd and Cutout, which Pillow does not have, as in AutoAugment.
 LIBRARY = {
     'AutoContrast': Operation('table', lambda image, _: ops.autocontrast_table(image)),
     'Equalize': Operation('table', lambda image, _: ops.equalize_table(image)),
@@ -46,20 +46,20 @@ def policy(
     """(key, image float32 [B, H, W, C] in [0, 255]) -> the same shape, whole numbers in the same range.
 
     Args:
-        layers: operations per image, one after the other, each drawn evenly from `operations`.
-        magnitude: their common strength; 10 is the strongest of AutoAugment, and it may be exceeded.
-        operations: their names, out of LIBRARY, each once. The default has 15. Noisy Student has
-            SolarizeAdd too; for SVHN, Rotate and TranslateX are left out, which change the digit or
-            bring in its neighbor.
-        scale: how `magnitude` becomes an argument, 'rising' or 'original'; see `arguments`.
-        probability: (lowest, highest) of the chance, drawn evenly for each image, with which each
-            layer is applied. (1, 1) is the paper.
+        layers: operations per image, in sequence, each sampled uniformly from `operations`.
+        magnitude: their common strength; 10 is AutoAugment's maximum, and larger values are allowed.
+        operations: names from LIBRARY, each once. The default has 15. Noisy Student has SolarizeAdd
+            too; for SVHN, Rotate and TranslateX are left out, since they change the digit or show its
+            neighbor.
+        scale: the mapping of `magnitude` to arguments, 'rising' or 'original'; see `arguments`.
+        probability: (lowest, highest) of the probability, sampled uniformly per image, of applying
+            each layer. The paper has (1, 1).
         translate: pixels of TranslateX and TranslateY at magnitude 10.
         patch: side in pixels of the box of Cutout at magnitude 10.
-        cutout: side in pixels of one more box, cut out of every image at the end; 0 for none.
-        fill: the pixel value in boxes and around warped pictures.
+        cutout: side in pixels of a final cutout in every image; 0 for none.
+        fill: the pixel value in boxes and around warped images.
 
-    Raises ValueError for a name or number that is not allowed.
+    Raises ValueError for a name or value that is not allowed.
     """
     if scale not in SCALES:
         raise ValueError(f'augment randaugment: scale={scale!r}; give one of {", ".join(SCALES)}.')
@@ -77,7 +77,7 @@ def build(
     cutout: int,
     fill: float,
 ) -> Callable:
-    """A policy like `policy` of operations with their two arguments, each drawn with even chance."""
+    """A policy as `policy`, of operations with two arguments each, sampled with equal probability."""
     library = {name: operation for name, (operation, _) in operations.items()}
     argument = [argument for _, argument in operations.values()]
 
@@ -86,11 +86,11 @@ def build(
         low, high = probability
         chance = low + (high - low) * jax.random.uniform(chance_key, image.shape[:1])
 
-        def one(number, image):
-            draw = draw_layer(jax.random.fold_in(key, number), image.shape, argument, chance)
+        def one(index, image):
+            draw = draw_layer(jax.random.fold_in(key, index), image.shape, argument, chance)
             return layer.apply(image, draw, library, fill)
 
-        # fori_loop, so that XLA does not compute the first layer again for each use in the second.
+        # fori_loop, so that XLA does not recompute the first layer for each use in the second.
         image = jax.lax.fori_loop(0, layers, one, image)
         if cutout:
             image = ops.cutout(image, ops.draw_place(cutout_key, image.shape), cutout, fill)
@@ -118,15 +118,15 @@ def draw_layer(key, shape, argument, chance) -> Draw:
 def arguments(
     scale: str, magnitude: float, translate: float, patch: float
 ) -> dict[str, tuple[float, float]]:
-    """The two arguments of each operation, of which each image draws one with even chance; x = magnitude / 10.
+    """The two arguments of each operation, sampled with equal probability per image; x = magnitude / 10.
 
-    'rising' is neutral at 0, and everything gets stronger: Color, Contrast, Brightness and Sharpness
+    'rising' is neutral at 0, and all operations get stronger: Color, Contrast, Brightness and Sharpness
     blend with the factors 1 + 0.9 x and 1 - 0.9 x, at least 0; Posterize drops round(4 x) bits, at
     most 7; Solarize inverts from 256 - int(256 x) upwards.
 
-    'original' has the numbers of the first code of AutoAugment and RandAugment: the factor is
+    'original' has the mapping of the first code of AutoAugment and RandAugment: the factor is
     0.1 + 1.8 x (neutral at x = 0.5), Posterize keeps int(4 x) bits, at most 8, Solarize inverts from
-    int(256 x) upwards, from x = 1 nothing. Posterize and Solarize get weaker as the magnitude grows.
+    int(256 x) upwards, nothing from x = 1 on. Posterize and Solarize get weaker with the magnitude.
 
     Both: Rotate by 30 x degrees, Shear by 0.3 x, Translate by `translate` x pixels, either way;
     SolarizeAdd adds int(110 x); the box of Cutout has a side of 2 int(`patch` x / 2) pixels.
@@ -161,8 +161,8 @@ def arguments(
     )
 
 
-def check(where: str, operations, probability, fill, **numbers) -> None:
-    """Raises ValueError for what no policy of this kind allows."""
+def check(where: str, operations, probability, fill, **nonnegative) -> None:
+    """Raises ValueError for arguments that no policy of this kind allows."""
     names = tuple(operations)
     if not names or not set(names) <= set(LIBRARY) or len(set(names)) < len(names):
         raise ValueError(
@@ -172,7 +172,7 @@ def check(where: str, operations, probability, fill, **numbers) -> None:
         raise ValueError(
             f'augment {where}: probability={probability!r}; give (lowest, highest) within [0, 1].'
         )
-    for name, value in numbers.items():
+    for name, value in nonnegative.items():
         if not value >= 0:
             raise ValueError(f'augment {where}: {name}={value!r}; give a number >= 0.')
     if not 0 <= fill <= 255:

@@ -1,19 +1,18 @@
 """The strong view of the released Meta Pseudo Labels code, its arithmetic and errors included.
 
-RandAugment in uint8 as google-research/meta_pseudo_labels/augment.py computes it, where that is not
-what Pillow computes (x = magnitude / 10):
+RandAugment in uint8 as in google-research/meta_pseudo_labels/augment.py. Its differences to Pillow
+(x = magnitude / 10):
 
-- Blends, so Color, Contrast, Brightness and Sharpness, are made in [0, 1] but clipped to [0, 255]:
-  only negative values are cut off. Back in pixel values, times 255.5 and rounded down, bright ones
-  exceed 255 and keep their lowest 8 bits, so that a white that should get whiter may turn dark.
-  A factor of 1 is exact.
+- Blends (Color, Contrast, Brightness and Sharpness) are computed in [0, 1] but clipped to [0, 255]:
+  only negative values are clipped. Converted back, times 255.5 and rounded down, bright pixels
+  exceed 255 and keep their lowest 8 bits, so white pixels may become dark. A factor of 1 is exact.
 - The degenerate image of Contrast is H W / 256, at most 255 (4 for 32 x 32, 196 for 224 x 224), for
   it is the mean of the histogram's counts and not of the grey image.
 - Grey has the weights 0.2989, 0.5870, 0.1140, and is rounded down; so is the smoothed image of Sharpness.
 - Solarize inverts from int(256 x) modulo 256 upwards: at magnitude 10 everything, at 16 from 153.
 - Posterize keeps int(4 x) bits, so more as the magnitude grows, up to 8. Above 8 and at 0 the shift
   by a number of bits that is no such number leaves only the first bit.
-- AutoContrast rounds down what Pillow rounds down, but of float32 numbers.
+- AutoContrast rounds down what Pillow rounds down, but of float32 values.
 - Warps are nearest and take their slope from the middle of the first pixel, not from its corner.
 
 Two things depend on how TensorFlow was built. A float beyond 255 becomes a uint8 as on x86 machines,
@@ -49,7 +48,7 @@ def policy(
 
     Args: those of `randaugment.policy`.
 
-    Raises ValueError for a name or number that is not allowed.
+    Raises ValueError for a name or value that is not allowed.
     """
     randaugment.check('released', operations, probability, fill, layers=layers, magnitude=magnitude,
                       translate=translate, patch=patch, cutout=cutout)  # fmt: skip

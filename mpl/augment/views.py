@@ -1,20 +1,22 @@
-"""The interface of augmentation to a training step: functions of a batch of images."""
+"""The interface of augmentation: functions of a batch of images."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Crop(NamedTuple):
-    """A random part of each image, resized, that all its views start from.
+    """A random resized crop of each image, the input of all its views.
 
-    Which part is drawn on the host, so that it is the same wherever it is cut out: on the host, from encoded
-    pictures of any size, or on the device, from images of one size.
+    Boxes are sampled on the host, so that they are the same whether images are cropped on the host, from encoded
+    images of any size, or on the device, from images of one size.
     """
 
-    size: int  # height and width of the part, resized
-    whole: bool  # whether it is a part of the picture on disk, not of what `Pool.read` gives
-    draws: int  # numbers that `box` takes
-    box: Callable  # (`draws` numbers of 64 random bits, height, width) -> left, upper, right, lower
+    size: int  # height and width of the resized crop
+    whole: bool  # whether it is a crop of the image on disk, not of the result of `Pool.read`
+    draws: int  # number of random integers that `box` takes
+    box: (
+        Callable  # (`draws` integers of 64 random bits, height, width) -> left, upper, right, lower
+    )
     cut: Callable  # (image [B, H, W, C], box int32 [B, 4]) -> float32 [B, size, size, C], on the device
 
 
@@ -26,10 +28,8 @@ class Views(NamedTuple):
     """
 
     labeled: Callable  # (key, image) -> float32 [B, H, W, C]
-    unlabeled: (
-        Callable  # (key, image) -> {'weak': float32 [B, H, W, C], 'strong': float32 [B, H, W, C]}
-    )
-    evaluate: Callable  # (image) -> float32 [B, H, W, C]; no randomness
-    # (key, labeled views, label int [B], classes) -> images mixed with each other, float32 [B, classes]
+    unlabeled: Callable  # (key, image) -> {'weak': ..., 'strong': ...}, float32 [B, H, W, C] each
+    evaluate: Callable  # (image) -> float32 [B, H, W, C]; deterministic
+    # (key, labeled views, label int [B], classes) -> mixed images, and labels float32 [B, classes]
     mix: Callable | None = None
-    crop: Crop | None = None  # what `labeled` and `unlabeled` are given; None: whole images
+    crop: Crop | None = None  # crops the input of `labeled` and `unlabeled`; None: whole images

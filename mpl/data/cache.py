@@ -1,4 +1,4 @@
-"""What takes a pass over a whole data set to know, kept in a file for the next start."""
+"""A cache on disk for results of a pass over a whole data set."""
 
 import hashlib
 import json
@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 
-def remembered(
+def load_or_compute(
     kind: str, key: Any, find: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """The arrays that find() gives, from the file of an earlier call with the same key, or else found now.
+    """The arrays of find(), from the file of an earlier call with the same key if there is one.
 
-    kind: begins the name of the file. key: what the arrays follow from, as JSON:
-    files with their sizes and times (see `stamps`), and settings. The files lie in
-    the folder MPL_CACHE, by default ~/.cache/mpl, under data/; they may be deleted at
-    any time. A file that can not be read is made anew; where none can be written,
-    or there is no home folder, nothing is kept.
+    kind: prefix of the file's name. key: determines the arrays, as JSON: files with their sizes and
+    times (see `stamps`), and settings. The files are in the folder data/ of MPL_CACHE, by default
+    ~/.cache/mpl, and may be deleted at any time. A file that can not be read is computed again. If
+    no file can be written, or there is no home folder, nothing is cached.
     """
     try:
         place = folder()
@@ -49,10 +48,9 @@ def remembered(
 
 
 def stamps(paths: list[str]) -> list[tuple[str, int, int, int]]:
-    """What tells whether files have changed: of each the path, bytes and two times in nanoseconds.
+    """Path, size in bytes and two times in nanoseconds of each file, to detect changes.
 
-    The times are of the last change of the content, which programs can set (cp -p, touch), and of
-    the last change of anything, which they can not.
+    The times are mtime, which programs can set (cp -p, touch), and ctime, which they can not.
     """
     states = [os.stat(path) for path in paths]
     return [
@@ -62,5 +60,5 @@ def stamps(paths: list[str]) -> list[tuple[str, int, int, int]]:
 
 
 def folder() -> Path:
-    """Where the files lie."""
+    """The folder of the cached files."""
     return Path(os.environ.get('MPL_CACHE', '~/.cache/mpl')).expanduser() / 'data'

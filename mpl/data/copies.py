@@ -1,4 +1,4 @@
-"""Whether pictures of one part or class are copies, byte by byte, of those of another."""
+"""Detects images that are byte-for-byte copies of images of another part or class."""
 
 import collections
 import hashlib
@@ -9,28 +9,27 @@ import numpy as np
 
 from mpl.data import cache, files, images, names
 
-MOST = 100_000  # files that are read to look for copies
+MOST = 100_000  # maximum number of files that are read to look for copies
 _SHOWN = 3  # pairs in the warning
 
 
 def warn(root: Path, found: list[files.File], threads: int) -> None:
-    """Logs a warning that counts copies across parts or classes of the same bytes.
+    """Logs a warning with the number of copies across parts or classes.
 
-    Files of a size that occurs in one part and class only are not read, and the others, where
-    they are no more than MOST, once until they change; where there are more, a
-    warning says that copies were not looked for. Pictures that were saved anew, and so have other
-    bytes, are not found.
+    Only files whose size in bytes occurs in several parts or classes are read, once until they
+    change. If there are more than MOST, a warning states that copies were not searched. Images
+    that were encoded again have other bytes and are not found.
     """
-    numbers = _suspects(found)
-    if len(numbers) > MOST:
+    indices = _suspects(found)
+    if len(indices) > MOST:
         logging.warning(
             '%d pictures in %s have the size in bytes of one of another part or class, too many to '
-            'look for copies of the same picture among them (%d at most).', len(numbers), root, MOST
+            'look for copies of the same picture among them (%d at most).', len(indices), root, MOST
         )  # fmt: skip
         return
-    if not len(numbers):
+    if not len(indices):
         return
-    suspects = [found[number] for number in numbers]
+    suspects = [found[index] for index in indices]
     same = collections.defaultdict(list)
     for file, digest in zip(suspects, _digests(root, suspects, threads)):
         same[digest].append(file)
@@ -40,21 +39,21 @@ def warn(root: Path, found: list[files.File], threads: int) -> None:
         for other in alike[1:]:
             if (other.part, other.label) != (first.part, first.label):
                 counts[first.part, other.part] += 1
-                pairs.append(f'{names.shown(other.name)} = {names.shown(first.name)}')
+                pairs.append(f'{names.printable(other.name)} = {names.printable(first.name)}')
     if pairs:
-        told = ', '.join(
+        by_part = ', '.join(
             f'{count} in {part} of {"another class of it" if part == of else of}'
             for (of, part), count in sorted(counts.items())
         )
         logging.warning(
             '%d pictures in %s are copies, byte by byte, of one of another part or class (%s): %s. '
             'Accuracy on copies of training pictures is too high: remove them from validation and test.',
-            len(pairs), root, told, names.examples(pairs, _SHOWN),
+            len(pairs), root, by_part, names.examples(pairs, _SHOWN),
         )  # fmt: skip
 
 
 def _suspects(found: list[files.File]) -> np.ndarray:
-    """Numbers of the files whose size occurs in several parts or classes, but for empty ones."""
+    """Indices of the non-empty files whose size occurs in several parts or classes."""
     places = {place: n for n, place in enumerate({(file.part, file.label) for file in found})}
     size = np.array([file.size for file in found])
     place = np.array([places[file.part, file.label] for file in found])
@@ -71,13 +70,14 @@ def _digests(root: Path, suspects: list[files.File], threads: int) -> list[bytes
     def find():
         digests = np.zeros((len(suspects), 32), np.uint8)
 
-        def visit(number):
-            content = (root / suspects[number].name).read_bytes()
-            digests[number] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
+        def visit(index):
+            content = (root / suspects[index].name).read_bytes()
+            digests[index] = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
 
         images.each(visit, len(suspects), threads, f'looking for copies in {root}')
         return {'digest': digests}
 
     return [
-        row.tobytes() for row in cache.remembered('copies', ['copies 1', stamps], find)['digest']
+        row.tobytes()
+        for row in cache.load_or_compute('copies', ['copies 1', stamps], find)['digest']
     ]

@@ -1,4 +1,4 @@
-"""Pictures that can not be decoded: counted by part and class, and refused where a class has no other."""
+"""Images that can not be decoded: counts by part and class, and errors for classes without others."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,17 @@ import numpy as np
 
 from mpl.data import names, source, splits
 
-Counts = dict[str, dict[str, int]]  # part -> class -> pictures; only where there are any
-NO_LABEL = '(no label)'  # the class of pictures without one
+Counts = dict[str, dict[str, int]]  # part -> class -> damaged images, without zeros
+NO_LABEL = '(no label)'  # the class of images without a label
 _MEASURED = ('validation', 'test')
 _SHOWN = 20  # classes in a sentence
 
 
 def check(of: source.Source, split: splits.Split) -> None:
-    """Refuses a split with a class of which no labeled picture can be decoded.
+    """Raises ValueError if no labeled image of a class can be decoded, or none of a measured part.
 
-    Also where no validation or no test picture can be. Decodes pictures of each until
-    the first that can be: one for each class where none is damaged.
-
-    Raises ValueError, which names the class or the part.
+    Decodes images of each class, of validation and of test up to the first that can be decoded: one
+    each if none is damaged. The error names the class or the part.
     """
     if of.train.damaged is not None:
         label = of.train.label[split.labeled]
@@ -28,12 +26,12 @@ def check(of: source.Source, split: splits.Split) -> None:
         for place in np.flatnonzero(of.train.damaged(order[starts])):  # Seldom any.
             name = of.classes[present[place]]
             _check(of.train, groups[place], f'labeled picture of class {name!r}')
-    for part, (pool, numbers) in measured(of, split).items():
-        _check(pool, numbers, f'{part} picture')
+    for part, (pool, indices) in measured(of, split).items():
+        _check(pool, indices, f'{part} picture')
 
 
 def measured(of: source.Source, split: splits.Split) -> dict[str, tuple[source.Pool, np.ndarray]]:
-    """Validation and test, where there are any: the pool and the numbers in it."""
+    """Validation and test, if not empty: the pool and the indices in it."""
     parts = {'validation': (of.train, split.validation)}
     for part, pool in (('validation', of.validation), ('test', of.test)):
         if pool is not None:
@@ -42,38 +40,35 @@ def measured(of: source.Source, split: splits.Split) -> dict[str, tuple[source.P
 
 
 def count(parts: dict[str, tuple[source.Pool, np.ndarray]], classes: Sequence[str]) -> Counts:
-    """Damaged pictures among these examples of pools; reads those that have not been read yet."""
+    """Damaged images among these examples of pools; reads those that have not been read yet."""
     found = {}
-    for part, (pool, numbers) in parts.items():
+    for part, (pool, indices) in parts.items():
         if pool.damaged is None:
             continue
-        numbers = np.unique(numbers)
-        label = pool.label[numbers[pool.damaged(numbers)]]
+        indices = np.unique(indices)
+        label = pool.label[indices[pool.damaged(indices)]]
         if len(label):
             found[part] = by_class(label, classes)
     return found
 
 
 def by_class(label: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    """Examples of each class that has any; label: int [n], -1 for none."""
+    """Number of examples of each class, without zeros; label: int [n], -1 for none."""
     present, counts = np.unique(label, return_counts=True)
-    return {
-        NO_LABEL if number < 0 else classes[number]: int(one)
-        for number, one in zip(present, counts)
-    }
+    return {NO_LABEL if k < 0 else classes[k]: int(number) for k, number in zip(present, counts)}
 
 
-def sentences(gray: Counts, left_out: Counts) -> list[str]:
+def warnings(gray: Counts, left_out: Counts) -> list[str]:
     """A warning for each part."""
-    told = []
+    found = []
     for part, counts in gray.items():
-        done = 'measured' if part in _MEASURED else 'trained on'
-        told.append(
-            f'{counted(part, counts)} can not be decoded and are {done} as gray; mend them.'
+        use = 'measured' if part in _MEASURED else 'trained on'
+        found.append(
+            f'{counted(part, counts)} can not be decoded and are {use} as gray; mend them.'
         )
     for part, counts in left_out.items():
-        told.append(f'{counted(part, counts)} can not be decoded and are left out.')
-    return told
+        found.append(f'{counted(part, counts)} can not be decoded and are left out.')
+    return found
 
 
 def counted(part: str, counts: dict[str, int]) -> str:
@@ -83,11 +78,11 @@ def counted(part: str, counts: dict[str, int]) -> str:
     return f'{sum(counts.values())} {part} picture(s) ({each})'
 
 
-def _check(pool, numbers, what):
-    if pool.damaged is None or not len(numbers):
+def _check(pool, indices, what):
+    if pool.damaged is None or not len(indices):
         return
-    if all(pool.damaged(numbers[place : place + 1])[0] for place in range(len(numbers))):
+    if all(pool.damaged(indices[place : place + 1])[0] for place in range(len(indices))):
         raise ValueError(
-            f'No {what} can be decoded, of {len(numbers)} (the first is '
-            f'{names.shown(pool.name[numbers[0]])}): mend them, or leave the class or part out.'
+            f'No {what} can be decoded, of {len(indices)} (the first is '
+            f'{names.printable(pool.name[indices[0]])}): mend them, or leave the class or part out.'
         )

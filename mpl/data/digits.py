@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits of 8x8 pixels that scikit-learn carries."""
+"""The 1,797 handwritten digits of 8x8 pixels in scikit-learn."""
 
 import numpy as np
 from sklearn import datasets
@@ -9,24 +9,23 @@ _TEST_PER_CLASS = 60
 
 
 def make() -> source.Source:
-    """1,197 training and 600 test images, [N, 8, 8, 1] uint8; the names are scikit-learn's numbers.
+    """1,197 training and 600 test images, [N, 8, 8, 1] uint8; names are indices in scikit-learn.
 
-    Brightness 0..16 becomes round(brightness * 255 / 16). The test images are 60 of
-    each class, evenly spaced among the n images of that class in scikit-learn's
-    order (places floor(i * n / 60), so about every third), because that order goes
-    by writer and both parts should hold all of them.
+    Brightness 0..16 is scaled to round(brightness * 255 / 16). The test images are 60 of each
+    class, evenly spaced among the n images of the class in scikit-learn's order (positions
+    floor(i * n / 60), about every third). That order is by writer, so both parts have all writers.
     """
     digits = datasets.load_digits()
     image = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     label = digits.target.astype(np.int32)
     tested = np.zeros(len(label), bool)
     for digit in range(10):
-        numbers = np.flatnonzero(label == digit)
-        tested[numbers[np.arange(_TEST_PER_CLASS) * len(numbers) // _TEST_PER_CLASS]] = True
+        indices = np.flatnonzero(label == digit)
+        tested[indices[np.arange(_TEST_PER_CLASS) * len(indices) // _TEST_PER_CLASS]] = True
 
     def pool(chosen: np.ndarray) -> source.Pool:
         return source.from_arrays(
-            image[chosen], label[chosen], [str(number) for number in np.flatnonzero(chosen)]
+            image[chosen], label[chosen], [str(index) for index in np.flatnonzero(chosen)]
         )
 
     classes = tuple(str(digit) for digit in range(10))

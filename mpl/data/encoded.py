@@ -1,4 +1,4 @@
-"""Pools of encoded pictures: files or records that are decoded in threads whenever they are asked for."""
+"""Pools of encoded images: files or records that are decoded in threads when they are read."""
 
 import functools
 import logging
@@ -15,25 +15,25 @@ import tqdm
 
 from mpl.data import images, names, source
 
-GRAY = 128  # every pixel of a picture that can not be decoded
-_AT_ONCE = 1024  # pictures read at once when a pool is kept, or looked through for damage
-_NAMED = 100  # damaged pictures of a pool that are named in a warning each
+GRAY = 128  # all pixels of an image that can not be decoded
+_CHUNK = 1024  # images read at once when a whole pool is read
+_NAMED = 100  # damaged images of a pool that are named in a warning each
 
 
 class Part(NamedTuple):
-    """Pictures of one set or folder, addressed by number 0..N-1."""
+    """Images of one set or folder, addressed by index 0..N-1."""
 
     fetch: Callable[[Sequence[int]], list[bytes]]  # encoded; called in several threads at once
-    label: np.ndarray  # int32 [N]; -1 where there is none
+    label: np.ndarray  # int32 [N]; -1 without a label
     name: Sequence[str]
-    upright: bool  # whether to turn pictures as EXIF says
-    sizes: Callable[[], np.ndarray] | None = None  # bytes of the files that hold them, int64 [any]
+    upright: bool  # whether to apply the EXIF orientation
+    sizes: Callable[[], np.ndarray] | None = None  # bytes of their files, int64 [any]
 
 
 class Format(NamedTuple):
-    """What pictures become."""
+    """The format of decoded images."""
 
-    size: int | None  # pixels; None: they stay as they are, all of one shape
+    size: int | None  # pixels; None: no resizing, all images have one shape
     channels: int  # 3 for RGB, 1 for gray
     central: float  # see `images.decode`
 
@@ -42,7 +42,7 @@ class Format(NamedTuple):
 
 
 def check(size: int | None, central: float, corrupt: str, allowed: Sequence[str]) -> None:
-    """Raises ValueError where one of the arguments that sources share is not allowed."""
+    """Raises ValueError if an argument common to sources is not allowed."""
     if size is not None and size < 1:
         raise ValueError(f'size is {size}: give a number from 1 up.')
     if not 0 < central <= 1:
@@ -54,7 +54,7 @@ def check(size: int | None, central: float, corrupt: str, allowed: Sequence[str]
 
 
 def count_threads(threads: int | None) -> int:
-    """`threads`, or where it is None one for each core that this process may use."""
+    """`threads`; if None, the number of cores that this process may use."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     if threads < 1:
@@ -70,68 +70,67 @@ def pool(
     keep_bytes: int,
     threads: int,
 ) -> source.Pool:
-    """The pictures of all parts, one part after the other, in one numbering.
+    """The images of all parts, concatenated, as one pool.
 
-    shape: (H, W, C) of every picture in that form. what: for messages. A pool that takes
-    up to keep_bytes as uint8 is decoded once and kept.
-    A picture that can not be decoded is gray (GRAY everywhere), by number alone, so that
-    a resumed run sees the same; the first time in a process its name is in a warning (the
-    first 100 of them), and `damaged` of the pool tells which they are.
-    Reading raises ValueError where more than 1 % of the pictures, and more than
-    100, are damaged, and OSError where bytes can not be had at all.
-    The pool's `content` is a checksum of the encoded pictures where they are kept, or else of the
-    sizes of their files.
+    shape: (H, W, C) of the decoded images. what: for messages. A pool of at most keep_bytes as
+    uint8 is decoded once and kept in memory.
+    An image that can not be decoded is gray (GRAY everywhere), also in a resumed run. A warning
+    names it when a process first reads it (the first 100), and `damaged` of the pool returns which
+    they are. Reading raises ValueError if more than 1 % of the images, and more than 100, are
+    damaged, and OSError if their bytes can not be read.
+    The pool's `content` is a checksum of the encoded images if they are kept, else of the sizes of
+    their files.
     """
     label = np.concatenate([part.label for part in parts]).astype(np.int32)
     name = parts[0].name if len(parts) == 1 else names.pack(n for p in parts for n in p.name)
     starts = np.cumsum([0] + [len(part.label) for part in parts])
     executor = futures.ThreadPoolExecutor(threads, thread_name_prefix='images')
-    tried, bad = np.zeros(len(label), bool), np.zeros(len(label), bool)
-    attempt = _forgiving(name, what, tried, bad)
+    decoded, is_damaged = np.zeros(len(label), bool), np.zeros(len(label), bool)
+    attempt = _gray_if_damaged(name, what, decoded, is_damaged)
 
-    def read_many(numbers, shape, load):
-        """uint8 [n, *shape]; load: (place, encoded, upright) -> one picture."""
-        numbers = np.asarray(numbers)
-        out = np.empty((len(numbers), *shape), np.uint8)
+    def read_many(indices, shape, load):
+        """uint8 [n, *shape]; load: (place, encoded, upright) -> one image."""
+        indices = np.asarray(indices)
+        out = np.empty((len(indices), *shape), np.uint8)
 
-        def chunk(places):
-            at = np.searchsorted(starts, numbers[places], side='right') - 1
-            for number in np.unique(at):
-                part, mine = parts[number], places[at == number]
-                fetched = part.fetch((numbers[mine] - starts[number]).tolist())
-                for place, encoded in zip(mine, fetched):
-                    out[place] = attempt(numbers[place], load, place, encoded, part.upright)
+        def read_chunk(places):
+            at = np.searchsorted(starts, indices[places], side='right') - 1
+            for p in np.unique(at):
+                part, in_part = parts[p], places[at == p]
+                fetched = part.fetch((indices[in_part] - starts[p]).tolist())
+                for place, encoded in zip(in_part, fetched):
+                    out[place] = attempt(indices[place], load, place, encoded, part.upright)
 
-        several = min(len(numbers), max(4 * threads, math.ceil(len(numbers) / 64)))
-        list(executor.map(chunk, np.array_split(np.arange(len(numbers)), max(several, 1))))
+        chunks = min(len(indices), max(4 * threads, math.ceil(len(indices) / 64)))
+        list(executor.map(read_chunk, np.array_split(np.arange(len(indices)), max(chunks, 1))))
         return out
 
-    def read(numbers):
-        return read_many(numbers, shape, lambda _, *encoded: form.decode(*encoded))
+    def read(indices):
+        return read_many(indices, shape, lambda _, *encoded: form.decode(*encoded))
 
-    def crop(numbers, box, size):
+    def crop(indices, box, size):
         def load(place, encoded, upright):
-            here = functools.partial(box, place)
-            return images.crop(encoded, here, size, form.channels, upright)
+            own_box = functools.partial(box, place)
+            return images.crop(encoded, own_box, size, form.channels, upright)
 
-        return read_many(numbers, (size, size, form.channels), load)
+        return read_many(indices, (size, size, form.channels), load)
 
-    def damaged(numbers):
-        numbers = np.asarray(numbers)
-        for piece in _pieces(np.unique(numbers[~tried[numbers]]), f'checking {what}'):
-            read_many(piece, shape, lambda _, *encoded: form.decode(*encoded))
-        return bad[numbers]
+    def damaged(indices):
+        indices = np.asarray(indices)
+        for chunk in _chunks(np.unique(indices[~decoded[indices]]), f'checking {what}'):
+            read_many(chunk, shape, lambda _, *encoded: form.decode(*encoded))
+        return is_damaged[indices]
 
     content = _sizes(parts)
     if len(label) * math.prod(shape) <= keep_bytes:
         checksums = np.zeros(len(label), np.uint32)
 
-        def read_once(numbers):
+        def read_once(indices):
             def load(place, encoded, upright):
-                checksums[numbers[place]] = zlib.crc32(encoded)
+                checksums[indices[place]] = zlib.crc32(encoded)
                 return form.decode(encoded, upright)
 
-            return read_many(numbers, shape, load)
+            return read_many(indices, shape, load)
 
         read = _keep(read_once, (len(label), *shape), what)
         content = functools.partial(dict, files=source.checksum(checksums))
@@ -139,7 +138,7 @@ def pool(
 
 
 def _sizes(parts: Sequence[Part]) -> Callable[[], dict[str, str]] | None:
-    """The `content` of a pool that is not kept."""
+    """The `content` of a pool that is not kept in memory."""
     if any(part.sizes is None for part in parts):
         return None
 
@@ -152,38 +151,40 @@ def _sizes(parts: Sequence[Part]) -> Callable[[], dict[str, str]] | None:
 
 
 def find_damaged(part: Part, form: Format, what: str, threads: int) -> dict[int, str]:
-    """Decodes every picture; what is wrong with those that can not be, by number, ascending."""
-    wrong = {}
+    """Decodes all images; returns the errors of the damaged ones by index, ascending."""
+    errors = {}
 
-    def visit(number):
-        (encoded,) = part.fetch([number])
+    def visit(index):
+        (encoded,) = part.fetch([index])
         try:
             form.decode(encoded, part.upright)
         except images.Damaged as error:
-            wrong[number] = str(error)
+            errors[index] = str(error)
 
     images.each(visit, len(part.label), threads, f'checking {what}')
-    return dict(sorted(wrong.items()))
+    return dict(sorted(errors.items()))
 
 
-def _forgiving(name: Sequence[str], what: str, tried: np.ndarray, bad: np.ndarray) -> Callable:
-    """(number, load, *arguments) -> load(*arguments), or GRAY for a damaged picture.
+def _gray_if_damaged(
+    name: Sequence[str], what: str, decoded: np.ndarray, is_damaged: np.ndarray
+) -> Callable:
+    """(index, load, *arguments) -> load(*arguments), or GRAY for a damaged image.
 
-    tried, bad: bool [N], set where a picture has been met, and where it is damaged.
+    decoded, is_damaged: bool [N], set for images that were decoded, and for those that can not be.
     """
     lock = threading.Lock()
 
-    def attempt(number, load, *arguments):
+    def attempt(index, load, *arguments):
         try:
             image = load(*arguments)
-            tried[number] = True
+            decoded[index] = True
             return image
         except images.Damaged as error:
             with lock:
-                new = not bad[number]
-                tried[number] = bad[number] = True
-                count = np.count_nonzero(bad)
-            shown = names.shown(name[number])
+                new = not is_damaged[index]
+                decoded[index] = is_damaged[index] = True
+                count = np.count_nonzero(is_damaged)
+            shown = names.printable(name[index])
             if new and count <= _NAMED:
                 logging.warning('%s of %s can not be decoded and is gray: %s', shown, what, error)
             if new and count == _NAMED:
@@ -201,17 +202,17 @@ def _forgiving(name: Sequence[str], what: str, tried: np.ndarray, bad: np.ndarra
 
 
 def _keep(read: Callable, shape: tuple[int, int, int, int], what: str) -> Callable:
-    """`read` from memory, after one pass over all pictures."""
-    kept = np.empty(shape, np.uint8)
-    for numbers in _pieces(np.arange(len(kept)), what):
-        kept[numbers[0] : numbers[-1] + 1] = read(numbers)
-    return lambda numbers: kept[numbers]
+    """`read` from memory, after one pass over all images."""
+    image = np.empty(shape, np.uint8)
+    for indices in _chunks(np.arange(len(image)), what):
+        image[indices[0] : indices[-1] + 1] = read(indices)
+    return lambda indices: image[indices]
 
 
-def _pieces(numbers: np.ndarray, what: str) -> Iterator[np.ndarray]:
-    """The numbers, _AT_ONCE at a time; shows the progress of what is done with many."""
-    hidden = True if len(numbers) < 2 * _AT_ONCE else None  # None: shown on a terminal only
-    with tqdm.tqdm(total=len(numbers), desc=what, unit='image', disable=hidden) as bar:
-        for start in range(0, len(numbers), _AT_ONCE):
-            yield numbers[start : start + _AT_ONCE]
-            bar.update(min(_AT_ONCE, len(numbers) - start))
+def _chunks(indices: np.ndarray, what: str) -> Iterator[np.ndarray]:
+    """The indices in chunks of _CHUNK, with a progress bar if there are many."""
+    hidden = True if len(indices) < 2 * _CHUNK else None  # None: shown on a terminal only
+    with tqdm.tqdm(total=len(indices), desc=what, unit='image', disable=hidden) as bar:
+        for start in range(0, len(indices), _CHUNK):
+            yield indices[start : start + _CHUNK]
+            bar.update(min(_CHUNK, len(indices) - start))

@@ -10,18 +10,18 @@ from typing import NamedTuple
 from mpl.data import listing, names, walk
 
 FOLDERS = ('labeled', 'unlabeled', 'validation', 'test')
-# Names that others give such folders.
+# Common names of such folders elsewhere.
 _OTHER_NAMES = (
     'train training trainset sup supervised unsup unsupervised val valid validate dev devel eval '
     'evaluation heldout held_out holdout hold_out testing testset test_set train_set val_set'
 ).split()
-_ALIKE = 0.8  # difflib's ratio, from which on a name is taken for a misspelled one
+_ALIKE = 0.8  # difflib's ratio from which on a name counts as misspelled
 
 
 class File(NamedTuple):
     name: str  # POSIX path below the folder
     split: str  # one of listing.SPLITS
-    label: str | None  # class; None where there is none
+    label: str | None  # class; None without a label
     size: int  # bytes
     identity: walk.Identity
 
@@ -36,11 +36,10 @@ class File(NamedTuple):
 
 
 def find(path: str) -> tuple[Path, list[File]]:
-    """The folder, and its pictures sorted by name, each file once however many links lead to it.
+    """The folder, and its images sorted by name, each file once, also with several links to it.
 
-    What lies there and is not read is counted in one warning, with examples. Raises
-    ValueError where the folder or the CSV file is not laid out well, or has one file in two
-    parts or classes.
+    One warning counts the entries that are not read, with examples. Raises ValueError if the layout
+    of the folder or the CSV file is wrong, or one file is in two parts or classes.
     """
     place = expand(path)
     if place.is_dir():
@@ -61,7 +60,7 @@ def find(path: str) -> tuple[Path, list[File]]:
 
 
 def find_unlabeled(path: str) -> tuple[Path, list[File]]:
-    """The folder, and the pictures at any depth of it, sorted by name, without labels; as `find`."""
+    """The folder, and the images at any depth of it, sorted by name, without labels; as `find`."""
     root, omitted = expand(path), walk.left_out()
     files = _files(walk.top(root), 'train', None, omitted)
     found = _once(root, files, omitted)
@@ -70,7 +69,7 @@ def find_unlabeled(path: str) -> tuple[Path, list[File]]:
 
 
 def expand(path: str) -> Path:
-    """The path with ~ and ~user at its beginning replaced; raises ValueError where there is no such home."""
+    """The path with ~ or ~user expanded; raises ValueError if there is no such home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -82,14 +81,14 @@ def expand(path: str) -> Path:
 
 def _walk(root: Path, omitted: walk.LeftOut) -> list[File]:
     folders, loose = walk.scan(walk.top(root), omitted)
-    known = {folder.name: folder for folder in folders if folder.name in FOLDERS}
-    _check_names(root, known, [folder.name for folder in folders])
+    parts = {folder.name: folder for folder in folders if folder.name in FOLDERS}
+    _check_names(root, parts, [folder.name for folder in folders])
     if loose:
-        omitted[f'pictures beside {walk.listed(known)}'] += [picture.name for picture in loose]
-    if others := [folder.name for folder in folders if folder.name not in known]:
-        omitted[f'folders beside {walk.listed(known)}'] += others
+        omitted[f'pictures beside {walk.listed(parts)}'] += [picture.name for picture in loose]
+    if others := [folder.name for folder in folders if folder.name not in parts]:
+        omitted[f'folders beside {walk.listed(parts)}'] += others
     files = []
-    for name, folder in known.items():
+    for name, folder in parts.items():
         if name == 'unlabeled':
             files += _files(folder, 'train', None, omitted)
         else:
@@ -97,12 +96,12 @@ def _walk(root: Path, omitted: walk.LeftOut) -> list[File]:
     return files
 
 
-def _check_names(root: Path, known: dict[str, walk.Folder], folders: list[str]) -> None:
-    """Refuses folders that seem to be meant as one of FOLDERS, and others of that name."""
+def _check_names(root: Path, parts: dict[str, walk.Folder], folders: list[str]) -> None:
+    """Raises ValueError for folders with a name similar to one of FOLDERS, and files with such a name."""
     allowed = ', '.join(f'{name}/' for name in FOLDERS)
     there = sorted(os.listdir(root))
     for name in there:
-        if name in FOLDERS and name not in known:
+        if name in FOLDERS and name not in parts:
             raise ValueError(
                 f'{root / name} is not a folder that can be read: make it one, or remove it.'
             )
@@ -114,7 +113,7 @@ def _check_names(root: Path, known: dict[str, walk.Folder], folders: list[str]) 
                 f'{root} has a folder {name!r}, which would not be read: rename it to one of {allowed} '
                 'or move it elsewhere.'
             )
-    if 'labeled' not in known:
+    if 'labeled' not in parts:
         shown = names.examples(there, 10)
         raise ValueError(
             f'{root} has no folder labeled/ (there is: {shown or "nothing"}): '
@@ -146,22 +145,22 @@ def _of_classes(root: Path, folder: walk.Folder, omitted: walk.LeftOut) -> list[
 
 def _files(folder: walk.Folder, split: str, label: str | None, omitted: walk.LeftOut) -> list[File]:
     """The pictures at any depth of a folder, at least one."""
-    mine = walk.left_out()
-    found = walk.pictures(folder, mine)
+    own = walk.left_out()
+    found = walk.pictures(folder, own)
     if not found:
         raise ValueError(
-            f'{folder.path} has no pictures ({walk.describe(mine) or "it is empty"}): '
+            f'{folder.path} has no pictures ({walk.describe(own) or "it is empty"}): '
             f'put {", ".join(walk.EXTENSIONS)} files there, or remove the folder.'
         )
-    for kind, passed in mine.items():
-        omitted[kind] += passed
+    for kind, entries in own.items():
+        omitted[kind] += entries
     return [File(one.name, split, label, one.size, one.identity) for one in found]
 
 
 def _once(place: Path, files: list[File], omitted: walk.LeftOut | None) -> list[File]:
-    """Sorted by name, each file once; one in two parts or classes is refused.
+    """The files sorted by name, each once; raises ValueError for one in two parts or classes.
 
-    omitted: takes the further names of a file; None: these are refused too.
+    omitted: collects further names of a file; with None these raise ValueError too.
     """
     first, kept = {}, []
     for file in sorted(files, key=lambda file: file.name):
@@ -174,14 +173,14 @@ def _once(place: Path, files: list[File], omitted: walk.LeftOut | None) -> list[
                 for one in (other, file)
             ]
             raise ValueError(
-                f'{names.shown(other.name)} and {names.shown(file.name)} in {place} are one file, '
+                f'{names.printable(other.name)} and {names.printable(file.name)} in {place} are one file, '
                 f'once for {of[0]} and once for {of[1]}: a picture may be in one part and class; '
                 'remove one of them.'
             )
         elif omitted is None:
             raise ValueError(
-                f'{place} names one file twice, as {names.shown(other.name)} and '
-                f'{names.shown(file.name)}: remove one line.'
+                f'{place} names one file twice, as {names.printable(other.name)} and '
+                f'{names.printable(file.name)}: remove one line.'
             )
         else:
             omitted['further names of a file that is read'].append(file.name)
@@ -189,7 +188,7 @@ def _once(place: Path, files: list[File], omitted: walk.LeftOut | None) -> list[
 
 
 def _check_classes(path: str, classes: set[str]) -> None:
-    """Refuses names that can not stand in a line of text; warns of two that are nearly one."""
+    """Raises ValueError for class names with line breaks or the like; warns of nearly equal names."""
     plain = {}
     for name in sorted(classes):
         if any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name):

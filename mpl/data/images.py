@@ -1,13 +1,12 @@
-"""From encoded pictures to uint8 arrays of one size: decoding, cutting out, resizing.
+"""Encoded images to uint8 arrays of one size: decoding, cropping, resizing.
 
-Pixels are those that a viewer shows on a white page, one rule for every source and command:
-transparent parts (an alpha channel, a transparent color, a palette with alpha) lie on white; 16
-bits become 8, the high byte; CMYK and LAB become RGB by Pillow's formulas; of an animation or a
-file of several pages the first is read; color profiles (ICC) are ignored, values are taken as sRGB.
-Damaged are, and so refused or gray: what Pillow can not decode, an empty file, floating-point
-and 32-bit integer pixels (whose range no file states), a transparent color in RGB of 16 bits,
-and more than MOST_PIXELS pixels. A JPEG file with an error inside that its decoder passes
-over is read as a viewer shows it.
+All sources and commands decode alike. Transparent parts (an alpha channel, a transparent color, a
+palette with alpha) are composited on white; 16 bits become 8, the high byte; CMYK and LAB become
+RGB by Pillow's formulas; the first image of an animation or of several pages is read; color profiles
+(ICC) are ignored, and values taken as sRGB. These images count as damaged: those that Pillow can
+not decode, empty files, floating-point and 32-bit integer pixels (whose range no file states), a
+transparent color in RGB of 16 bits, and more than MOST_PIXELS pixels. A JPEG file with an error
+that its decoder tolerates is read as in a viewer.
 """
 
 import contextlib
@@ -20,19 +19,19 @@ import numpy as np
 import tqdm
 from PIL import Image, UnidentifiedImageError
 
-# Of one picture; by default Pillow refuses more too. In RGBA this takes 0.7 GB.
+# Of one image; Pillow's default limit is the same. In RGBA this takes 0.7 GB.
 MOST_PIXELS = 178_956_970
-# Pillow warns from half of that on.
+# Pillow warns from half of this value on.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels, as in Pillow
 
-# Of a JPEG picture the decoder can give 1/2, 1/4 or 1/8 of the size for less time. That much
-# of it must be left, times the size wanted: on photos the result then differs from that of all
-# pixels by 0.5 levels of 255 in the mean and 20 at most; with 1 by 1.5 and 70.
+# The JPEG decoder can return 1/2, 1/4 or 1/8 of the size in less time. The reduced image must still
+# be this factor larger than the output: on photos the result then differs from that of all pixels
+# by 0.5 levels of 255 in the mean and 20 at most; with a factor of 1 by 1.5 and 70.
 _LEFT = 2
-# EXIF: its key of the orientation, what turns each upright, and which orientations exchange
-# height and width or turn an axis.
+# EXIF: the key of the orientation, the transposition for each, and the orientations that exchange
+# height and width or reverse an axis.
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,23 +47,22 @@ _FROM_THE_RIGHT, _FROM_BELOW = (2, 3, 6, 7), (3, 4, 7, 8)
 _ALPHA = ('RGBA', 'RGBa', 'LA', 'La', 'PA')
 # How Pillow unpacks PNG samples of few bits, and what it multiplies them by to fill 0..255.
 _FEW_BITS = {'L;2': 85, 'L;4': 17}
-_CHUNK = 64  # images a thread takes at a time
-_MANY = 2000  # from here on a pass over all images shows its progress
+_CHUNK = 64  # images per task of a thread
+_MANY = 2000  # number of images from which on a pass shows its progress
 
 
 class Damaged(ValueError):
-    """A picture that can not be decoded."""
+    """An image that can not be decoded."""
 
 
 def decode(
     encoded: bytes, size: int | None, channels: int, upright: bool, central: float = 1.0
 ) -> np.ndarray:
-    """One picture as uint8 [H, W, channels]: 3 for RGB, 1 for gray.
+    """One image as uint8 [H, W, channels]: 3 for RGB, 1 for gray.
 
-    size: the short side is resized to round(size / central) and the middle square
-    of `size` pixels cut out (bicubic); None leaves the picture as it is. upright: turn
-    it as its EXIF orientation says.
-    Raises Damaged where the picture can not be decoded.
+    size: the short side is resized to round(size / central) and the center square of `size` pixels
+    is cropped (bicubic); None does not resize. upright: whether to apply the EXIF orientation.
+    Raises Damaged if the image can not be decoded.
     """
     if size is None:
         with _open(encoded) as image:
@@ -78,9 +76,9 @@ def decode(
 def crop(
     encoded: bytes, box: Callable[[int, int], Box], size: int, channels: int, upright: bool
 ) -> np.ndarray:
-    """A part of one picture, resized: uint8 [size, size, channels].
+    """A resized crop of one image: uint8 [size, size, channels].
 
-    box: (height, width) of the picture -> the part, (left, upper, right, lower).
+    box: (height, width) of the image -> the crop, (left, upper, right, lower).
     Bicubic with antialiasing, as `PIL.Image.resize`. Raises Damaged as `decode`.
     """
     with _open(encoded) as image:
@@ -110,7 +108,7 @@ def crop(
 
 
 def middle(height: int, width: int, size: int, central: float) -> Box:
-    """The part that is the middle square of `size` pixels once the short side has round(size / central)."""
+    """The box that is the center square of `size` pixels if the short side has round(size / central)."""
     short = round(size / central)
     scale = short / min(width, height)
     wide, high = max(short, round(width * scale)), max(short, round(height * scale))
@@ -123,10 +121,10 @@ def each(work: Callable[[int], None], count: int, threads: int, what: str) -> No
     """work(0), ..., work(count - 1) in threads; the first error is raised. what: for the progress bar."""
 
     def chunk(start: int) -> int:
-        numbers = range(start, min(start + _CHUNK, count))
-        for number in numbers:
-            work(number)
-        return len(numbers)
+        indices = range(start, min(start + _CHUNK, count))
+        for index in indices:
+            work(index)
+        return len(indices)
 
     hidden = True if count < _MANY else None  # None: shown on a terminal only
     with (
@@ -172,7 +170,7 @@ def _packing(image: Image.Image) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where EXIF has none, or can not be read: viewers show such pictures as they lie."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it can not be read, as in viewers."""
     try:
         turn = image.getexif().get(_ORIENTATION)
     except Exception:  # of many types
@@ -195,7 +193,7 @@ def _on_white(image: Image.Image, packing: str) -> Image.Image:
     """A picture of 8 bits without transparent parts."""
     clear = image.info.get('transparency')
     if image.mode == 'F' or image.mode == 'I' and image.format not in ('PNG', 'PPM'):
-        kind = 'floating-point numbers' if image.mode == 'F' else '32-bit integers'
+        kind = 'floating-point values' if image.mode == 'F' else '32-bit integers'
         raise Damaged(f'its pixels are {kind}, of no known range: save it with 8 or 16 bits')
     if image.mode in _ALPHA or image.mode == 'P' and (clear is not None or _has_alpha(image)):
         page = Image.new('RGBA', image.size, 'white')

@@ -10,13 +10,11 @@ Row = tuple[str, str, str | None, int, walk.Identity]  # name, split, label, byt
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of the file; a name is the path as it stands there, with / between folders.
+    """The rows of the file; a name is the path in the file, with / between folders.
 
-    Spaces around a value are dropped. Bytes that are not UTF-8 may stand in paths, which
-    are then those of the file of that name, and nowhere else.
+    Spaces around a value are dropped. Only paths may have bytes that are not UTF-8.
 
-    Raises ValueError where the file can not be read, a row is not as it must be or its
-    picture is not there.
+    Raises ValueError if the file can not be read, a row is invalid or its image does not exist.
     """
     found = []
     try:

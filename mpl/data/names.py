@@ -1,4 +1,4 @@
-"""The names of millions of examples in little memory."""
+"""Compact storage for the names of millions of examples, and names in messages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -6,25 +6,25 @@ import numpy as np
 
 
 class Names(Sequence):
-    """Texts in one string of bytes: about 8 bytes each beside their letters, where a list takes 65.
+    """An immutable sequence of strings in one byte string.
 
-    Reads like a list of str that can not be changed; a slice is a list. File names that
-    are not UTF-8 come back as they were.
+    It takes about 8 bytes per name besides its characters; a list takes 65. A slice is a list. File
+    names that are not UTF-8 are preserved.
     """
 
     def __init__(self, text: bytes, end: np.ndarray):
-        """text: all names in UTF-8, one after the other; end: int64 [N], where each ends."""
+        """text: all names in UTF-8, concatenated; end: int64 [N], the end of each name in bytes."""
         self.text, self.end = text, end
 
     def __len__(self) -> int:
         return len(self.end)
 
-    def __getitem__(self, number):
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        number = range(len(self))[number]  # negative ones, and IndexError
-        start = self.end[number - 1] if number else 0
-        return self.text[start : self.end[number]].decode(errors='surrogateescape')
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # handles negative indices and raises IndexError
+        start = self.end[index - 1] if index else 0
+        return self.text[start : self.end[index]].decode(errors='surrogateescape')
 
     def __iter__(self) -> Iterator[str]:
         start = 0
@@ -34,7 +34,7 @@ class Names(Sequence):
 
 
 def pack(names: Iterable[str]) -> Names:
-    """The names in one string."""
+    """The names as a compact sequence."""
     text, lengths = bytearray(), []
     for name in names:
         encoded = name.encode(errors='surrogateescape')
@@ -43,18 +43,20 @@ def pack(names: Iterable[str]) -> Names:
     return Names(bytes(text), np.cumsum(lengths, dtype=np.int64))
 
 
-def shown(name: str) -> str:
-    """A name for a message: quoted where it has line breaks or other characters that can not be seen."""
+def printable(name: str) -> str:
+    """A name for a message, quoted with escapes if it has unprintable characters."""
     return name if name.isprintable() else repr(name)
 
 
 def examples(found: Sequence[str], most: int) -> str:
-    """The first names in their order, for a message; '...' behind them where there are more."""
-    return ', '.join([shown(name) for name in sorted(found)[:most]] + ['...'] * (len(found) > most))
+    """The first `most` of the sorted names for a message, followed by '...' if there are more."""
+    return ', '.join(
+        [printable(name) for name in sorted(found)[:most]] + ['...'] * (len(found) > most)
+    )
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written in UTF-8; one with bytes that were none can not."""
+    """Whether a text can be encoded in UTF-8; with surrogate escapes it can not."""
     try:
         text.encode()
     except UnicodeEncodeError:

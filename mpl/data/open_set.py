@@ -1,4 +1,4 @@
-"""An open set: unlabeled images of classes that are not to be learned."""
+"""An open set: unlabeled images of classes that the network is not trained to predict."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ _SHOWN = 20  # classes in a message
 
 
 def hide(of: source.Source, names: Sequence[str]) -> source.Source:
-    """The source without these classes; their training images stay, as images without a label.
+    """The source without these classes; their training images stay, without a label.
 
-    They are dropped from validation and test. The classes that stay are numbered anew, in
-    their order. Examples without a label stay where they are.
+    Their images are dropped from validation and test. The remaining classes are renumbered in
+    order.
 
-    Raises ValueError for a name that is no class, and where fewer than two classes stay.
+    Raises ValueError for a name that is not a class, or if fewer than two classes remain.
     """
     if not names:
         return of
@@ -31,7 +31,7 @@ def hide(of: source.Source, names: Sequence[str]) -> source.Source:
         raise ValueError(
             f'split.unlabeled_only leaves {stays.sum()} of {len(stays)} classes; leave at least 2.'
         )
-    # By the old label; the last entry is that of -1.
+    # New label by old label; the last entry is for -1.
     label = np.append(np.where(stays, np.cumsum(stays) - 1, -1), -1).astype(np.int32)
     kept = np.append(stays, True)
 

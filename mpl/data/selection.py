@@ -1,9 +1,9 @@
-"""Which unlabeled examples to train on, by what a network said of them; for pools of any size.
+"""Selection of unlabeled examples by the logits of networks, for pools of any size.
 
-Probabilities are those of one network, or the mean over several. An example belongs to its most
-probable class; the most confident of each class are kept. Between equals the smaller number goes
-first, so that the result depends neither on how many rows are read at a time nor on how the pool
-was shared out. Memory holds what is kept, twice at most, and a number or two for each example.
+Probabilities are those of one network, or the mean over several. The class of an example is its
+most probable one, and the most confident examples of each class are kept. Ties go to the smaller
+index, so the result depends neither on the number of rows that are read at a time nor on the
+shards of the pool. Memory: at most twice the selected examples, and one or two values per example.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ import numpy as np
 
 from mpl.data import splits
 
-ENTRIES = 1 << 22  # numbers of a chunk of rows
+ENTRIES = 1 << 22  # logits in a chunk of rows
 BLOCK = 1024  # examples that are compared with the test images at a time
 
 
 class Rule(NamedTuple):
-    """What to keep.
+    """The rule of a selection.
 
-    confidence: least probability of the class. per_class: examples of a class to keep; 0 for all.
-    balance: repeats those of smaller classes until there are `per_class`, the most confident
-    first; classes without any stay empty.
+    confidence: minimum probability of the class. per_class: examples of a class to keep; 0 for all.
+    balance: repeat examples of smaller classes until there are `per_class`, the most confident
+    first; classes without examples stay empty.
     """
 
     confidence: float = 0.0
@@ -31,19 +31,19 @@ class Rule(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a share of the pool comes to: its best examples, and how many there were."""
+    """The selected examples of a shard of the pool, and counts."""
 
-    number: np.ndarray  # int64 [n], by class, then from the most confident on
+    index: np.ndarray  # int64 [n], sorted by class, then by decreasing confidence
     label: np.ndarray  # int32 [n], the class
     confidence: np.ndarray  # float64 [n]
     counts: np.ndarray  # int64 [4]: see COUNTS
 
 
-COUNTS = ('asked', 'not_asked', 'confidence', 'duplicates')
+COUNTS = ('with_logits', 'without_logits', 'confidence', 'duplicates')
 
 
 def check(rule: Rule) -> None:
-    """Raises ValueError where the numbers of a rule are not allowed."""
+    """Raises ValueError for values of a rule that are not allowed."""
     if not 0 <= rule.confidence <= 1:
         raise ValueError(f'confidence is {rule.confidence}; give a probability, from 0 to 1.')
     if rule.per_class < 0:
@@ -60,73 +60,75 @@ def scan(
     shard: tuple[int, int] = (0, 1),
     rows: int | None = None,
 ) -> Part:
-    """The best candidates of each class, in a share of the pool.
+    """The most confident candidates of each class, in a shard of the pool.
 
     Args:
-      files: of each network the logits [N, K], NaN in rows of examples that it was not asked
-        about; such a row does not count in the mean.
-      candidates: numbers of the examples that may be kept, int [n].
-      rule: what to keep.
-      duplicate: bool [N], those that are not to be kept; None for none.
-      shard: (i, n), the i-th of n equal shares of all rows, from 0.
-      rows: to read at a time.
+      files: the logits [N, K] of each network; rows of examples without logits are NaN, and do not
+        count in the mean.
+      candidates: indices of the examples that may be kept, int [n].
+      rule: of the selection.
+      duplicate: bool [N], the examples to drop as duplicates; None for none.
+      shard: (i, n), the i-th of n equal shards of all rows, from 0.
+      rows: rows to read at a time.
     """
     examples, classes = files[0].shape
     rows = rows or max(1, ENTRIES // classes)
-    wanted = np.zeros(examples, bool)
-    wanted[candidates] = True
+    is_candidate = np.zeros(examples, bool)
+    is_candidate[candidates] = True
     first, last = (examples * (shard[0] + k) // shard[1] for k in (0, 1))
     starts = range(first, last, rows)
-    chunks = (start + np.flatnonzero(wanted[start : min(start + rows, last)]) for start in starts)
-    found = (_look(files, chosen, rule, duplicate) for chosen in chunks)
-    return gather(found, rule, rule.per_class * classes or examples)
+    chunks = (
+        start + np.flatnonzero(is_candidate[start : min(start + rows, last)]) for start in starts
+    )
+    parts = (_select(files, chunk, rule, duplicate) for chunk in chunks)
+    return gather(parts, rule, rule.per_class * classes or examples)
 
 
 def gather(parts: Iterable[Part], rule: Rule, most: int) -> Part:
-    """The best of parts that come one by one; merged whenever `most` examples have come."""
+    """Merges an iterator of parts, whenever `most` examples have accumulated."""
     kept, waiting, count = _empty(), [], 0
     for part in parts:
         waiting.append(part)
-        count += len(part.number)
+        count += len(part.index)
         if count >= most:
             kept, waiting, count = merge([kept, *waiting], rule), [], 0
     return merge([kept, *waiting], rule)
 
 
 def merge(parts: Sequence[Part], rule: Rule) -> Part:
-    """The best of several parts."""
-    number, label, confidence = (np.concatenate(part) for part in list(zip(*parts))[:3])
-    order = np.lexsort((number, -confidence, label))
+    """Several parts as one, with at most `per_class` examples of each class."""
+    index, label, confidence = (np.concatenate(part) for part in list(zip(*parts))[:3])
+    order = np.lexsort((index, -confidence, label))
     if rule.per_class:
         _, starts, sizes = np.unique(label[order], return_index=True, return_counts=True)
         rank = np.arange(len(order)) - np.repeat(starts, sizes)
         order = order[rank < rule.per_class]
     counts = np.sum([part.counts for part in parts], 0)
-    return Part(number[order], label[order], confidence[order], counts)
+    return Part(index[order], label[order], confidence[order], counts)
 
 
-def numbers(part: Part, rule: Rule) -> np.ndarray:
-    """The examples to train on, int64 [n] ascending, with the repeats of a balanced selection."""
+def indices(part: Part, rule: Rule) -> np.ndarray:
+    """Indices of the examples to train on, int64 [n] ascending, with the repeats of `balance`."""
     if not rule.balance:
-        return np.sort(part.number)
-    found = [part.number[part.label == label] for label in np.unique(part.label)]
-    repeated = [np.resize(of, rule.per_class) for of in found]  # One after the other, cyclically.
+        return np.sort(part.index)
+    by_class = [part.index[part.label == label] for label in np.unique(part.label)]
+    repeated = [np.resize(index, rule.per_class) for index in by_class]  # Cyclically.
     return np.sort(np.concatenate([np.zeros(0, np.int64), *repeated]))
 
 
 def summarize(part: Part, rule: Rule, classes: int) -> dict:
-    """What became of the candidates, JSON-able.
+    """Counts of the kept and dropped candidates, JSON-able.
 
     kept: examples, and with repeats `drawn`. kept_per_class: without repeats, over all classes.
-    dropped: under the confidence, as duplicates of test images, by rank in their class.
+    dropped: below the confidence, as duplicates of test images, by rank in their class.
     """
     counts = dict(zip(COUNTS, part.counts.tolist()))
-    kept, per_class = len(part.number), np.bincount(part.label, minlength=classes)
+    kept, per_class = len(part.index), np.bincount(part.label, minlength=classes)
     return {
-        'candidates': counts['asked'] + counts['not_asked'],
-        'not_asked': counts['not_asked'],
+        'candidates': counts['with_logits'] + counts['without_logits'],
+        'without_logits': counts['without_logits'],
         'kept': kept,
-        'drawn': len(numbers(part, rule)),
+        'drawn': len(indices(part, rule)),
         'kept_per_class': {
             'min': int(per_class.min()),
             'median': float(np.median(per_class)),
@@ -135,17 +137,17 @@ def summarize(part: Part, rule: Rule, classes: int) -> dict:
         'dropped': {
             'confidence': counts['confidence'],
             'duplicates': counts['duplicates'],
-            'rank': counts['asked'] - counts['confidence'] - counts['duplicates'] - kept,
+            'rank': counts['with_logits'] - counts['confidence'] - counts['duplicates'] - kept,
         },
     }
 
 
 def show(counts: dict) -> str:
-    """What became of the candidates, in three lines."""
+    """The counts of `summarize` in three lines of text."""
     per_class, dropped = counts['kept_per_class'], counts['dropped']
     return (
         f'{counts["kept"]:,} of {counts["candidates"]:,} unlabeled examples are kept, '
-        f'{counts["drawn"]:,} with repeats; {counts["not_asked"]:,} have no logits.\n'
+        f'{counts["drawn"]:,} with repeats; {counts["without_logits"]:,} have no logits.\n'
         f'Kept per class: least {per_class["min"]:,}, median {per_class["median"]:,.0f}, most '
         f'{per_class["max"]:,}.\n'
         f'Dropped: {dropped["confidence"]:,} by confidence, {dropped["duplicates"]:,} as '
@@ -156,21 +158,21 @@ def show(counts: dict) -> str:
 def apply(part: Part, rule: Rule, split: splits.Split) -> splits.Split:
     """The split with the selected examples as its unlabeled ones.
 
-    Raises ValueError where none is left.
+    Raises ValueError if none is selected.
     """
-    if not len(part.number):
-        asked = int(part.counts[0])
+    if not len(part.index):
+        with_logits = int(part.counts[0])
         raise ValueError(
-            f'None of the {asked:,} unlabeled examples with logits is kept at confidence '
+            f'None of the {with_logits:,} unlabeled examples with logits is kept at confidence '
             f'{rule.confidence}; give a lower one.'
         )
-    return splits.from_numbers(split.labeled, numbers(part, rule), split.validation)
+    return splits.from_indices(split.labeled, indices(part, rule), split.validation)
 
 
 def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndarray:
-    """Which features [n, D] have a cosine similarity of at least so much to one of others [m, D].
+    """Which of features [n, D] have at least this cosine similarity to one of others [m, D]: bool [n].
 
-    Always in blocks of one shape, so that every process finds the same.
+    Computed in blocks of one shape, so that the result is the same in every process.
     """
     others = _unit(others).T
     found = np.zeros(len(features), bool)
@@ -182,28 +184,29 @@ def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndar
     return found
 
 
-def _look(files, chosen, rule, duplicate):
-    """The confident ones of the examples `chosen`, unordered."""
-    probability, asked = _mean_probability([np.asarray(file[chosen]) for file in files])
-    chosen, probability = chosen[asked], probability[asked]
+def _select(files, index, rule, duplicate):
+    """The confident examples among `index`, unordered."""
+    probability, has_logits = _mean_probability([np.asarray(file[index]) for file in files])
+    index, probability = index[has_logits], probability[has_logits]
     label, confidence = np.argmax(probability, -1), probability.max(-1, initial=0)
-    sure = confidence >= rule.confidence
-    copied = sure & duplicate[chosen] if duplicate is not None else np.zeros(len(chosen), bool)
-    counts = np.array([asked.sum(), (~asked).sum(), (~sure).sum(), copied.sum()], np.int64)
-    keep = sure & ~copied
-    return Part(chosen[keep], label[keep].astype(np.int32), confidence[keep], counts)
+    confident = confidence >= rule.confidence
+    dropped = confident & duplicate[index] if duplicate is not None else np.zeros(len(index), bool)
+    counts = [has_logits.sum(), (~has_logits).sum(), (~confident).sum(), dropped.sum()]
+    keep = confident & ~dropped
+    label = label[keep].astype(np.int32)
+    return Part(index[keep], label, confidence[keep], np.array(counts, np.int64))
 
 
 def _mean_probability(logits):
-    """Probabilities float64 [n, K], the mean over files [n, K] that have a row; and which any has."""
-    total, times = np.zeros(logits[0].shape), np.zeros(len(logits[0]))
+    """The mean probabilities float64 [n, K] over the files with logits, and whether any has: bool [n]."""
+    total, count = np.zeros(logits[0].shape), np.zeros(len(logits[0]))
     for one in logits:
-        there = ~np.isnan(one).any(-1)
-        there_alone = one[there].astype(np.float64)
-        power = np.exp(there_alone - there_alone.max(-1, keepdims=True))
-        total[there] += power / power.sum(-1, keepdims=True)
-        times += there
-    return total / np.maximum(times, 1)[:, None], times > 0
+        present = ~np.isnan(one).any(-1)
+        rows = one[present].astype(np.float64)
+        power = np.exp(rows - rows.max(-1, keepdims=True))
+        total[present] += power / power.sum(-1, keepdims=True)
+        count += present
+    return total / np.maximum(count, 1)[:, None], count > 0
 
 
 def _unit(features):

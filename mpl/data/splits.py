@@ -1,4 +1,4 @@
-"""Which examples of a training set are labeled, unlabeled and held out for validation."""
+"""Splits of a training set into labeled, unlabeled and validation examples."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ PARTS = ('labeled', 'unlabeled', 'validation')
 
 
 class Split(NamedTuple):
-    """Example numbers, int64, ascending, each at most once in a part.
+    """Example indices, int64, ascending, each at most once in a part.
 
-    But for selected unlabeled examples: one that is there twice is drawn twice in an epoch.
+    Selected unlabeled examples may repeat: one that occurs twice is sampled twice per epoch.
     """
 
     labeled: np.ndarray
     unlabeled: np.ndarray
     validation: np.ndarray
-    hash: str  # 12 hexadecimal digits, from the numbers alone
+    hash: str  # 12 hexadecimal digits, from the indices alone
 
 
 def draw(
@@ -30,26 +30,24 @@ def draw(
     classes: Sequence[str] | None = None,
     imbalance: float = 1.0,
 ) -> Split:
-    """Draw a split; the same arguments give the same split with any numpy.
+    """Sample a split; the same arguments give the same split with any version of numpy.
 
-    label: int [N], -1 for none. labels: how many labeled examples to keep in
-    total, 0 for all of them (but those held out). They are spread evenly over the
-    classes; what does not divide goes one each to classes drawn by the seed.
-    validation: how many labeled examples to hold out, in proportion to the classes'
-    sizes (largest remainders). Held out examples are neither labeled nor unlabeled.
-    The labeled examples of a seed do not depend on `validation`, and those of fewer
-    labels are among those of more. Everything else is unlabeled, and so are the
-    labeled examples if `unlabeled_includes_labeled`. classes: names for the messages.
+    label: int [N], -1 for none. labels: number of labeled examples to keep, 0 for all that are not
+    held out. Their number per class is equal; a remainder goes to classes sampled by the seed.
+    validation: number of labeled examples to hold out, in proportion to class sizes (largest
+    remainders). Held-out examples are neither labeled nor unlabeled. The labeled examples of a seed
+    do not depend on `validation`, and a smaller number of labels is a subset of a larger one.
+    All other examples are unlabeled, and with `unlabeled_includes_labeled` the labeled ones too.
+    classes: names for error messages.
 
-    imbalance: how many times as frequent the first class is as the last; the others, in
-    their order, lie on a geometric series between them (the long tail of arXiv 1901.05555).
-    Of every class as many labeled examples are trained on, with or without their label, as
-    the series allows at most, and the rest is in no part; examples without a label all stay
-    unlabeled, and what is held out has the classes as they were. `labels` are spread in the
-    same proportions, at least one for each class (method of Huntington and Hill, by which
-    those of fewer labels are among those of more here too).
+    imbalance: ratio of the frequency of the first class to that of the last; the others, in order,
+    are on a geometric series between them (the long tail of arXiv 1901.05555). Of each class the
+    largest number of labeled examples that the series allows is trained on, with or without labels;
+    the rest is in no part. Examples without a label all stay unlabeled, and the validation examples
+    keep the original class frequencies. `labels` are distributed in the same proportions, at least
+    one per class, by the Huntington-Hill method (so a smaller number is a subset here too).
 
-    Raises ValueError where a class has too few labeled examples.
+    Raises ValueError if a class has too few labeled examples.
     """
     label = np.asarray(label)
     present, sizes = np.unique(label[label >= 0], return_counts=True)
@@ -78,30 +76,30 @@ def draw(
         kept = _even(len(present), labels, seed)
     else:
         kept = _apportion(profile, labels)
-    for number, size, train, keep, hold in zip(present, sizes, trained, kept, held):
+    for k, size, train, keep, hold in zip(present, sizes, trained, kept, held):
         if keep > train or keep < 1:
-            name = f'{number}' if classes is None else f'{number} ({classes[number]!r})'
+            name = f'{k}' if classes is None else f'{k} ({classes[k]!r})'
             left = f', {train} of them left by imbalance={imbalance:g}' if imbalance != 1 else ''
             raise ValueError(
                 f'Class {name} has {size} labeled examples{left}, but labels={labels} and '
-                f'validation={validation} ask for {max(keep, 1)} to train on and {hold} to hold out: '
+                f'validation={validation} need {max(keep, 1)} to train on and {hold} to hold out: '
                 'lower one of them.'
             )
     labeled, validating, taken = [], [], []
     by_class = np.argsort(label, kind='stable')[np.count_nonzero(label < 0) :]
     ends = np.cumsum(sizes)
-    for number, size, end, train, keep, hold in zip(present, sizes, ends, trained, kept, held):
-        order = by_class[end - size : end][_order(size, seed, number)]
+    for k, size, end, train, keep, hold in zip(present, sizes, ends, trained, kept, held):
+        order = by_class[end - size : end][_order(size, seed, k)]
         labeled.append(order[:keep])
         validating.append(order[size - hold :])  # from the other end: neither moves the other
         taken += [order[train:]] + ([] if unlabeled_includes_labeled else [order[:keep]])
     labeled, validating = np.concatenate(labeled), np.concatenate(validating)
     unlabeled = np.delete(np.arange(len(label)), np.concatenate(taken))
-    return from_numbers(labeled, unlabeled, validating)
+    return from_indices(labeled, unlabeled, validating)
 
 
-def from_numbers(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
-    """The split of these example numbers, int [n] in any order."""
+def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
+    """The split with these example indices, int [n] in any order."""
     parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
     digest = hashlib.sha256()
     for part in parts:
@@ -119,16 +117,16 @@ def from_record(record: object, path: str, examples: int | None = None) -> tuple
     """A split, and the number of examples of its training set.
 
     Args:
-      record: what `to_record` gives; without 'hash' where it was written by hand.
-      path: of the file it comes from, for messages.
-      examples: the number there should be; None for any.
+      record: the result of `to_record`; 'hash' may be absent, as in a file written by hand.
+      path: of its file, for error messages.
+      examples: the expected number of examples; None for any.
 
     Raises:
-      ValueError: the record is of another number of examples, or contradicts itself.
+      ValueError: the record has another number of examples, or is inconsistent.
     """
-    wanted = {'examples', *PARTS}
-    if not isinstance(record, dict) or set(record) - {'hash'} != wanted:
-        raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(wanted)}.')
+    keys = {'examples', *PARTS}
+    if not isinstance(record, dict) or set(record) - {'hash'} != keys:
+        raise ValueError(f'The split {path} must be a JSON object with the keys {sorted(keys)}.')
     if type(record['examples']) is not int or examples not in (None, record['examples']):
         raise ValueError(
             f'The split {path} is of {record["examples"]} training examples, '
@@ -136,49 +134,49 @@ def from_record(record: object, path: str, examples: int | None = None) -> tuple
         )
     examples = record['examples']
     labeled, unlabeled, validation = (
-        _numbers(path, part, record[part], examples) for part in PARTS
+        _indices(path, part, record[part], examples) for part in PARTS
     )
     shared = np.intersect1d(validation, np.concatenate([labeled, unlabeled]))
     if len(shared):
         raise ValueError(
             f"The split {path} has example {shared[0]} both in 'validation' and in training: remove one."
         )
-    split = from_numbers(labeled, unlabeled, validation)
+    split = from_indices(labeled, unlabeled, validation)
     if 'hash' in record and record['hash'] != split.hash:
         raise ValueError(
-            f'The split {path} says its hash is {record["hash"]}, but its numbers have {split.hash}: '
-            "it was changed after it was written; remove 'hash' from it if that was meant."
+            f'The split {path} has the hash {record["hash"]}, but its indices have {split.hash}: '
+            "it was changed after it was written; remove 'hash' from it if this was intended."
         )
     return split, examples
 
 
 def check_labels(split: Split, label: np.ndarray, path: str) -> None:
-    """Raises ValueError where an example to train on with a label, or to validate on, has none.
+    """Raises ValueError if an example of 'labeled' or 'validation' has no label.
 
     label: of the training set, int [N], -1 for none. path: of the split's file, for the message.
     """
     for part in ('labeled', 'validation'):
-        numbers = getattr(split, part)
-        hidden = numbers[np.asarray(label)[numbers] < 0]
+        indices = getattr(split, part)
+        hidden = indices[np.asarray(label)[indices] < 0]
         if len(hidden):
             raise ValueError(
                 f'The split {path} has example {hidden[0]} in {part!r}, but it has no label.'
             )
 
 
-def _numbers(path: str, part: str, values: object, examples: int) -> np.ndarray:
+def _indices(path: str, part: str, values: object, examples: int) -> np.ndarray:
     if not isinstance(values, list) or any(type(value) is not int for value in values):
         raise ValueError(f'The split {path} must have a list of whole numbers as {part!r}.')
     for value in (min(values), max(values)) if values else ():
         if not 0 <= value < examples:
             raise ValueError(
                 f'The split {path} has example {value} in {part!r}, '
-                f'but the numbers go from 0 to {examples - 1}.'
+                f'but the indices go from 0 to {examples - 1}.'
             )
-    numbers = np.array(values, np.int64)
-    if part != 'unlabeled' and len(np.unique(numbers)) != len(numbers):
+    indices = np.array(values, np.int64)
+    if part != 'unlabeled' and len(np.unique(indices)) != len(indices):
         raise ValueError(f'The split {path} has an example twice in {part!r}.')
-    return numbers
+    return indices
 
 
 def _even(classes: int, total: int, seed: int) -> np.ndarray:
@@ -188,15 +186,15 @@ def _even(classes: int, total: int, seed: int) -> np.ndarray:
 
 
 def _long_tail(sizes: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """The most examples of each class in the proportions of profile, of which the first is 1."""
-    if np.all(profile == 1):  # As they are: no imbalance is not the same as balance.
+    """The largest counts of each class in the proportions of profile, whose first entry is 1."""
+    if np.all(profile == 1):  # Unchanged: without imbalance classes are not made equal.
         return sizes
     first = np.floor(np.min(sizes / profile) + 1e-9)
     return np.rint(first * profile).astype(np.int64)
 
 
 def _apportion(profile: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers of a sum, from 1 up, in the proportions of profile; none falls as it grows."""
+    """Integers of at least 1 with the sum `total` in the proportions of profile, monotone in total."""
     counts = np.ones(len(profile), np.int64)
     for _ in range(total - len(profile)):
         counts[np.argmax(profile / np.sqrt(counts * (counts + 1)))] += 1
@@ -209,7 +207,7 @@ def _proportional(sizes: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
-def _order(size: int, seed: int, number: int) -> np.ndarray:
-    """A permutation of 0..size-1 from raw bits, whose stream numpy promises to keep."""
-    bits = np.random.PCG64([seed, number + 1])
+def _order(size: int, seed: int, stream: int) -> np.ndarray:
+    """A permutation of 0..size-1 from raw bits, whose stream numpy guarantees to keep."""
+    bits = np.random.PCG64([seed, stream + 1])
     return np.argsort(bits.random_raw(size), kind='stable')

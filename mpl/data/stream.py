@@ -13,32 +13,31 @@ import numpy as np
 
 Batch = TypeVar('Batch')
 
-# A permutation of 13 million numbers takes a second or two to draw, so the last ones are
-# kept. Small ones apart: a batch can span many epochs of a small set, and these would
-# push the large ones out at every step.
+# A permutation of 13 million indices takes a second or two, so the last permutations are cached.
+# Small ones have a cache of their own: a batch can span many epochs of a small set, which would
+# evict the large ones at every step.
 _LARGE = 1 << 16
 
 
-def rows(seed: int, purpose: str, step: int, batch: int, numbers: np.ndarray) -> np.ndarray:
-    """The example numbers of a step's batch, int64 [batch]; a function of its arguments alone.
+def sample(seed: int, purpose: str, step: int, batch: int, indices: np.ndarray) -> np.ndarray:
+    """The example indices of a step's batch, int64 [batch]; a function of its arguments alone.
 
-    numbers: int [n], the examples to draw from. The stream is a permutation of
-    `numbers` for every epoch, one after the other, cut into batches; a batch may
-    span two epochs or more. `purpose` ('labeled', 'unlabeled') tells apart streams
-    of one seed.
+    indices: int [n], the examples to sample from. The stream is a permutation of `indices` for
+    every epoch, one after the other, divided into batches; a batch may span two epochs or more.
+    `purpose` ('labeled', 'unlabeled') selects one of several streams of a seed.
     """
-    numbers = np.asarray(numbers)
-    if not len(numbers):
+    indices = np.asarray(indices)
+    if not len(indices):
         raise ValueError(f'There are no {purpose} examples to draw batches of {batch} from.')
     start = step * batch
-    epochs = range(start // len(numbers), (start + batch - 1) // len(numbers) + 1)
-    draw = _large if len(numbers) > _LARGE else _small
-    drawn = []
+    epochs = range(start // len(indices), (start + batch - 1) // len(indices) + 1)
+    permute = _large if len(indices) > _LARGE else _small
+    places = []
     for epoch in epochs:
-        first = epoch * len(numbers)
-        places = draw(seed, purpose, epoch, len(numbers))
-        drawn.append(places[max(start - first, 0) : start + batch - first])
-    return numbers[np.concatenate(drawn)].astype(np.int64)
+        first = epoch * len(indices)
+        permutation = permute(seed, purpose, epoch, len(indices))
+        places.append(permutation[max(start - first, 0) : start + batch - first])
+    return indices[np.concatenate(places)].astype(np.int64)
 
 
 PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
@@ -52,7 +51,7 @@ def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:
 def bits(seed: int, purpose: str, steps: Iterable[int], batch: int, count: int) -> np.ndarray:
     """Random bits for every row of the batches of some steps, uint64 [steps, batch, count].
 
-    A function of the arguments alone; raw bits, whose stream numpy promises to keep.
+    A function of the arguments alone; raw bits, whose stream numpy guarantees to keep.
     """
     return np.stack(
         [
@@ -67,11 +66,11 @@ def bits(seed: int, purpose: str, steps: Iterable[int], batch: int, count: int) 
 def prefetch(
     fetch: Callable[[int], Batch], steps: Iterable[int], depth: int = 2, threads: int = 2
 ) -> Iterator[Batch]:
-    """fetch(step) for every step, in order, made in threads up to `depth` steps ahead.
+    """fetch(step) for every step, in order, in threads up to `depth` steps ahead.
 
-    An error of any fetch under way is raised by the next `next`, without waiting
-    for the steps before it. When the iterator ends or is closed no new fetch begins,
-    and the threads end with the fetches they are at.
+    An error of any running fetch is raised by the next `next`, without waiting for the steps
+    before it. When the iterator ends or is closed no new fetch begins, and the threads end after
+    their current fetch.
     """
     if depth < 1 or threads < 1:
         raise ValueError(f'depth is {depth} and threads {threads}: both must be at least 1.')
@@ -107,9 +106,9 @@ def _permutation(seed: int, purpose: str, epoch: int, size: int) -> np.ndarray:
     bits = np.random.PCG64([seed, zlib.crc32(purpose.encode()), epoch])
     places = np.arange(size, dtype=np.int32 if size < 1 << 31 else np.int64)
     np.random.Generator(bits).shuffle(places)
-    places.flags.writeable = False  # shared by all who ask
+    places.flags.writeable = False  # shared by all callers
     return places
 
 
 _small = functools.lru_cache(maxsize=256)(_permutation)
-_large = functools.lru_cache(maxsize=6)(_permutation)  # labeled and unlabeled, at an epoch's border
+_large = functools.lru_cache(maxsize=6)(_permutation)  # labeled and unlabeled, at an epoch's end

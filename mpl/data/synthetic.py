@@ -1,7 +1,7 @@
-"""Made-up pictures that can be learned: a smooth pattern for each class, moved about, under noise.
+"""Synthetic images: a smooth pattern for each class, shifted, with noise.
 
-Every image is computed from its number when it is read, so a set may be as large as ImageNet
-and takes no room. For trying a recipe where its data are not at hand, and for measuring speed.
+Every image is computed from its index when it is read, so a set may be as large as ImageNet and
+needs no storage. For trying a recipe without its data, and for measuring speed.
 """
 
 import json
@@ -14,7 +14,7 @@ from mpl.data import source
 
 _WAVES = 3  # along each axis: a pattern is a sum of waves with up to so many periods
 _CONTRAST = 50.0  # root mean square of a pattern, in units of [0, 255]
-_PARTS = ('patterns', 'train', 'test')  # tell apart the random streams of one seed
+_PARTS = ('patterns', 'train', 'test')  # random streams of a seed
 
 
 def make(
@@ -30,14 +30,12 @@ def make(
 ) -> source.Source:
     """Images [size, size, channels] uint8; example n is of class n modulo `classes`.
 
-    The pattern of a class is random, periodic and smooth. An image is its pattern,
-    moved along each axis by up to `shift` of the size, at 0.7 to 1.3 of its contrast,
-    brighter or darker by up to 20, plus Gaussian noise of standard deviation `noise`
-    (both in units of [0, 255]).
+    The pattern of a class is random, periodic and smooth. An image is its pattern, shifted along
+    each axis by up to `shift` of the size, with 0.7 to 1.3 times its contrast, a brightness offset
+    of up to 20, and Gaussian noise of standard deviation `noise` (both in units of [0, 255]).
 
-    examples: labeled ones of the training part; `unlabeled` more follow them, whose
-    labels are hidden. The same number gives the same image whatever the sizes of the
-    parts.
+    examples: labeled training examples; `unlabeled` examples without labels follow them. An index
+    gives the same image for all sizes of the parts.
     """
     for key, count, least, most in (
         ('classes', classes, 2, 10**5),
@@ -52,96 +50,95 @@ def make(
             raise ValueError(f'{key} is {count}: give a whole number from {least} to {most:,}.')
     if noise < 0 or shift < 0:
         raise ValueError(f'noise is {noise} and shift {shift}: give numbers from 0 up.')
-    # Not of the pixels, whose last bit may depend on the processor.
+    # The checksum is not of the pixels, whose last bit may depend on the processor.
     settings = source.checksum(json.dumps([size, channels, noise, shift, seed]).encode())
     frequencies = np.arange(-_WAVES, _WAVES + 1)
     patterns = _patterns(seed, classes, channels, frequencies)
     # [frequency, pixel]: a wave of each frequency along one axis.
     waves = np.exp(2j * np.pi / size * np.outer(frequencies, np.arange(size))).astype(np.complex64)
 
-    def pool(part: str, labeled: int, hidden: int = 0) -> source.Pool:
-        def read(numbers: np.ndarray) -> np.ndarray:
-            images = np.empty((len(numbers), size, size, channels), np.uint8)
-            for place, number in enumerate(numbers):
-                images[place] = draw(part, int(number))  # whole numbers, rounded down
+    def pool(part: str, labeled: int, unlabeled: int = 0) -> source.Pool:
+        def read(indices: np.ndarray) -> np.ndarray:
+            images = np.empty((len(indices), size, size, channels), np.uint8)
+            for place, index in enumerate(indices):
+                images[place] = generate(part, int(index))  # The cast rounds down.
             return images
 
-        label = np.arange(labeled + hidden, dtype=np.int32) % classes
+        label = np.arange(labeled + unlabeled, dtype=np.int32) % classes
         label[labeled:] = -1
-        name = [str(number) for number in range(len(label))]
+        name = [str(index) for index in range(len(label))]
         return source.Pool(read, label, name, content=lambda: {'settings': settings})
 
-    def draw(part: str, number: int) -> np.ndarray:
-        random = _generator(seed, part, number)
+    def generate(part: str, index: int) -> np.ndarray:
+        random = _generator(seed, part, index)
         contrast = random.uniform(0.7, 1.3)
         brightness = 127.5 + random.uniform(-20, 20)
-        # A periodic pattern is moved by turning the phases of its waves.
+        # Phases of the waves shift a periodic pattern.
         row, column = np.exp(2j * np.pi * np.outer(random.uniform(-shift, shift, 2), frequencies))
-        moved = patterns[number % classes] * np.outer(row, column)
-        picture = (waves.T @ moved.astype(np.complex64) @ waves).real.transpose(1, 2, 0)
-        static = random.standard_normal(picture.shape, np.float32)
-        return np.clip(brightness + contrast * picture + noise * static, 0, 255)
+        shifted = patterns[index % classes] * np.outer(row, column)
+        image = (waves.T @ shifted.astype(np.complex64) @ waves).real.transpose(1, 2, 0)
+        added = random.standard_normal(image.shape, np.float32)
+        return np.clip(brightness + contrast * image + noise * added, 0, 255)
 
     return source.Source(
         pool('train', examples, unlabeled),
         None,
         pool('test', test_examples),
-        tuple(str(number) for number in range(classes)),
+        tuple(str(k) for k in range(classes)),
         (size, size, channels),
     )
 
 
-def resemble(numbers: Mapping[str, Any]) -> dict[str, int]:
-    """Classes, size and channels, as `make` wants them, of a source that is perhaps not at hand.
+def arguments_for(config: Mapping[str, Any]) -> dict[str, int]:
+    """Arguments of `make` (classes, size and channels) that resemble a source without its data.
 
-    numbers: of the source, as in a config. Of a tfds set the description is looked up,
-    which neither reads nor downloads its images. A folder is taken to have color
-    pictures of 10 classes.
+    config: section of the source. For a tfds set the description is looked up, which neither reads
+    nor downloads its images. A folder is assumed to have color images of 10 classes.
 
-    Raises ValueError for a set that tensorflow-datasets does not know.
+    Raises ValueError for a set that tensorflow-datasets does not have.
     """
-    if numbers['name'] != 'tfds':
-        return {'classes': 10, 'size': numbers['size'], 'channels': 3}
-    import tensorflow_datasets as tfds  # here, because this alone takes seconds
+    if config['name'] != 'tfds':
+        return {'classes': 10, 'size': config['size'], 'channels': 3}
+    import tensorflow_datasets as tfds  # here, because this import takes seconds
 
     try:
-        info = tfds.builder(numbers['dataset'], data_dir=numbers['data_dir']).info
+        info = tfds.builder(config['dataset'], data_dir=config['data_dir']).info
     except Exception as error:  # an unknown name, or a description that cannot be read
         raise ValueError(
-            f'tensorflow-datasets does not know the set {numbers["dataset"]!r}; '
+            f'tensorflow-datasets has no set {config["dataset"]!r}; '
             'give the name of one of its sets, or data_dir of one prepared.'
         ) from error
     image, label = info.supervised_keys
     height, _, channels = info.features[image].shape
     return {
         'classes': info.features[label].num_classes,
-        'size': numbers['size'] or height,
+        'size': config['size'] or height,
         'channels': channels,
     }
 
 
-def blank(numbers: Mapping[str, Any], examples: int) -> source.Source:
-    """Black pictures in the form of a source that is not at hand, to plan a run of; they take no room.
+def blank(config: Mapping[str, Any], examples: int) -> source.Source:
+    """Black images in the shape of a source, to plan a run without its data; they need no memory.
 
-    numbers: of the source, as for `resemble`. examples: labeled ones; where the source has others
-    beside them, as many without a label follow. Where pictures are resized when they are read, the
-    parts that views begin with are cut out then too.
+    config: section of the source. examples: labeled examples; if the source has unlabeled ones, as
+    many without a label follow. If images are resized when they are read, they are also cropped
+    then.
     """
-    form = resemble(numbers)
+    form = arguments_for(config)
     shape = (form['size'], form['size'], form['channels'])
-    more = any(numbers.get(key) for key in ('unlabeled', 'unlabeled_folder', 'path'))
-    label = np.arange((1 + more) * examples, dtype=np.int32) % form['classes']
+    has_unlabeled = any(config.get(key) for key in ('unlabeled', 'unlabeled_folder', 'path'))
+    label = np.arange((1 + has_unlabeled) * examples, dtype=np.int32) % form['classes']
     label[examples:] = -1
 
-    def read(numbers, shape=shape):
-        return np.broadcast_to(np.uint8(0), (len(numbers), *shape))
+    def read(indices, shape=shape):
+        return np.broadcast_to(np.uint8(0), (len(indices), *shape))
 
-    def crop(numbers, box, size):
-        return read(numbers, (size, size, form['channels']))
+    def crop(indices, box, size):
+        return read(indices, (size, size, form['channels']))
 
-    cuts = crop if numbers['size'] is not None else None
-    train = source.Pool(read, label, range(len(label)), cuts)
-    classes = tuple(str(number) for number in range(form['classes']))
+    crops = crop if config['size'] is not None else None
+    train = source.Pool(read, label, range(len(label)), crops)
+    classes = tuple(str(k) for k in range(form['classes']))
     return source.Source(train, None, source.take(train, np.arange(examples)), classes, shape)
 
 
@@ -154,9 +151,9 @@ def _patterns(seed, classes, channels, frequencies):
     distance = np.hypot(*np.meshgrid(frequencies, frequencies))
     coefficients *= np.where(distance == 0, 0, 1 / np.maximum(distance, 1))
     power = np.sum(np.abs(coefficients) ** 2, axis=(2, 3), keepdims=True)
-    # The real part of the sum has half of its power, which lies evenly on all pixels.
+    # The real part of the sum has half of the power, spread evenly over all pixels.
     return coefficients * _CONTRAST * np.sqrt(2 / power)
 
 
-def _generator(seed: int, part: str, number: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, _PARTS.index(part), number]))
+def _generator(seed: int, part: str, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64([seed, _PARTS.index(part), index]))

@@ -1,4 +1,4 @@
-"""Two interleaving half circles in the plane: the toy that shows what unlabeled points do."""
+"""Two moons: two interleaving half circles of points in the plane."""
 
 import numpy as np
 from sklearn import datasets
@@ -27,7 +27,7 @@ def make(
         raise ValueError(f'noise is {noise}: give a standard deviation from 0 up.')
     if seed < 0:
         raise ValueError(f'seed is {seed}: give a number from 0 up.')
-    state = np.random.RandomState(seed)  # the training points are drawn first, then the test points
+    state = np.random.RandomState(seed)  # samples training points first, then test points
 
     def pool(count: int) -> source.Pool:
         point, label = datasets.make_moons(count, noise=noise, random_state=state)

@@ -1,4 +1,4 @@
-"""One walk through folders of pictures, with one set of rules for training and prediction."""
+"""Traversal of folders of images, with the same rules for training and prediction."""
 
 import collections
 import os
@@ -11,7 +11,7 @@ from mpl.data import names
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')  # in any case
 Identity = tuple[int, int]  # device and inode: the same for every link to a file or folder
-LeftOut = dict[str, list[str]]  # what a walk passed over: the kind -> names
+LeftOut = dict[str, list[str]]  # entries that are not read: the kind -> names
 
 _SHOWN = 3  # examples of a kind in a message
 
@@ -34,7 +34,7 @@ class Folder(NamedTuple):
 
 
 def left_out() -> LeftOut:
-    """Nothing yet."""
+    """An empty LeftOut."""
     return collections.defaultdict(list)
 
 
@@ -47,7 +47,7 @@ def describe(omitted: LeftOut) -> str:
 
 
 def top(path: Path) -> Folder:
-    """The folder that a walk begins with; raises ValueError where it is none."""
+    """The folder at which a walk begins; raises ValueError if it can not be read."""
     try:
         state = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL character
@@ -79,7 +79,7 @@ def scan(folder: Folder, omitted: LeftOut) -> tuple[list[Folder], list[Picture]]
             continue
         if stat.S_ISDIR(state.st_mode):
             folders.append(Folder(entry.path, name, entry.is_symlink(), _identity(state)))
-        elif kind := _unwanted(entry, state):
+        elif kind := _excluded(entry, state):
             omitted[kind].append(name)
         else:
             pictures.append(Picture(name, state.st_size, _identity(state)))
@@ -88,7 +88,7 @@ def scan(folder: Folder, omitted: LeftOut) -> tuple[list[Folder], list[Picture]]
 
 def pictures(folder: Folder, omitted: LeftOut) -> list[Picture]:
     """The pictures at any depth of a folder, links followed, each folder once."""
-    found, seen = [], set()
+    found, visited = [], set()
     outside = above(folder)
     pending, linked = [folder], collections.deque()
     while pending or linked:
@@ -96,27 +96,27 @@ def pictures(folder: Folder, omitted: LeftOut) -> list[Picture]:
         if here.identity in outside:
             omitted['links that lead back to a folder above'].append(here.name)
             continue
-        if here.identity in seen:
+        if here.identity in visited:
             omitted['links to folders that are read already'].append(here.name)
             continue
-        seen.add(here.identity)
+        visited.add(here.identity)
         folders, inside = scan(here, omitted)
         found += inside
-        for one in folders:  # A folder has the name of itself rather than that of a link to it.
+        for one in folders:  # Links come last, so that a folder has its own name.
             (linked if one.is_link else pending).append(one)
     return found
 
 
 def above(folder: Folder) -> set[Identity]:
-    """The folders that a folder lies in: that its links lead to, and that the links lie in."""
-    ways = Path(folder.path), Path(os.path.realpath(folder.path))
-    return {_identity(os.stat(up)) for way in ways for up in way.parents}
+    """The parents of a folder, of its path and of the path that its links resolve to."""
+    paths = Path(folder.path), Path(os.path.realpath(folder.path))
+    return {_identity(os.stat(parent)) for path in paths for parent in path.parents}
 
 
 def regular(path: str) -> Picture:
-    """A file by its path, whatever its extension.
+    """A file by its path, with any extension.
 
-    Raises ValueError, a clause for a message, where it is none that can be read.
+    Raises ValueError, with a clause for a message, if it can not be read.
     """
     try:
         state = os.stat(path)
@@ -135,8 +135,8 @@ def listed(values: Iterable[str]) -> str:
     return f'{", ".join(others)} or {last}' if others else last
 
 
-def _unwanted(entry: os.DirEntry, state: os.stat_result) -> str:
-    """The kind of a file that is left out, '' for one that is read; opens nothing."""
+def _excluded(entry: os.DirEntry, state: os.stat_result) -> str:
+    """The kind of a file that is not read, '' for one that is; does not open it."""
     if not stat.S_ISREG(state.st_mode):
         return 'special files'
     extension = os.path.splitext(entry.name)[1].lower()

@@ -74,9 +74,9 @@ def make(
     pool: 'mean' over positions (features [B, channels[-1]]) or 'flatten' (features
         [B, H * W * channels[-1]] of the last stage, and the image size is then fixed by the parameters).
     dropout: rate on the features before the head.
-    dtype: None follows image and parameters; 'bfloat16' computes the stages in bfloat16, with
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes the stages in bfloat16, with
         parameters, batch statistics, features and logits in float32.
-    remat: keep only the stages' inputs for the backward pass and compute the rest again.
+    remat: keep only the stages' inputs for the backward pass and recompute the rest.
     """
     layers.check_classes(num_classes)
     layers.check_widths('channels', channels)

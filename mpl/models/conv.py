@@ -1,16 +1,16 @@
-"""Convolution that is fast on the CPU too: inside loops and under every transform.
+"""Convolution that is also fast on CPUs, inside loops and under all transformations.
 
-XLA's fast CPU kernel takes one layout, [B, H, W, in] with [h, w, in, out]. XLA rewrites other
-layouts to it in a program's outermost computation only, so that inside lax.scan the gradients of an
-ordinary convolution fall to a naive kernel: a training step of the default `cnn` took 76 ms there
-and takes 3.2 ms with this one (batch 128 of 8x8 images, one thread). Grouped convolutions are slow
-on the CPU anywhere: those that jax.vmap over kernels (seeds) gives, 4.3 times in a layer of
-WRN-28-2, and depthwise ones most of all.
+XLA's fast CPU kernel has one layout, [B, H, W, in] with [h, w, in, out]. XLA rewrites other layouts
+to it in a program's outermost computation only, so inside lax.scan the gradients of an ordinary
+convolution use a naive kernel: a training step of the default `cnn` took 76 ms there and takes
+3.2 ms with this convolution (batch 128 of 8x8 images, one thread). Grouped convolutions are slow on
+CPUs everywhere: those of jax.vmap over kernels (seeds) by a factor of 4.3 in a layer of WRN-28-2,
+and depthwise ones even more.
 
-So convolution_p is lax.conv_general_dilated_p with a CPU lowering of its own, `conv_on_cpu`. It takes all its rules
-(derivatives of any order, forward and reverse, and batching) from the original, with itself put in
-the original's place. A lowering is chosen by the platform that is compiled for, so a TPU or GPU
-program is the ordinary one, letter by letter, wherever it is compiled.
+So convolution_p is lax.conv_general_dilated_p with a CPU lowering of its own, `conv_on_cpu`. All its
+rules (derivatives of any order, forward and reverse, and batching) are those of the original, with
+convolution_p substituted for it. The lowering depends on the target platform, so programs for TPU or
+GPU are identical to those of the original.
 """
 
 from functools import partial

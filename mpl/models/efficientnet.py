@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpl.models import layers, torch
-from mpl.models.conv import Conv
+from mpl.models.efficientnet_blocks import Block, ConvNorm, scan_blocks
 
 VARIANTS = {  # width, depth
     'b0': (1.0, 1.0),
@@ -59,78 +59,6 @@ TIMM_OUTSIDE = {
 }
 
 
-class ConvNorm(nn.Module):
-    """Convolution, batch norm, swish."""
-
-    epsilon: float
-    decay: float
-    dtype: str | None
-    features: int
-    kernel: int = 1
-    stride: int = 1
-    groups: int = 1
-    activate: bool = True
-
-    @nn.compact
-    def __call__(self, x, train):
-        x = Conv(
-            self.features,
-            self.kernel,
-            self.stride,
-            dtype=self.dtype,
-            groups=self.groups,
-            name='conv',
-        )(x)
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.decay,
-            epsilon=self.epsilon,
-            dtype=self.dtype,
-            name='norm',
-        )(x)
-        return jax.nn.swish(x) if self.activate else x
-
-
-class Block(nn.Module):
-    """Expands the channels, filters each, weighs them, projects; adds the input where it fits.
-
-    The layer that weighs (squeeze and excitation) is as wide as a quarter of the block's input.
-    """
-
-    features: int
-    kernel: int
-    stride: int
-    expansion: int
-    stochastic_depth: float
-    conv_norm: partial
-    dtype: str | None
-
-    @nn.compact
-    def __call__(self, x, place, train):
-        """place: of the block among all of them, from 0 to 1; maybe traced."""
-        inputs, channels = x.shape[-1], x.shape[-1] * self.expansion
-        conv = partial(Conv, kernel=1, bias=True, dtype=self.dtype)
-        y = x
-        if self.expansion > 1:
-            y = self.conv_norm(channels, name='expand')(y, train)
-        y = self.conv_norm(channels, self.kernel, self.stride, channels, name='depthwise')(y, train)
-        weight = layers.widen(y).mean((1, 2), keepdims=True).astype(y.dtype)
-        weight = jax.nn.swish(conv(max(1, inputs // 4), name='squeeze')(weight))
-        y *= jax.nn.sigmoid(conv(channels, name='excite')(weight))
-        y = self.conv_norm(self.features, activate=False, name='project')(y, train)
-        if self.stride > 1 or self.features != inputs:
-            return y
-        if train and self.stochastic_depth:
-            y = drop_images(y, self.stochastic_depth * place, self.make_rng('dropout'))
-        return x + y
-
-
-def drop_images(y, rate, key):
-    """Each image of [B, H, W, C] is zero with probability `rate`, else scaled by 1 / (1 - rate)."""
-    kept = jax.random.bernoulli(key, 1 - rate, (y.shape[0], 1, 1, 1))
-    return (y * (kept / (1 - rate))).astype(y.dtype)
-
-
 class EfficientNet(nn.Module):
     num_classes: int
     width: float
@@ -175,23 +103,8 @@ class EfficientNet(nn.Module):
         return features, layers.Head(self.num_classes, name='head')(x)
 
 
-def scan_blocks(block, x, places, train):
-    """Equal blocks one after another as one loop, their variables stacked along a first axis."""
-
-    def step(block, x, place):
-        return block(x, place, train), None
-
-    loop = nn.scan(
-        step,
-        variable_axes={'params': 0, 'batch_stats': 0},
-        split_rngs={'params': True, 'dropout': True},
-        length=len(places),
-    )
-    return loop(block, x, jnp.array(places))[0]
-
-
 def channels_of(channels, width):
-    """Channels of B0 times width, to the nearest multiple of 8 that is not below nine tenths."""
+    """Channels of B0 times width, rounded to a multiple of 8 of at least 0.9 of the product."""
     exact = channels * width
     near = max(8, int(exact + 4) // 8 * 8)
     return near if near >= 0.9 * exact else near + 8
@@ -209,7 +122,7 @@ def strides_of(small_image):
 
 
 def names_of(stage, count, scan):
-    """The blocks that stand under each name: of all but the first, one each or all in one stack."""
+    """The indices of blocks by variable name: the first, then one per name or all in one stack."""
     first, rest = {f'stage_{stage}_block_0': [0]}, range(1, count)
     if scan and len(rest) > 1:
         return first | {f'stage_{stage}_blocks': [*rest]}
@@ -232,23 +145,22 @@ def make(
 ) -> nn.Module:
     """EfficientNet; features are the pooled last activations, [B, about 1280 * width].
 
-    As in the released code of Meta Pseudo Labels, the layer that weighs channels is sized by its
-    block's input, and convolutions are drawn by fan-out, depthwise ones as of one output channel.
+    As in the released code of Meta Pseudo Labels, squeeze and excitation is sized by its block's
+    input, and convolutions are initialized by fan-out, depthwise ones with a fan-out of one channel.
 
     variant: 'b0' to 'b7', 'l2', or 'b6_wide', the width and depth of the paper's EfficientNet-B6-Wide
-        (arXiv 2003.10580, section 4), which make 316.6 M parameters; the paper says 390 M.
+        (arXiv 2003.10580, section 4), which give 316.6 M parameters; the paper has 390 M.
     width, depth: multiply the channels and the blocks of B0; None takes the variant's.
     small_image: stride 1 in the stem and in stages 2 and 3, for images of about 32x32.
-    stochastic_depth: block i of n adds nothing to an image with probability stochastic_depth * i / n
-        in training, and adds more in proportion where it does (arXiv 1603.09382).
+    stochastic_depth: in training block i of n is dropped for an image with probability
+        stochastic_depth * i / n, and scaled by 1 / (1 - probability) otherwise (arXiv 1603.09382).
     dropout: rate on the features before the head.
     norm_epsilon, norm_decay: of batch norm; the moving variance is the biased one.
-    dtype: None follows image and parameters; 'bfloat16' computes the blocks in bfloat16, with
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes the blocks in bfloat16, with
         parameters, batch statistics, features and logits in float32.
-    remat: keep only the blocks' inputs for the backward pass and compute the rest again.
+    remat: keep only the blocks' inputs for the backward pass and recompute the rest.
     scan: equal blocks are one loop over parameters stacked along a first axis, which compiles much
-        faster where a stage has many. Everything else, initial values and random masks apart, is
-        as without.
+        faster if a stage has many. Only initial values and random masks differ.
     """
     layers.check_classes(num_classes)
     layers.check_choice('variant', variant, VARIANTS)
@@ -282,14 +194,14 @@ def from_timm(
 ) -> dict:
     """{'params': ..., 'batch_stats': ...} of `model` from the state dict of timm's tf_efficientnet.
 
-    The head keeps the file's number of classes; it is left out where the file has none. Most of
-    timm's files want ImageNet's usual mean and deviation; those of AdvProp (ap_in1k) and b8 want .5
-    and .5. The central crop to evaluate on grows from .875 (b0) to .949 (b7), .936 (l2 at 475).
+    The head keeps the file's number of classes; it is left out if the file has none. Most of timm's
+    files need ImageNet's usual mean and standard deviation; those of AdvProp (ap_in1k) and b8 need
+    0.5 and 0.5. The center crop of evaluation is from 0.875 (b0) to 0.949 (b7), 0.936 (l2 at 475).
 
-    image_shape: [H, W, C] of the images to come; here only C matters.
+    image_shape: [H, W, C] of the images; only C is used.
 
     Raises:
-      ValueError: the model differs from timm's; a tensor is missing, misshapen or of no use.
+      ValueError: the model differs from timm's; a tensor is missing, misshapen or unused.
     """
     if model.norm_epsilon != 1e-3:
         raise ValueError(
@@ -304,7 +216,7 @@ def from_timm(
 
 
 def stack(model, variables):
-    """Variables of single blocks, under the names and in the stacks that `model` has them in."""
+    """Variables of single blocks, renamed and stacked as in `model`."""
     variables = dict(variables)
     for stage, count in enumerate(counts_of(model.depth)):
         for name, members in names_of(stage, count, model.scan).items():

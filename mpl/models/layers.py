@@ -1,4 +1,4 @@
-"""Pieces that the models share: activations, norms, initial values, number types."""
+"""Common parts of models: activations, initializers, dropout, the head, checks of arguments."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ ACTIVATIONS = {
     'tanh': jnp.tanh,
 }
 
-# Untruncated normal of standard deviation sqrt(2 / (k * k * c_out)), as the released MPL code has it.
+# Untruncated normal of standard deviation sqrt(2 / (k * k * c_out)), as in the released MPL code.
 conv_init = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
@@ -41,7 +41,7 @@ def drop_branch(x, rate, train):
 
 
 class Head(nn.Module):
-    """Linear classifier, never narrower than float32; kernel from U(+-1/sqrt(num_classes)) if not told."""
+    """Linear classifier in float32 or wider; the default kernel is from U(+-1/sqrt(num_classes))."""
 
     num_classes: int
     kernel_init: Callable | None = None
@@ -53,7 +53,7 @@ class Head(nn.Module):
 
 
 def widen(x):
-    """Promotes to float32 where narrower; leaves float64 alone."""
+    """Promotes narrower types to float32; float64 stays."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -11,7 +11,7 @@ class MLP(nn.Module):
     activation: str
     norm: str
     dropout: float
-    init_range: float | None  # None: Linen's own
+    init_range: float | None  # None: the default of Linen
 
     @nn.compact
     def __call__(self, image, train):

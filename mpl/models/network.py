@@ -1,4 +1,4 @@
-"""Networks as values. The only file that knows the module system (Flax Linen)."""
+"""Networks as pure functions and states. The only file that depends on Flax Linen's module API."""
 
 from typing import Any, NamedTuple
 
@@ -30,27 +30,27 @@ class Variables:
 
 
 class Definition(NamedTuple):
-    """What stays fixed about a network: its architecture, how it is trained, where it starts."""
+    """The constants of a network: architecture, optimizer, initial values."""
 
     model: nn.Module
     optimizer: optax.GradientTransformation
-    mesh: AbstractMesh = AbstractMesh((1, 1), ('data', 'model'))  # that its passes run on
+    mesh: AbstractMesh = AbstractMesh((1, 1), ('data', 'model'))  # on which its passes run
     evaluation_mode: bool = False  # of training passes too: see `forward`
-    start: Variables | None = None  # what it starts from; layers that are not there are drawn
+    start: Variables | None = None  # initial values; missing layers are random
 
 
 @flax.struct.dataclass
 class Network:
-    """Everything that training changes about one network."""
+    """The training state of one network."""
 
     params: PyTree
     batch_stats: PyTree
     opt_state: optax.OptState
-    ema: Variables | None  # None where no average is kept
+    ema: Variables | None  # None if no average is kept
 
 
 class Frozen(NamedTuple):
-    """A network as it stands, ready to predict; made and used within one trace."""
+    """A network with fixed variables, for prediction; made and used within one trace."""
 
     definition: Definition
     variables: Variables
@@ -78,9 +78,8 @@ def forward(
     """One training-mode pass over several views, joined into one batch.
 
     Joined views share their batch-norm statistics, which are those of the global
-    batch, over all devices. `key` drives dropout. In evaluation mode the running
-    statistics are used and stay as they are, and nothing is dropped: for a linear
-    probe, or to fine-tune in small batches.
+    batch, over all devices. `key` is for dropout. In evaluation mode the running statistics are
+    used and not updated, and dropout is off: for a linear probe, or to fine-tune in small batches.
 
     Returns:
       The outputs of each view, and the batch statistics after the pass.
@@ -89,7 +88,7 @@ def forward(
     with jax.sharding.use_abstract_mesh(definition.mesh):
         (features, logits), changed = definition.model.apply(
             {'params': params, 'batch_stats': batch_stats},
-            spatial.cut(_join(images, shards)),
+            spatial.shard_columns(_join(images, shards)),
             train=not definition.evaluation_mode,
             rngs={'dropout': key},
             mutable=['batch_stats'],
@@ -109,8 +108,8 @@ def update(
 ) -> Network:
     """One optimizer step, then one step of the average over params and statistics.
 
-    The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in
-    the released MPL code, so that the initial values are soon forgotten.
+    The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in the released MPL
+    code, so that the initial values soon have little weight.
     """
     changes, opt_state = definition.optimizer.update(gradient, net.opt_state, net.params)
     params = optax.apply_updates(net.params, changes)
@@ -118,7 +117,7 @@ def update(
     if ema is not None:
         decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
         ema = jax.tree.map(
-            # In this form the average of what does not move is itself, bit by bit.
+            # In this form the average of a constant is that constant, to the bit.
             lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype),
             ema,
             Variables(params, batch_stats),
@@ -127,7 +126,7 @@ def update(
 
 
 def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]:
-    """The network, and its average where it keeps one, under the names to report."""
+    """The network, and its average if there is one, by the names in reports."""
     frozen = {name: Frozen(definition, Variables(net.params, net.batch_stats))}
     if net.ema is not None:
         frozen[name + '_ema'] = Frozen(definition, net.ema)
@@ -141,7 +140,7 @@ def predict(frozen: Frozen, image: jax.Array) -> Outputs:
         return Outputs(
             *definition.model.apply(
                 {'params': variables.params, 'batch_stats': variables.batch_stats},
-                spatial.cut(image),
+                spatial.shard_columns(image),
                 train=False,
             )
         )
@@ -155,8 +154,8 @@ def count_parameters(params: PyTree) -> int:
 def _join(arrays: tuple[jax.Array, ...], shards: int) -> jax.Array:
     """Concatenates along axis 0, shard by shard.
 
-    A plain concatenation of arrays that are spread over devices along that axis
-    would move rows between devices; row order within the batch is free to choose.
+    A plain concatenation of arrays that are sharded along that axis would move rows between
+    devices; the order of rows within the batch is free.
     """
     if len(arrays) == 1:
         return arrays[0]

@@ -140,19 +140,19 @@ def make(
     """ResNet-depth; features are the pooled last activations: [B, 512], from depth 50 on [B, 2048].
 
     The default is the network of the released code of Meta Pseudo Labels. Weights trained by torch
-    want padding='symmetric' and norm_epsilon=1e-5.
+    need padding='symmetric' and norm_epsilon=1e-5.
 
     depth: 18, 34, 50, 101 or 152.
     stem: 'imagenet' (7x7 and a max-pool, stride 2 each) or 'cifar' (3x3, stride 1) for small images.
-    padding: 'same' as TensorFlow has it, or 'symmetric' as torch has it.
+    padding: 'same' as in TensorFlow, or 'symmetric' as in torch.
     dropout: rate on the features before the head.
     stochastic_depth: rate at which the last block is dropped in training, example by example; it
         grows in equal steps from 0 at the first block (arXiv 1603.09382).
     zero_init: the last batch norm of each block starts with scale 0, the block as the identity.
     norm_epsilon, norm_decay: of batch norm; the moving variance is the biased one.
-    dtype: None follows image and parameters; 'bfloat16' computes stem and blocks in bfloat16, with
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes stem and blocks in bfloat16, with
         parameters, batch statistics, features and logits in float32.
-    remat: keep only the blocks' inputs for the backward pass and compute the rest again.
+    remat: keep only the blocks' inputs for the backward pass and recompute the rest.
     """
     layers.check_classes(num_classes)
     layers.check_choice('depth', depth, BLOCKS)
@@ -184,12 +184,12 @@ def from_timm(
 ) -> dict:
     """{'params': ..., 'batch_stats': ...} of `model` from the state dict of timm's resnet<depth>.
 
-    The head keeps the file's number of classes; it is left out where the file has none.
+    The head keeps the file's number of classes; it is left out if the file has none.
 
-    image_shape: [H, W, C] of the images to come; here only C matters.
+    image_shape: [H, W, C] of the images; only C is used.
 
     Raises:
-      ValueError: the model differs from timm's; a tensor is missing, misshapen or of no use.
+      ValueError: the model differs from timm's; a tensor is missing, misshapen or unused.
     """
     if (model.padding, model.norm_epsilon) != ('symmetric', 1e-5):
         raise ValueError(

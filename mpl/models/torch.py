@@ -1,4 +1,4 @@
-"""Weights saved in the layouts of torch, as parameters in the layouts of Linen."""
+"""Conversion of torch weights to parameters of Linen."""
 
 from collections.abc import Callable
 
@@ -20,22 +20,22 @@ AXES = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
 def read(shapes: dict, tensors: dict[str, np.ndarray], rename: Callable[[tuple], str]) -> dict:
     """Variables shaped like a model's, float32, from the tensors of a torch model.
 
-    The head, the model's last layer, is left out where the file has none, and keeps the file's
-    number of classes where it has one.
+    The head, the model's last layer, is left out if the file has none; else it keeps the file's
+    number of classes.
 
     Args:
       shapes: {'params': ..., 'batch_stats': ...}, as jax.eval_shape gives them for model.init.
-      tensors: by their names in the file.
+      tensors: by name in the file.
       rename: the path of a leaf within its collection -> the name of the tensor.
 
     Raises:
-      ValueError: a tensor is missing, has another shape, or is of no use to the model.
+      ValueError: a tensor is missing, has another shape, or is not used by the model.
     """
-    wanted = traverse_util.flatten_dict(shapes)
-    names = {path: rename(path[1:]) for path in wanted}
-    head = {path for path in wanted if path[1] == 'head'}
+    leaves = traverse_util.flatten_dict(shapes)
+    names = {path: rename(path[1:]) for path in leaves}
+    head = {path for path in leaves if path[1] == 'head'}
     if not tensors.keys() & {names[path] for path in head}:
-        wanted = {path: leaf for path, leaf in wanted.items() if path not in head}
+        leaves = {path: leaf for path, leaf in leaves.items() if path not in head}
     unused = {name for name in tensors if not name.endswith('.num_batches_tracked')}
     unused -= set(names.values())
     if unused:
@@ -43,7 +43,7 @@ def read(shapes: dict, tensors: dict[str, np.ndarray], rename: Callable[[tuple],
             f'The model has no place for {len(unused)} of the tensors ({_some(unused)}): give the '
             'weights of the very same architecture.'
         )
-    missing = {names[path] for path in wanted} - tensors.keys()
+    missing = {names[path] for path in leaves} - tensors.keys()
     if missing:
         raise ValueError(
             f'The model needs {len(missing)} tensors that are not there ({_some(missing)}): give '
@@ -52,19 +52,19 @@ def read(shapes: dict, tensors: dict[str, np.ndarray], rename: Callable[[tuple],
     return traverse_util.unflatten_dict(
         {
             path: _fit(tensors[names[path]], leaf.shape, names[path], path in head)
-            for path, leaf in wanted.items()
+            for path, leaf in leaves.items()
         }
     )
 
 
 def _fit(tensor, shape, name, is_head):
-    """The tensor in the order of Linen's axes."""
+    """The tensor with Linen's order of axes."""
     axes = AXES[len(shape)]
-    want = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
-    if is_head and tensor.ndim == len(want):
-        want = tensor.shape[:1] + want[1:]
-    if tensor.shape != want:
-        raise ValueError(f'{name} has the shape {tensor.shape}; the model needs {want}.')
+    expected = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+    if is_head and tensor.ndim == len(expected):
+        expected = tensor.shape[:1] + expected[1:]
+    if tensor.shape != expected:
+        raise ValueError(f'{name} has the shape {tensor.shape}; the model needs {expected}.')
     return np.asarray(tensor, np.float32).transpose(axes)
 
 

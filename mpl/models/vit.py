@@ -1,4 +1,4 @@
-"""Vision transformer (arXiv 2010.11929), pre-norm, as timm has it."""
+"""Vision transformer (arXiv 2010.11929), pre-norm, as in timm."""
 
 from functools import partial
 
@@ -56,14 +56,16 @@ class Patches(nn.Module):
 
 def attend(query, key, value):
     """Attention, each of [B, N, heads, D]; softmax in float32, or in float64 where the input is."""
-    wide = jnp.promote_types(query.dtype, jnp.float32)  # jax.nn's own would narrow float64.
+    wide = jnp.promote_types(
+        query.dtype, jnp.float32
+    )  # jax.nn.dot_product_attention would narrow float64.
     scores = jnp.einsum('bnhd,bmhd->bhnm', query, key, preferred_element_type=wide)
     weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5).astype(value.dtype)
     return jnp.einsum('bhnm,bmhd->bnhd', weights, value)
 
 
 class Block(nn.Module):
-    """Attention, then two dense layers, each normed before and added to its input: [B, N, D]."""
+    """Attention, then two dense layers, each with layer norm before and a residual connection: [B, N, D]."""
 
     heads: int
     hidden_dropout: float
@@ -114,7 +116,7 @@ class VisionTransformer(nn.Module):
                 x, train
             )
         x = layers.widen(x)
-        # The norm acts on each position alone: to norm the chosen one is to norm all, then choose.
+        # Layer norm is per position, so it can follow the selection of one position.
         x = x[:, 0] if self.pool == 'token' else x[:, 1:].mean(1)
         features = nn.LayerNorm(epsilon=1e-6, name='norm')(x)
         x = layers.dropout(self.dropout, train)(features)
@@ -132,7 +134,7 @@ def make(
     dtype: str | None = None,
     remat: bool = False,
 ) -> nn.Module:
-    """ViT-size/patch; features are the pooled and normed last activations, [B, width].
+    """ViT-size/patch; features are the pooled and normalized last activations, [B, width].
 
     Weight decay leaves class token and position embeddings alone, as timm's does: see
     optimizers.decay. Position embeddings are learned, one per patch, so that the parameters fix the image size:
@@ -140,15 +142,15 @@ def make(
 
     size: 'Ti', 'S', 'B', 'L' or 'H': width 192, 384, 768, 1024, 1280.
     patch: side of a patch in pixels; it divides both sides of the image.
-    pool: 'token', the class token; or 'mean' over the patches, normed after the mean. Both kinds
+    pool: 'token', the class token; or 'mean' over the patches, normalized after the mean. Both kinds
         have a class token, so that they have the same parameters.
     dropout: rate on the features before the head.
     hidden_dropout: rate on the embedded patches, and after each dense layer of the blocks but qkv.
     stochastic_depth: rate at which the last block's two branches are dropped in training, example
         by example; it grows in equal steps from 0 at the first block (arXiv 1603.09382).
-    dtype: None follows image and parameters; 'bfloat16' computes patches and blocks in bfloat16,
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes patches and blocks in bfloat16,
         with parameters, features and logits in float32.
-    remat: keep only the blocks' inputs for the backward pass and compute the rest again.
+    remat: keep only the blocks' inputs for the backward pass and recompute the rest.
     """
     layers.check_classes(num_classes)
     layers.check_choice('size', size, SIZES)
@@ -203,14 +205,14 @@ def from_timm(
 ) -> dict:
     """{'params': ...} of `model` from the state dict of timm's vit_<size>_patch<patch>_<pixels>.
 
-    The head keeps the file's number of classes; it is left out where the file has none. timm's
+    The head keeps the file's number of classes; it is left out if the file has none. timm's
     models of global_pool='avg' are those of pool='mean'.
 
-    image_shape: [H, W, C] of the images to come, to which the position embeddings are resized;
+    image_shape: [H, W, C] of the images, to which the position embeddings are resized;
         None keeps those of the file, and its square images.
 
     Raises:
-      ValueError: a tensor is missing, misshapen or of no use.
+      ValueError: a tensor is missing, misshapen or unused.
     """
     if 'pos_embed' not in tensors:
         raise ValueError('There is no tensor pos_embed: give the weights of a vision transformer.')

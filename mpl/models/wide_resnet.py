@@ -32,7 +32,7 @@ class Activate(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-activation residual block; where shape changes, the shortcut too takes the activated input."""
+    """Pre-activation residual block; if the shape changes, the shortcut has the activated input too."""
 
     channels: int
     stride: int
@@ -95,17 +95,17 @@ def make(
     """WRN-depth-width; features are the pooled last activations, [B, 64 * width].
 
     It differs from the textbook network as the released code of Meta Pseudo Labels does: leaky ReLU;
-    in every block that changes channels or stride, the 1x1 shortcut sees the normed and activated
-    input; no dropout inside the blocks; convolutions drawn by fan-out.
+    in every block that changes channels or stride, the input of the 1x1 shortcut is normalized and
+    activated; no dropout inside the blocks; convolutions initialized by fan-out.
 
     depth: 6 n + 4 with n >= 1, up to 1000, so that each of the three groups has n blocks of two convolutions.
     width: multiplies the channels 16, 32, 64 of the groups.
     dropout: rate on the features before the head.
     negative_slope: of the leaky ReLU; 0 is the ReLU.
     norm_epsilon, norm_decay: of batch norm; the moving variance is the biased one.
-    dtype: None follows image and parameters; 'bfloat16' computes the blocks in bfloat16, with
+    dtype: None computes in the type of image and parameters; 'bfloat16' computes the blocks in bfloat16, with
         parameters, batch statistics, features and logits in float32.
-    remat: keep only the blocks' inputs for the backward pass and compute the rest again.
+    remat: keep only the blocks' inputs for the backward pass and recompute the rest.
     """
     layers.check_classes(num_classes)
     if not 10 <= depth <= DEEPEST or (depth - 4) % 6:

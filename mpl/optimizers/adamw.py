@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import clip, decay, schedules, trunk
+from mpl.optimizers import backbone, clip, decay, schedules
 
 
 def make(
@@ -16,25 +16,26 @@ def make(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
-    trunk_rate: float = 1.0,
+    backbone_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101, algorithm 2) in the form of Optax and PyTorch.
 
-    The decay is multiplied by the rate, peak included; in the paper by the schedule alone. Where
-    the student of MPL has it, there is hardly any feedback at first, see mpl/feedback.py.
+    The decay is multiplied by the learning rate, peak included; in the paper by the schedule alone.
+    With it as the student's optimizer the feedback of MPL is very small at first, see
+    mpl/algorithms/feedback.py.
 
     Args:
-      steps: of the run, which the schedule spans.
+      steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
       schedule: 'cosine', 'cosine_part' or 'constant'.
-      warmup_steps: of linear rise.
-      wait_steps: at rate 0 before it.
+      warmup_steps: steps of linear rise.
+      wait_steps: steps at rate 0 before it.
       beta1: decay of the mean of the gradient.
       beta2: decay of the mean of its square.
-      epsilon: added to the root of the latter.
+      epsilon: added to the root of this mean.
       weight_decay: times the kernels (see `decay.add`) and the rate.
-      clip_norm: greatest global norm of the gradient; 0 for none.
-      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+      clip_norm: maximum global norm of the gradient; 0 for none.
+      backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
 
     Raises:
       ValueError: a beta outside of [0, 1), or a negative epsilon.
@@ -53,4 +54,4 @@ def make(
         decay.add(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
-    return trunk.slow(optimizer, trunk_rate)
+    return backbone.scale(optimizer, backbone_rate)

@@ -1,4 +1,4 @@
-"""Which parameters weight decay acts on."""
+"""Weight decay of kernels alone."""
 
 import jax
 import optax
@@ -7,13 +7,13 @@ import optax
 def add(weight_decay: float) -> optax.GradientTransformation:
     """Adds weight_decay times the kernels to their gradient, and nothing to other parameters.
 
-    Kernels are the parameters named 'kernel', as Linen names the weights of its layers. So biases,
-    scales of norms, class tokens and position embeddings are not decayed, in whatever shape they
-    are, as with timm (one axis, or listed in a model's `no_weight_decay`). The released MPL code
-    decays the biases of dense layers too, and the released FixMatch code kernels alone.
+    Kernels are the parameters named 'kernel', as in the layers of Linen. Biases, scales of norms,
+    class tokens and position embeddings of any shape are not decayed, as with timm (one axis, or
+    listed in a model's `no_weight_decay`). The released MPL code also decays the biases of dense
+    layers; the released FixMatch code decays kernels alone.
 
     Raises:
-      ValueError: (by `init`) no parameter is named so, and weight_decay is not 0.
+      ValueError: (by `init`) there is no kernel, and weight_decay is not 0.
     """
     decayed = optax.add_decayed_weights(weight_decay, mask=kernels)
 

@@ -1,8 +1,8 @@
-"""RMSProp with momentum, with which EfficientNet is trained."""
+"""RMSProp with momentum, the optimizer of EfficientNet."""
 
 import optax
 
-from mpl.optimizers import clip, decay, schedules, trunk
+from mpl.optimizers import backbone, clip, decay, schedules
 
 LEAST_EPSILON = 1e-20
 
@@ -13,34 +13,34 @@ def make(
     schedule: str = 'cosine',
     warmup_steps: int = 0,
     wait_steps: int = 0,
-    fall: float = 0.97,
-    fall_steps: int = 750,
+    decay_rate: float = 0.97,
+    decay_steps: int = 750,
     momentum: float = 0.9,
     square_decay: float = 0.9,
     epsilon: float = 1e-3,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
-    trunk_rate: float = 1.0,
+    backbone_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """RMSProp in TensorFlow's form, that of the released Noisy Student code.
 
-    The mean square starts at 1, epsilon is under the root, and the rate is within
-    the momentum: m <- momentum m + rate g / sqrt(square + epsilon).
+    The mean square starts at 1, epsilon is inside the root, and the learning rate inside the
+    momentum: m <- momentum m + rate g / sqrt(square + epsilon).
 
     Args:
-      steps: of the run, which the schedule spans.
+      steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
       schedule: 'exponential', 'cosine', 'cosine_part' or 'constant'.
-      warmup_steps: of linear rise.
-      wait_steps: at rate 0 before it.
-      fall: what an exponential schedule multiplies the rate by; others do without.
-      fall_steps: after so many steps each time.
+      warmup_steps: steps of linear rise.
+      wait_steps: steps at rate 0 before it.
+      decay_rate: factor of an exponential schedule; not used by others.
+      decay_steps: steps between two multiplications by decay_rate.
       momentum: 0 for none.
       square_decay: of the mean square of the gradient.
       epsilon: added to that mean square.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
-      clip_norm: greatest global norm of gradient and decay together; 0 for none.
-      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+      clip_norm: maximum global norm of gradient and decay together; 0 for none.
+      backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
 
     Raises:
       ValueError: epsilon is so small that a parameter whose gradient stays 0 would become NaN.
@@ -51,7 +51,7 @@ def make(
             'of 0 is divided by its root.'
         )
     rate = schedules.learning_rate(
-        learning_rate, schedule, steps, warmup_steps, wait_steps, fall, fall_steps
+        learning_rate, schedule, steps, warmup_steps, wait_steps, decay_rate, decay_steps
     )
     optimizer = optax.chain(
         decay.add(weight_decay),
@@ -60,4 +60,4 @@ def make(
         optax.scale_by_learning_rate(rate),
         optax.trace(momentum) if momentum else optax.identity(),
     )
-    return trunk.slow(optimizer, trunk_rate)
+    return backbone.scale(optimizer, backbone_rate)

@@ -6,7 +6,7 @@ import optax
 
 
 def ramp(step: jax.Array, steps: int, wait_steps: int = 0) -> jax.Array:
-    """0 for wait_steps, then linear up to 1 over `steps`, float32; where that is 0, 1 at once."""
+    """0 for wait_steps, then a linear rise to 1 over `steps` (0: at once), float32."""
     since = jnp.asarray(step) - wait_steps
     if steps == 0:
         return (since >= 0).astype(jnp.float32)
@@ -24,8 +24,8 @@ def gaussian_ramp(step: jax.Array, steps: int) -> jax.Array:
 def signal_annealing(step: jax.Array, steps: int, shape: str, classes: int) -> jax.Array:
     """The probability of the true class above which labels are left out (arXiv 1904.12848, 3.3).
 
-    From 1 / classes to 1 over `steps`, as shape says: 'linear' in t, 'log', 1 - exp(-5 t), for
-    many labels, or 'exp', exp(5 (t - 1)), for few.
+    It rises from 1 / classes to 1 over `steps`. shape: 'linear' in t; 'log', 1 - exp(-5 t), for many
+    labels; or 'exp', exp(5 (t - 1)), for few.
 
     Raises:
       ValueError: unknown shape.
@@ -49,36 +49,37 @@ def learning_rate(
     steps: int,
     warmup_steps: int,
     wait_steps: int,
-    fall: float = 1.0,
-    fall_steps: int = 1,
+    decay_rate: float = 1.0,
+    decay_steps: int = 1,
 ) -> optax.Schedule:
-    """0 for wait_steps, linear up to peak over warmup_steps, then as `shape` says.
+    """A learning rate of 0 for wait_steps, a linear warm-up to peak, then the schedule `shape`.
 
     Args:
-      peak: the greatest rate.
-      shape: 'constant', 'cosine' which reaches 0 after `steps` in all, 'cosine_part' which is FixMatch's
-        (arXiv 2001.07685, section 2.3), peak * cos(7/16 pi t), and ends at 0.195 of the peak, or
-        'exponential', peak * fall^n after n times fall_steps, counted from the end of
-        the wait, as EfficientNet's does (where warm-up ends late, below the peak).
+      peak: the maximum rate.
+      shape: 'constant'; 'cosine', which reaches 0 after `steps` in all; 'cosine_part', that of
+        FixMatch (arXiv 2001.07685, section 2.3), peak * cos(7/16 pi t), which ends at 0.195 of the
+        peak; or 'exponential', that of EfficientNet, peak * decay_rate^n after n times decay_steps,
+        counted from the end of the wait (so a late warm-up ends below the peak).
       steps: of the whole training, wait and warm-up included.
       warmup_steps: the rate at the first of them is peak / warmup_steps, as in the
         released MPL code, so that no step is lost at rate 0.
-      wait_steps: before the warm-up; MPL's student waits for its teacher.
-      fall: between 0 and 1 for 'exponential', and without effect on the others.
-      fall_steps: likewise, at least 1.
+      wait_steps: steps at rate 0 before the warm-up, in which only MPL's teacher is trained.
+      decay_rate: of 'exponential', between 0 and 1; the others ignore it.
+      decay_steps: of 'exponential', at least 1.
 
     Raises:
-      ValueError: unknown shape, no step left after wait and warm-up, or no fall.
+      ValueError: unknown shape, no step left after wait and warm-up, or no decay.
     """
     if shape not in ('constant', 'cosine', 'cosine_part', 'exponential'):
         raise ValueError(
             f"optimizer: schedule {shape!r} is unknown; choose 'constant', 'cosine', "
             "'cosine_part' or 'exponential'."
         )
-    if shape == 'exponential' and not (0 < fall < 1 and fall_steps >= 1):
+    if shape == 'exponential' and not (0 < decay_rate < 1 and decay_steps >= 1):
         raise ValueError(
-            f'optimizer: an exponential schedule with fall {fall} every {fall_steps} steps does '
-            'not fall; give a fall between 0 and 1 and 1 step or more, which rmsprop takes.'
+            f'optimizer: an exponential schedule with decay_rate {decay_rate} every {decay_steps} '
+            'steps does not decay; give a decay_rate between 0 and 1 and decay_steps of 1 or more, '
+            'which rmsprop takes.'
         )
     left = steps - warmup_steps - wait_steps
     if left <= 0:
@@ -95,7 +96,7 @@ def learning_rate(
             'constant': lambda: 1.0,
             'cosine': lambda: 0.5 * (1 + jnp.cos(jnp.pi * done)),
             'cosine_part': lambda: jnp.cos(7 / 16 * jnp.pi * done),
-            'exponential': lambda: fall ** (since // fall_steps),
+            'exponential': lambda: decay_rate ** (since // decay_steps),
         }[shape]()
         return jnp.where(since < 0, 0.0, peak * jnp.where(since < warmup_steps, rise, share))
 

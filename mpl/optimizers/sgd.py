@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import clip, decay, schedules, trunk
+from mpl.optimizers import backbone, clip, decay, schedules
 
 
 def make(
@@ -15,23 +15,23 @@ def make(
     nesterov: bool = True,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
-    trunk_rate: float = 1.0,
+    backbone_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
-    That code decays the biases of dense layers too.
+    Unlike here, that code decays the biases of dense layers too.
 
     Args:
-      steps: of the run, which the schedule spans.
+      steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
       schedule: 'cosine', 'cosine_part' or 'constant'.
-      warmup_steps: of linear rise.
-      wait_steps: at rate 0 before it.
+      warmup_steps: steps of linear rise.
+      wait_steps: steps at rate 0 before it.
       momentum: 0 for none.
       nesterov: Nesterov's form of momentum.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
-      clip_norm: greatest global norm of gradient and decay together; 0 for none.
-      trunk_rate: times the rate, for all but the head; 0 freezes it (see `trunk.slow`).
+      clip_norm: maximum global norm of gradient and decay together; 0 for none.
+      backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     optimizer = optax.chain(
@@ -40,4 +40,4 @@ def make(
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
-    return trunk.slow(optimizer, trunk_rate)
+    return backbone.scale(optimizer, backbone_rate)

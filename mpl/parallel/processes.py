@@ -1,4 +1,4 @@
-"""Several processes that train one run: how they find each other, who writes, how they end."""
+"""Several processes in one run: initialization, the primary process, synchronized exit."""
 
 import argparse
 import contextlib
@@ -10,7 +10,7 @@ import jax
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-PATIENCE = 60  # seconds without a sign of life, after which a process counts as lost
+PATIENCE = 60  # seconds without a heartbeat after which a process counts as lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def join(given: argparse.Namespace) -> None:
-    """Connects this process to the others, before anything else is asked of jax.
+    """Connects this process to the others; must come before any other use of jax.
 
     Raises:
       ValueError: the arguments are not complete, or the others are not found.
@@ -62,29 +62,29 @@ def join(given: argparse.Namespace) -> None:
         ) from error
 
 
-def leads() -> bool:
-    """Whether this process is the one that writes and speaks."""
+def is_primary() -> bool:
+    """Whether this process is the primary one, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def wait(place: str) -> None:
-    """Until every process is at this place of the program."""
+    """Waits until every process has reached this place of the program."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
 
-def to_stop(turn: int) -> bool:
-    """Whether a signal has come to any process and all stop after this turn of the loop.
+def should_stop(turn: int) -> bool:
+    """Whether any process has received a signal, so that all stop after this iteration of the loop.
 
     Args:
-      turn: counted from 0, one by one, alike in all processes.
+      turn: the iteration, counted from 0, the same in all processes.
     """
     return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(turn)
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Within it, a process that loses another ends at once, with a sentence and exit code 1."""
+def exit_together() -> Iterator[None]:
+    """A context in which a process that loses another exits at once, with a message and code 1."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -93,14 +93,14 @@ def together() -> Iterator[None]:
         print(
             f'error: process {jax.process_index()} of {jax.process_count()} can not go on with the '
             f'others ({str(error).strip().splitlines()[0][:200]}). Checkpoints are kept; start '
-            'all processes again, and the run goes on.',
+            'all processes again to continue the run.',
             file=sys.stderr,
             flush=True,
         )
-        os._exit(1)  # The usual way out waits for the others.
+        os._exit(1)  # sys.exit waits for the other processes.
 
 
-def say(line: str) -> None:
-    """Prints a line on stderr, above a progress bar, in one process for all."""
-    if leads():
+def print_line(line: str) -> None:
+    """Prints a line on stderr, above a progress bar, in the primary process."""
+    if is_primary():
         tqdm.write(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where arrays lie: the mesh of devices, and the layout of state and batches over it."""
+"""The mesh of devices, and the sharding of state and batches over it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mpl.parallel import spatial
 
-SMALLEST = 4096  # numbers; to gather arrays below takes longer than it saves memory
+SMALLEST = 4096  # elements; gathering smaller arrays costs time and saves little memory
 
 
 def make_mesh(devices: Sequence[jax.Device], model: int = 1) -> Mesh:
-    """The devices in groups: examples are spread over groups, one image over the `model` of a group.
+    """A mesh ('data', 'model'): examples are sharded over groups of `model` devices, images in a group.
 
     Raises:
       ValueError: the devices do not make groups of `model`.
@@ -32,19 +32,19 @@ def make_mesh(devices: Sequence[jax.Device], model: int = 1) -> Mesh:
 
 
 def layout(shapes: Any, mesh: Mesh, weights: str = 'whole') -> Any:
-    """The place of every leaf of a state.
+    """The sharding of every leaf of a state.
 
-    A rule on shapes alone, so that a weight, its average and what an optimizer keeps of it
-    lie in the same place.
+    It depends on shapes alone, so that a weight, its average and its optimizer state have the same
+    sharding.
 
     Args:
       shapes: the state, as jax.ShapeDtypeStructs.
       mesh: of the run.
-      weights: 'whole' keeps a copy on each device; 'data' or 'model' cuts each array of at
-        least SMALLEST numbers into one part per device along that axis of the mesh.
+      weights: 'whole' replicates all arrays; 'data' or 'model' shards each array of at least
+        SMALLEST elements over that axis of the mesh.
 
     Raises:
-      ValueError: weights is none of these.
+      ValueError: unknown weights.
     """
     if weights not in ('whole', *mesh.axis_names):
         raise ValueError(f"mesh.weights is {weights!r}; give 'whole', 'data' or 'model'.")
@@ -52,7 +52,7 @@ def layout(shapes: Any, mesh: Mesh, weights: str = 'whole') -> Any:
     def place(leaf):
         if weights == 'whole' or leaf.size < SMALLEST:
             return replicated(mesh)
-        # The last axis that can be dealt out evenly: channels out, else channels in.
+        # The last axis that is divisible: output channels, else input channels.
         fits = [axis for axis, n in enumerate(leaf.shape) if n % mesh.shape[weights] == 0]
         cut = fits[-1] if fits else None
         return NamedSharding(
@@ -63,42 +63,42 @@ def layout(shapes: Any, mesh: Mesh, weights: str = 'whole') -> Any:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """The sharding of an array with a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def local_rows(mesh: Mesh, count: int) -> np.ndarray:
-    """Which of `count` rows, cut as by `rows`, lie on devices of this process; ascending."""
+    """Indices of the rows on devices of this process, of `count` rows sharded by `rows`; ascending."""
     places = rows(mesh, 0).addressable_devices_indices_map((count,)).values()
     return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
 
 
 def rows(mesh: Mesh, axis: int) -> NamedSharding:
-    """Cut along `axis` into one part per group of data-parallel devices."""
+    """The sharding of an array over the groups of data-parallel devices, along `axis`."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
 
 
-def deal(batch: Any, mesh: Mesh) -> Any:
-    """A batch with its rows dealt out over all devices, not only groups, where they can be.
+def shard_over_devices(batch: Any, mesh: Mesh) -> Any:
+    """A batch with its rows sharded over all devices, not only groups, if divisible.
 
-    So an image is augmented by one of the devices that share it, not by each of them.
+    Then one device of a group augments an image, not all of them.
     """
     return jax.tree.map(
         lambda leaf: jax.lax.with_sharding_constraint(
-            leaf, NamedSharding(mesh, spatial.dealt(len(leaf), mesh))
+            leaf, NamedSharding(mesh, spatial.row_spec(len(leaf), mesh))
         ),
         batch,
     )
 
 
-def gather(batch: Any, mesh: Mesh) -> Any:
-    """A batch as networks take it: by groups, images [B, H, W, C] by columns too where they can be."""
+def shard_over_groups(batch: Any, mesh: Mesh) -> Any:
+    """A batch sharded for networks: rows over groups, and columns of images [B, H, W, C] in a group."""
 
     groups = rows(mesh, 0)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         return jax.tree.map(
             lambda leaf: (
-                spatial.cut(leaf)
+                spatial.shard_columns(leaf)
                 if leaf.ndim == 4
                 else jax.lax.with_sharding_constraint(leaf, groups)
             ),

@@ -1,16 +1,15 @@
-"""Images cut along their width: what a layer does when devices share each image.
+"""Spatial partitioning: layers on images whose columns are sharded over devices.
 
-On the mesh ('data', 'model') the examples are spread over 'data' and the columns of each image over
-'model'. Elementwise layers, means and products of channels need nothing for that: the compiler
-spreads them right. A convolution needs the columns beside its own, the halo, and what the compiler
-makes of those has wrong gradients, without a warning, where a device has few columns
-(tests/spatial_test.py keeps the cases). So `windows` exchanges them itself. A convolution of single
-pixels needs none; but its result the compiler may spread by channels, as weights in parts beside it lie,
-and put whole images together for the next.
+On the mesh ('data', 'model') the examples are sharded over 'data' and the columns of each image over
+'model'. The compiler partitions elementwise layers, means and products over channels correctly. A
+convolution also needs the neighboring columns, the halo. The compiler's own halo exchange has wrong
+gradients, without a warning, if a device has few columns (cases in tests/spatial_test.py). So
+`windows` exchanges the halo explicitly. A 1x1 convolution needs no halo; but the compiler may shard
+its result by channels, as sharded weights are, and gather whole images for the next layer.
 
-Views are made before images are cut, by `row_by_row`. The mesh is the one that is named around a pass
-(network.py) or views (train.py) by jax.sharding.use_abstract_mesh. Without one nothing here changes a
-program.
+Views are computed before images are sharded by columns, with `row_by_row`. The mesh is that of
+jax.sharding.use_abstract_mesh around a pass (models/network.py) or the views (data/batches.py).
+Without a mesh these functions do not change a program.
 """
 
 from collections.abc import Callable
@@ -30,10 +29,10 @@ def parts() -> int:
     return jax.sharding.get_abstract_mesh().shape.get('model', 1)
 
 
-def whole(weights: jax.Array) -> jax.Array:
-    """Weights in whole on each device while they are used, wherever they are kept.
+def replicate_weights(weights: jax.Array) -> jax.Array:
+    """Weights replicated on each device while they are used, however they are stored.
 
-    Kept in parts and not told, the compiler would rather move the images.
+    Without this constraint the compiler moves the images if weights are sharded.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
@@ -41,8 +40,8 @@ def whole(weights: jax.Array) -> jax.Array:
     return lax.with_sharding_constraint(weights, PartitionSpec())
 
 
-def cut(image: jax.Array) -> jax.Array:
-    """Image [B, H, W, C] spread over both axes, by its columns where they can be dealt out evenly."""
+def shard_columns(image: jax.Array) -> jax.Array:
+    """Image [B, H, W, C] sharded over both axes of the mesh; over 'model' only if W is divisible."""
     if parts() == 1:
         return image
     return lax.with_sharding_constraint(image, UNCUT if image.shape[2] % parts() else CUT)
@@ -51,28 +50,28 @@ def cut(image: jax.Array) -> jax.Array:
 def windows(
     function: Callable, image: jax.Array, kernel: jax.Array, stride: int, pads: list
 ) -> jax.Array:
-    """function(image, kernel, pads) of an image in parts, each with the columns around it.
+    """function(image, kernel, pads) of an image with sharded columns, with halo exchange.
 
     Args:
-      function: of image [B, H, W, C], kernel [h, w, ...] and ((above, below), (left, right)) zeros to
-        put around the image, which has a result for each window at steps of `stride`.
+      function: of image [B, H, W, C], kernel [h, w, ...] and zero padding ((above, below), (left,
+        right)); its output has an element for each window at this `stride`.
       image: [B, H, W, C].
       kernel: [h, w, ...].
       stride: of the windows.
-      pads: as above, of the whole image.
+      pads: the padding of the whole image.
     """
     count, width = parts(), image.shape[2]
     if count == 1:
-        return function(image, whole(kernel), pads)
+        return function(image, replicate_weights(kernel), pads)
     rows, (left, _) = pads
     outputs = (width + sum(pads[1]) - kernel.shape[1]) // stride + 1
-    # Part i begins at column i * width / count, and has the same share of the results.
+    # Shard i begins at column i * width / count, and has the same share of the output.
     if width % (count * stride) or outputs * stride != width:
 
         def local(image, kernel):
             return function(image, kernel, pads)
 
-        place = UNCUT  # Too narrow: each device has all columns, and does the work of all.
+        place = UNCUT  # Too narrow: each device has all columns and computes all of the output.
     else:
         right = max(kernel.shape[1] - stride - left, 0)
 
@@ -84,10 +83,10 @@ def windows(
 
 
 def with_halo(image: jax.Array, left: int, right: int, count: int) -> jax.Array:
-    """A part [B, H, w, C] of an image, with so many columns of those before and after; zeros at the ends."""
+    """A shard [B, H, w, C] with `left` and `right` neighboring columns; zeros beyond the image."""
     width = image.shape[2]
     columns = [image]
-    for hop in range(1, -(-left // width) + 1):  # More than one where parts are narrow.
+    for hop in range(1, -(-left // width) + 1):  # More than one hop if shards are narrow.
         taken = min(width, left - (hop - 1) * width)
         moves = [(i, i + hop) for i in range(count - hop)]
         columns.insert(0, lax.ppermute(image[:, :, width - taken :], 'model', moves))
@@ -98,19 +97,19 @@ def with_halo(image: jax.Array, left: int, right: int, count: int) -> jax.Array:
     return jnp.concatenate(columns, 2)
 
 
-def dealt(count: int, mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """Where `count` rows lie that are dealt out over all devices, or, where those are too many, over groups."""
+def row_spec(count: int, mesh: Mesh | AbstractMesh) -> PartitionSpec:
+    """The PartitionSpec of `count` rows over all devices, or over groups if they are not divisible."""
     return PartitionSpec('data' if count % mesh.size else mesh.axis_names)
 
 
 def row_by_row(function: Callable, *arrays: Any) -> Any:
-    """function(*arrays) of arrays [B, ...] whose rows do not meet: each device computes those that it has.
+    """function(*arrays) of arrays [B, ...] with independent rows: each device computes its own rows.
 
-    Left to the compiler, looking up pixels, or a loop over images, puts the whole batch on every device.
-    Rows lie as `dealt` says.
+    The compiler would gather the whole batch on every device for a gather of pixels or a loop over
+    images. Rows are sharded by `row_spec`.
     """
     mesh, count = jax.sharding.get_abstract_mesh(), len(jax.tree.leaves(arrays)[0])
     if mesh.empty or mesh.size == 1:
         return function(*arrays)
-    place = dealt(count, mesh)
+    place = row_spec(count, mesh)
     return jax.shard_map(function, in_specs=place, out_specs=place)(*arrays)

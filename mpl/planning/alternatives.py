@@ -1,4 +1,4 @@
-"""What makes a run fit on devices that are too small for it as it is."""
+"""Changes of a config that reduce its memory, for a run that does not fit."""
 
 from ml_collections import ConfigDict
 
@@ -11,13 +11,13 @@ def find(
 ) -> list[dict]:
     """Changes of the config that may make it fit, the cheapest first.
 
-    Estimates keep what is beside the state, or shrink it as the batch: a finer cut of the
-    images leaves it as it is, since each group then has more of them.
+    Estimates of the memory beside the state are constant, or proportional to the batch. Sharding
+    images over more devices does not change it, since each group then has more images.
 
     Args:
       config: of the run.
       topology: of the slice.
-      plan: of the config as it is.
+      plan: of the unchanged config.
       search: whether to compile each in turn until one fits.
       groups, examples: as of `footprint.make`.
     """
@@ -53,7 +53,7 @@ def find(
         few = min(groups, len(devices) // changed.mesh.model)
         try:
             tried = footprint.make(changed, topology, few, examples)
-        except ValueError as refusal:  # The images can not be cut so, say; others may still do.
+        except ValueError as refusal:  # Such as images that can not be sharded so.
             entry['refused'] = str(refusal)
             continue
         entry |= {'peak': tried['memory']['peak'], 'compiled': True}
@@ -63,5 +63,5 @@ def find(
 
 
 def overrides(entry: dict) -> list[str]:
-    """What an alternative changes, as the command line takes it."""
+    """The changes of an alternative as arguments of the command line."""
     return [f'--config.{key}={value}' for key, value in entry['changes'].items()]

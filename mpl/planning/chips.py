@@ -1,7 +1,7 @@
-"""TPU chips: what a slice is made of, from its name alone, and what a device of it is good for.
+"""TPU slices by name, and the memory and peak rates of their devices.
 
-Devices as jax counts them: half a chip of v2 and v3, a whole one from v4 on (the two cores of v4
-and v5p work as one).
+Devices as in jax: half a chip of v2 and v3, a whole chip from v4 on (the two cores of v4 and v5p
+are one device).
 """
 
 import math
@@ -16,16 +16,16 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """Numbers of one device.
+    """Memory and peak rates of one device.
 
-    Memory: what the compiler lets a program have, by its own messages where one was too big
-    (libtpu 0.0.51). Rates of v5e and v5p by Google Cloud's pages on them; those of v2, v3, v4 and
-    v6e are recalled, not verified. Links are summed over all of a chip's, one way. A device of v2
-    and v3 has half of its chip's.
+    Memory: the limit that the compiler states for a program that is too big (libtpu 0.0.51). Rates
+    of v5e and v5p are from Google Cloud's pages; those of v2, v3, v4 and v6e are recalled, not
+    verified. The rate of links is the sum over all links of a chip, one way. A device of v2 and v3
+    has half of its chip's.
     """
 
     memory: float  # bytes
-    flops: float  # per second, dense bfloat16, which float32 is multiplied in too by default
+    flops: float  # per second, dense bfloat16, also the default precision of float32 products
     bandwidth: float  # bytes per second, of the memory
     links: float  # bytes per second
     axes: int  # of a slice
@@ -55,7 +55,7 @@ HOST = (2, 2, 1)  # chips of one host along each axis
 
 
 def find(device: jax.Device) -> Chip | None:
-    """The numbers of a device; None where they are not known."""
+    """The chip of a device; None if it is unknown."""
     return CHIPS.get(KINDS.get(device.device_kind))
 
 
@@ -87,10 +87,10 @@ def parse(topology: str) -> tuple[str, tuple[int, ...]]:
 
 
 def devices(topology: str) -> list[jax.Device]:
-    """The devices of a slice, to compile for; nothing runs on them. The present ones for 'local'.
+    """The devices of a slice, for ahead-of-time compilation; the present devices for 'local'.
 
     Raises:
-      ValueError: there is no such slice, or libtpu, which compiles for it, is not installed.
+      ValueError: there is no such slice, or libtpu, the compiler for it, is not installed.
     """
     if topology == 'local':
         return jax.devices()
@@ -100,7 +100,7 @@ def devices(topology: str) -> list[jax.Device]:
         more['chip_config_name'] = 'megacore'
     if math.prod(sides) == 1:
         more['chips_per_host_bounds'] = (1, 1, 1)
-    # Nobody is to be asked which TPU this machine is a host of: it is none.
+    # This machine is not a TPU host, so libtpu must not query its metadata.
     for name, value in (
         ('TPU_SKIP_MDS_QUERY', '1'),
         ('TPU_ACCELERATOR_TYPE', 'v5litepod-16'),

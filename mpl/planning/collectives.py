@@ -1,4 +1,4 @@
-"""What devices send each other, read from the text of a compiled program."""
+"""Collectives and their bytes, from the text of a compiled program."""
 
 import re
 
@@ -17,20 +17,20 @@ KINDS = (
 
 
 def count(program: Program) -> dict[str, tuple[int, int]]:
-    """How often each kind of collective runs in one run of the program, and its bytes.
+    """The number of executions of each kind of collective in one run of the program, and its bytes.
 
-    An asynchronous one counts once, whether it stands there as a start and its end or, on TPUs, as
-    several copies in fusions; one in a loop counts as often as the loop turns.
+    An asynchronous collective counts once, also if it is written as a start and a done operation,
+    or on TPUs as several copies in fusions. Collectives in loops count once per iteration.
 
     Returns:
-      By kind, the number, and the bytes of all results on one device; of a reduce-scatter, of what
-      goes into it. Kinds that do not occur are left out.
+      By kind, the number, and the bytes of all results on one device (of a reduce-scatter, of its
+      operands). Kinds that do not occur are left out.
     """
     totals = {kind: (0, 0) for kind in KINDS}
     for name, kind, size in _instructions(program):
-        turns = program.turns(name)
+        executions = program.executions(name)
         number, total = totals[kind]
-        totals[kind] = number + turns, total + turns * size
+        totals[kind] = number + executions, total + executions * size
     return {kind: both for kind, both in totals.items() if both[0]}
 
 
@@ -45,7 +45,7 @@ def _instructions(program):
             if each.opcode.endswith('-done'):
                 ends[each.operands[-1]] = each.shape
                 continue
-            # The copies of one in fusions share its channel; elsewhere channels may be shared by several.
+            # Copies of a collective in fusions have one channel; elsewhere several may share a channel.
             channel = re.search(r'channel_id=(\d+)', each.rest)
             fused = 'fusion' in computation or 'fused' in computation
             key = (kind, channel[1], hlo.size(each.shape)) if channel and fused else each.name
@@ -56,7 +56,7 @@ def _instructions(program):
 
 
 def _group(rest):
-    """Devices in a group: of {{0,1},{2,3}} or [2,2]<=[4] two."""
+    """Devices in a group: two for {{0,1},{2,3}} or [2,2]<=[4]."""
     if listed := re.search(r'replica_groups=\{\{([\d,]*)\}', rest):
         return len(listed[1].split(','))
     if drawn := re.search(r'replica_groups=\[\d+,(\d+)\]', rest):

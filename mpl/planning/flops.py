@@ -1,35 +1,35 @@
-"""FLOPs of the convolutions and matrix products of a program, from its trace."""
+"""FLOPs of the convolutions and matrix products of a program, from its jaxpr."""
 
 import math
 from typing import Any
 
 
 def count(jaxpr: Any) -> int:
-    """FLOPs over all devices, two for each product; what a loop repeats counts as often as it turns.
+    """FLOPs over all devices, two per multiply-add; loop bodies count once per iteration.
 
-    The compiler's own count takes the body of a loop once, adds elementwise work, and leaves out
-    products with padding, which are counted here. Of several branches the dearest one counts; loops
-    of unknown length count once.
+    The compiler's own count takes loop bodies once, adds elementwise operations, and leaves out
+    products with padding, which are counted here. The most expensive of several branches counts;
+    loops of unknown length count once.
 
     Args:
-      jaxpr: as jax.make_jaxpr gives it, or the `jaxpr` of what a jitted function's `trace` gives.
+      jaxpr: from jax.make_jaxpr, or the `jaxpr` of a jitted function's `trace`.
     """
     total = 0
     for equation in getattr(jaxpr, 'jaxpr', jaxpr).eqns:
-        name, numbers = equation.primitive.name, equation.params
+        name, params = equation.primitive.name, equation.params
         if name == 'dot_general':
-            (contracted, _), _ = numbers['dimension_numbers']
+            (contracted, _), _ = params['dimension_numbers']
             shape = equation.invars[0].aval.shape
             total += 2 * _results(equation) * math.prod(shape[axis] for axis in contracted)
         elif name in ('conv_general_dilated', 'convolution'):  # the second is mpl.models.conv's
             kernel = equation.invars[1].aval.shape
-            taps = math.prod(kernel) // kernel[numbers['dimension_numbers'].rhs_spec[0]]
-            # Of an image with zeros between its rows, as in the gradient of a stride.
-            total += 2 * _results(equation) * taps // math.prod(numbers['lhs_dilation'])
+            taps = math.prod(kernel) // kernel[params['dimension_numbers'].rhs_spec[0]]
+            # A dilated input, as in the gradient of a strided convolution, has zeros between rows.
+            total += 2 * _results(equation) * taps // math.prod(params['lhs_dilation'])
         elif name == 'cond':
-            total += max(count(branch) for branch in numbers['branches'])
+            total += max(count(branch) for branch in params['branches'])
         else:
-            total += _repeats(name, numbers) * sum(map(count, _inside(numbers)))
+            total += _repeats(name, params) * sum(map(count, _inside(params)))
     return total
 
 
@@ -37,17 +37,16 @@ def _results(equation):
     return math.prod(equation.outvars[0].aval.shape)
 
 
-def _repeats(name, numbers):
+def _repeats(name, params):
     if name == 'scan':
-        return numbers['length']
-    return (
-        numbers['mesh'].size if name == 'shard_map' else 1
-    )  # where shapes are those of one device
+        return params['length']
+    # In a shard_map shapes are those of one device.
+    return params['mesh'].size if name == 'shard_map' else 1
 
 
-def _inside(numbers):
-    """The programs among the parameters of an operation."""
-    for value in numbers.values():
+def _inside(params):
+    """The jaxprs among the parameters of an equation."""
+    for value in params.values():
         for one in value if isinstance(value, tuple | list) else (value,):
             if hasattr(getattr(one, 'jaxpr', one), 'eqns'):
                 yield one

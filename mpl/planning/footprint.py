@@ -1,4 +1,4 @@
-"""What one step of a run takes of each device of a slice: compiled for it, and not run."""
+"""Memory, FLOPs and traffic of one step per device of a slice, from the compiled program."""
 
 import math
 import re
@@ -19,8 +19,8 @@ from mpl.run import experiment as experiments
 from mpl.run import loop
 from mpl.run.experiment import Experiment
 
-EXAMPLES = 50_000  # labeled training images that a set not at hand is taken to have
-# Times that the bytes of a result pass a device's links: a sum is dealt out and gathered.
+EXAMPLES = 50_000  # assumed number of labeled training images of a set without its data
+# Times that the bytes of a result pass a device's links: an all-reduce scatters and gathers.
 PASSES = {'all-reduce': 2}
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
@@ -28,17 +28,17 @@ UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 def make(
     config: ConfigDict, topology: str = 'local', groups: int = 0, examples: int = EXAMPLES
 ) -> dict:
-    """The plan of a run on a slice, as it goes into JSON; bytes, FLOPs and seconds are of one device.
+    """The plan of a run on a slice, JSON-able; bytes, FLOPs and seconds are of one device.
 
     Args:
       config: of the run.
       topology: of the slice, or 'local'.
-      groups: of devices to compile for, each with as much of the batch as on the whole slice;
-        0 compiles for all.
-      examples: labeled ones of a set that is not at hand.
+      groups: number of groups of devices to compile for, each with its share of the batch on the
+        whole slice; 0 compiles for all.
+      examples: labeled examples of a set without its data.
 
     Raises:
-      ValueError: the topology, or the config on it, is refused.
+      ValueError: invalid topology, or a config that does not fit it.
     """
     devices = chips.devices(topology)
     whole = assemble(config, devices, examples)
@@ -59,7 +59,7 @@ def make(
     state = state_bytes(whole, config.mesh.model, config.mesh.weights)
     saved = state_bytes(compiled, config.mesh.model, config.mesh.weights) - state
     for part in ('arguments', 'peak'):
-        if memory[part] is not None:  # A state in parts has smaller ones on more groups.
+        if memory[part] is not None:  # A sharded state has smaller shards on more groups.
             memory[part] -= saved
     if groups == 1 < of_slice:
         add_sum_of_gradients(program['collectives'], whole)
@@ -87,25 +87,25 @@ def make(
 
 
 def assemble(config: ConfigDict, devices: list[jax.Device], examples: int) -> Experiment:
-    """The run on these devices, on black pictures where its own would be files."""
+    """The run on these devices, with black images instead of those in files."""
     source = stand_in(config, examples)
     experiment = experiments.assemble(config, devices, source)
     if experiments.is_taught(config):
-        said = (len(experiment.source.train.label), len(experiment.source.classes))
-        experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), said))
+        shape = (len(experiment.source.train.label), len(experiment.source.classes))
+        experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), shape))
     return experiment
 
 
 def stand_in(config: ConfigDict, examples: int) -> Source | None:
-    """Black pictures in the form of the config's own where those are files; None where they are not."""
+    """Black images in the shape of the config's source if it reads files; else None."""
     if 'dataset' not in config.source and 'path' not in config.source:
         return None
-    asked = config.split.labels + config.split.validation
-    return synthetic.blank(config.source, max(examples, 2 * asked))
+    labeled = config.split.labels + config.split.validation
+    return synthetic.blank(config.source, max(examples, 2 * labeled))
 
 
 def arguments(experiment: Experiment) -> tuple:
-    """What the call of one step is given, as jax.ShapeDtypeStructs with places."""
+    """The arguments of the call of one step, as jax.ShapeDtypeStructs with shardings."""
     everywhere = sharding.replicated(experiment.mesh)
 
     def struct(shape, dtype, place=everywhere):
@@ -163,15 +163,15 @@ def compile(experiment: Experiment) -> dict:
 
 
 def read_overflow(message: str) -> dict:
-    """Temporaries and limit from the compiler's refusal of a program that is too big.
+    """Temporaries and limit in bytes from the compiler's error message for a program that is too big.
 
     Raises:
-      ValueError: the message is of something else.
+      ValueError: another error message.
     """
     size = r'\(([\d.]+)([KMGT]?)\)'
     found = re.search(rf'required for [\w ]+ {size} exceeds available HBM {size}', message)
     if not found:
-        raise ValueError(f'The compiler refuses the step: {message[:2000]}')
+        raise ValueError(f'The compiler can not compile the step: {message[:2000]}')
     needed, limit = (round(float(found[i]) * UNITS[found[i + 1]]) for i in (1, 3))
     return {'temporaries': needed, 'limit': limit}
 
@@ -182,7 +182,7 @@ def shard_bytes(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> int:
 
 
 def state_bytes(experiment: Experiment, model: int, weights: str) -> int:
-    """Bytes of the state on one device, were the mesh this one."""
+    """Bytes of the state on one device of a mesh with these groups and weights."""
     mesh = sharding.make_mesh([*experiment.mesh.devices.flat], model)
     places = sharding.layout(experiment.state, mesh, weights)
 
@@ -190,7 +190,7 @@ def state_bytes(experiment: Experiment, model: int, weights: str) -> int:
 
 
 def parameters(experiment: Experiment) -> dict[str, int]:
-    """Of the network of each role."""
+    """The number of parameters of the network of each role."""
     networks = experiment.algorithm.networks(experiment.state)
     return {
         name: network.count_parameters(networks[name].variables.params)
@@ -200,7 +200,7 @@ def parameters(experiment: Experiment) -> dict[str, int]:
 
 
 def add_sum_of_gradients(sent: dict, experiment: Experiment) -> None:
-    """Adds what groups sum that was compiled for one: float32 gradients, in parts where weights are."""
+    """Adds the all-reduce of float32 gradients over groups to a program compiled for one group."""
     mesh, weights = experiment.mesh, experiment.config.mesh.weights
     parts = 1 if weights == 'whole' else mesh.shape[weights]
     entry = sent.setdefault('all-reduce', {'number': 0, 'bytes': 0})
@@ -210,9 +210,9 @@ def add_sum_of_gradients(sent: dict, experiment: Experiment) -> None:
 
 
 def estimate(program: dict, chip: chips.Chip | None) -> dict | None:
-    """Seconds of a step, at the least: all units at their full rates, the links after the rest.
+    """A lower bound of the seconds of a step: all units at full rate, links not overlapped.
 
-    None for the parts that are not known where the compiler refuses the program.
+    Unknown parts are None if the compiler rejected the program.
     """
     if chip is None:
         return None

@@ -18,7 +18,7 @@ class Instruction(NamedTuple):
     shape: str  # of its result, as it is written
     opcode: str
     operands: list[str]  # their names
-    rest: str  # of the line, after the opening bracket of its operands
+    rest: str  # the line after the opening parenthesis of its operands
     root: bool
 
 
@@ -26,15 +26,15 @@ class Program(NamedTuple):
     """An optimized HLO module, for CPU, GPU or TPU: compiled.as_text()."""
 
     computations: dict[str, list[Instruction]]
-    callers: dict[str, tuple[str, str, int]]  # name -> computation, opcode, and turns of a call
+    callers: dict[str, tuple[str, str, int]]  # name -> caller, opcode, and iterations per call
 
-    def turns(self, name: str) -> int:
-        """How often a computation runs in one run of the program; every branch counts as taken."""
-        turns = 1
+    def executions(self, name: str) -> int:
+        """Executions of a computation in one run of the program; every branch counts as taken."""
+        executions = 1
         while name in self.callers:
-            name, _, more = self.callers[name]
-            turns *= more
-        return turns
+            name, _, iterations = self.callers[name]
+            executions *= iterations
+        return executions
 
 
 def parse(text: str) -> Program:
@@ -47,8 +47,8 @@ class Array(NamedTuple):
     """An array in the text of a shape."""
 
     size: int  # bytes
-    padded: int  # bytes, with what its last tiles have beyond it
-    space: int  # of memory; 0 is the main one
+    padded: int  # bytes, with the padding of its tiles
+    space: int  # memory space; 0 is the main memory
 
 
 def arrays(shape: str) -> list[Array]:
@@ -103,7 +103,7 @@ def _computations(text: str) -> Iterator[tuple[str, list[Instruction]]]:
 
 
 def _operands(rest: str) -> list[str]:
-    """Names up to the bracket that closes the operands."""
+    """Names up to the closing parenthesis of the operands."""
     depth = 1
     for place, sign in enumerate(rest):
         depth += (sign in '([{') - (sign in ')]}')
@@ -113,20 +113,20 @@ def _operands(rest: str) -> list[str]:
 
 
 def _callers(computations):
-    """Of each computation that another one calls: which, by what, and how often."""
+    """The caller of each called computation, the opcode of the call, and its iterations."""
     callers = {}
     for caller, lines in computations.items():
         for line in lines:
             for role, name in called(line):
-                turns = _trips(line, computations) if role == 'body' else 1
-                callers.setdefault(name, (caller, line.opcode, turns))
+                iterations = _trip_count(line, computations) if role == 'body' else 1
+                callers.setdefault(name, (caller, line.opcode, iterations))
     return callers
 
 
-def _trips(loop, computations):
-    """Turns of a loop: as noted, or the one constant that its condition compares with."""
-    if noted := re.search(r'known_trip_count\W+n\W+(\d+)', loop.rest):
-        return int(noted[1])
+def _trip_count(loop, computations):
+    """Iterations of a loop: its known_trip_count, or the only constant in its condition."""
+    if known := re.search(r'known_trip_count\W+n\W+(\d+)', loop.rest):
+        return int(known[1])
     condition = re.search(r'condition=%?([\w.\-]+)', loop.rest)
     lines = computations.get(condition[1], []) if condition else []
     found = {

@@ -3,8 +3,8 @@
 from mpl.planning import hlo
 from mpl.planning.hlo import Instruction, Program
 
-RUNS = ('while', 'call', 'conditional', 'async-start')  # what they call runs as it stands there
-# Nothing moves: names for parts of memory, or what is counted where it is called or begun.
+RUNS = ('while', 'call', 'conditional', 'async-start')  # their computations run unfused
+# Without traffic of their own: aliases, and calls whose computations are counted separately.
 STILL = {
     'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'iota',
     'while', 'call', 'conditional', 'async-start', 'async-update', 'partition-id',
@@ -12,23 +12,23 @@ STILL = {
 }  # fmt: skip
 COPIES = ('copy-start', 'slice-start')
 SLICES = ('dynamic-slice', 'gather', 'slice')
-SET = {'dynamic-update-slice': 1, 'scatter': 2}  # in place, and which operand is what is set
+SET = {'dynamic-update-slice': 1, 'scatter': 2}  # in-place updates, and the operand with the update
 
 
 def count(program: Program) -> int:
-    """Bytes that instructions read and write, loops as often as they turn, every branch as if taken.
+    """Bytes that instructions read and write; loops count per iteration, every branch as taken.
 
-    Each reads its operands and writes its result once; what is fused into one stays inside. Of
-    an array of which only slices are read or set, the slices count. Memory on the chip (other
-    than space 0) is free. Arrays are as large as their tiles. It is not what the compiler counts as
-    'bytes accessed': of a step of ResNet-50 on a TPU that is seven times as much.
+    Each instruction reads its operands and writes its result once; values inside a fusion have no
+    traffic. If only slices of an array are read or updated, the slices count. Memory on the chip
+    (spaces other than 0) is free. Arrays include the padding of their tiles. The compiler's own
+    'bytes accessed' is different: seven times as much for a step of ResNet-50 on a TPU.
     """
     total = 0
     for name, instructions in program.computations.items():
         if _runs(name, program):
             by_name = {each.name: each for each in instructions}
             moved = sum(_moved(each, by_name, program) for each in instructions)
-            total += program.turns(name) * moved
+            total += program.executions(name) * moved
     return total
 
 
@@ -55,7 +55,7 @@ def _moved(instruction: Instruction, by_name: dict, program: Program) -> int:
         whole = _in_memory(hlo.arrays(operand.shape))
         slices = _slices(_parameter(inner, place), inner, program)
         read += whole if slices is None else min(whole, slices)
-    if opcode.endswith('-start'):  # A collective's; some name their operands among their results.
+    if opcode.endswith('-start'):  # A collective; the results of some include their operands.
         return read + max(read, _in_memory(results) - read)
     root = next(each for each in inner.values() if each.root)
     roots = root.operands if root.opcode == 'tuple' else [root.name]
@@ -67,7 +67,7 @@ def _moved(instruction: Instruction, by_name: dict, program: Program) -> int:
 
 
 def _in_memory(arrays: list[hlo.Array]) -> int:
-    """Bytes of those that lie in the main memory, with their padding."""
+    """Bytes of the arrays in the main memory, with padding."""
     return sum(array.padded for array in arrays if not array.space)
 
 
@@ -84,7 +84,7 @@ def _inside(instruction: Instruction, program: Program) -> dict[str, Instruction
 
 
 def _parameter(inner: dict, place: int) -> str | None:
-    """The name of a parameter by its place."""
+    """The name of a parameter by its index."""
     for each in inner.values():
         if each.opcode == 'parameter' and each.rest.startswith(f'{place})'):
             return each.name
@@ -101,7 +101,7 @@ def _alone(instruction, operands):
 
 
 def _slices(name: str | None, inner: dict, program: Program) -> int | None:
-    """Bytes of what slices take of an array that nothing else reads; None where something does."""
+    """Bytes of the slices of an array, if it is only read by slices; else None."""
     total = 0
     for user in inner.values():
         for place in [i for i, operand in enumerate(user.operands) if operand == name]:
@@ -123,7 +123,7 @@ def _slices(name: str | None, inner: dict, program: Program) -> int | None:
 
 
 def _written(name: str, inner: dict) -> int:
-    """Bytes of a result, of one that is set in place those that are set."""
+    """Bytes of a result; of an in-place update, bytes of the update."""
     instruction = inner[name]
     if instruction.opcode == 'bitcast' and instruction.operands[0] in inner:
         return _written(instruction.operands[0], inner)

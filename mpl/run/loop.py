@@ -75,7 +75,9 @@ def fit(
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
                 # Asked once: a signal from here on stops the next turn.
-                caught = signals.caught or processes.to_stop(step // size - 1) and signal.SIGTERM
+                caught = (
+                    signals.caught or processes.should_stop(step // size - 1) and signal.SIGTERM
+                )
                 saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
                     due, window = (step, window), metrics.Window({})
@@ -86,7 +88,7 @@ def fit(
                     _evaluate(experiment, forward, state, step, writer)
                 if evaluates or saves:
                     writer.save()
-                if evaluates and processes.leads():
+                if evaluates and processes.is_primary():
                     _warn(experiment, workdir, step)
                 if saves:
                     record = {
@@ -140,7 +142,7 @@ def _begin(experiment, workdir, manager, starts):
     if restored is None:
         record = {'seconds': 0.0, 'window': {}, 'lines': 0}
         return 0, experiments.initialize(experiment, starts), record
-    processes.say(f'{workdir}: goes on from step {restored[0]}.')
+    processes.print_line(f'{workdir}: goes on from step {restored[0]}.')
     return restored
 
 
@@ -151,7 +153,7 @@ def _progress(config, workdir, step):
         unit='step',
         desc=workdir.name,
         mininterval=0.5,
-        disable=not processes.leads(),
+        disable=not processes.is_primary(),
         dynamic_ncols=True,
         file=sys.stderr,
     )
@@ -200,7 +202,7 @@ def _evaluate(experiment, forward, state, step, writer):
         if k.startswith('validation/') and k.endswith('/accuracy')
     }
     if best:
-        processes.say(
+        processes.print_line(
             f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items())
         )
 
@@ -212,13 +214,13 @@ def _warn(experiment, workdir, step):
     lines = metrics.read(workdir / 'metrics.jsonl')
     for finding in collapse.find(lines, counts, config.steps):
         if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
-            processes.say(f'warning: {finding.sentence}')
+            processes.print_line(f'warning: {finding.sentence}')
 
 
 class Signals:
     """Within it, SIGTERM and SIGINT are noted instead of ending the process.
 
-    Where there are several processes jax notes SIGTERM, for all; see processes.to_stop.
+    Where there are several processes jax notes SIGTERM, for all; see processes.should_stop.
     """
 
     caught = None

@@ -39,7 +39,7 @@ class Writer:
         """
         self._file = self._board = self._kept = None
         self.written = 0
-        if not processes.leads():
+        if not processes.is_primary():
             return
         self._path, kept = folder / 'metrics.jsonl', ''
         if self._path.exists():

@@ -40,7 +40,7 @@ def write(
       workdir: of the run.
     """
     networks, confusions = _measure(experiment, state)
-    if processes.leads():
+    if processes.is_primary():
         report, findings = _compose(experiment, networks, seconds, stages, workdir)
         try:
             pictures.draw(experiment, confusions, findings, workdir)
@@ -98,7 +98,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
     gray, left_out = _damaged(experiment), experiment.source.left_out
     damaged = [
         collapse.Finding('damaged', config.steps, sentence)
-        for sentence in damage.sentences(gray, left_out)
+        for sentence in damage.warnings(gray, left_out)
     ]
     report = {
         'source': config.source.to_dict(),
@@ -139,7 +139,7 @@ def _damaged(experiment: Experiment) -> damage.Counts:
     for part, numbers in (('labeled', split.labeled), ('unlabeled', split.unlabeled)):
         drawn = config.steps * config.batch[part]
         if 0 < drawn < len(numbers):  # Less than an epoch.
-            numbers = stream.rows(config.seed, part, 0, drawn, numbers)
+            numbers = stream.sample(config.seed, part, 0, drawn, numbers)
         if drawn:
             parts[part] = source.train, numbers
     return damage.count(parts | damage.measured(source, split), source.classes)

@@ -29,7 +29,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     """
     small = config.to_dict()
     if 'path' in small['source'] or 'dataset' in small['source']:
-        small['source'] = synthetic.resemble(small['source']) | dict(
+        small['source'] = synthetic.arguments_for(small['source']) | dict(
             name='synthetic', classes=2, size=SIZE, examples=64, unlabeled=32, test_examples=32
         )
         small['split'] |= dict(

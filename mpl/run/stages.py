@@ -49,7 +49,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     folders.check(config, workdir)
     if (workdir / 'report.json').exists():
         folders.check_finished(config, workdir, source)
-        processes.say(f'{workdir} holds a finished run; nothing is left to do.')
+        processes.print_line(f'{workdir} holds a finished run; nothing is left to do.')
         return report.read(workdir)
     begun = data_record.has_begun(workdir)
     if begun:
@@ -139,5 +139,5 @@ def _find_starts(experiment, workdir):
         return {}
     starts = weights.find(experiment)
     for role, found in starts.items():
-        processes.say(weights.describe(experiment, role, found))
+        processes.print_line(weights.describe(experiment, role, found))
     return starts

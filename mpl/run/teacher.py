@@ -123,7 +123,7 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
     rule = _rule(experiment.config)
     if rule.per_class:
         made_by = {'logits': rows.made_by, 'rule': rule._asdict(), 'split': experiment.split.hash}
-        if processes.leads() and not (workdir / folders.SELECTED).exists():
+        if processes.is_primary() and not (workdir / folders.SELECTED).exists():
             _select(experiment, made_by, rows, workdir)
         processes.wait('selected')
         _, made = split_files.read(workdir / folders.SELECTED, data_record.of(experiment))
@@ -158,11 +158,11 @@ def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
     teacher, inner = evaluation.find(stage.network, stages)
     made_by = origin.of(teacher, stage.network, 'train')
     with contextlib.ExitStack() as stack:
-        if processes.leads():
+        if processes.is_primary():
             shape = len(experiment.source.train.label), len(experiment.source.classes)
             rows = stack.enter_context(logits.open_rows(path, *shape, made_by))
         processes.wait('opened')
-        if not processes.leads():
+        if not processes.is_primary():
             rows = logits.read(path)
         left = logits.missing(rows, numbers)
         processes.wait('counted')  # Before a row is written.
@@ -202,9 +202,9 @@ def _write(rows, said, stage, total):
         unit='image',
         desc=f'{stage.network} labels',
         dynamic_ncols=True,
-        disable=not processes.leads(),
+        disable=not processes.is_primary(),
     ) as bar:
-        for names, _, _ in logits.keep(rows, said) if processes.leads() else said:
+        for names, _, _ in logits.keep(rows, said) if processes.is_primary() else said:
             bar.update(len(names))
 
 

@@ -82,13 +82,13 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
         logging.warning(absent, workdir, error)
         return
     data_record.check(record | {'split': split.hash}, workdir, source)
-    if processes.leads():
+    if processes.is_primary():
         _move(workdir, config)
 
 
 def prepare(experiment: Experiment, workdir: epath.Path) -> None:
     """Makes the folder and writes the config, the split (for split.file) and what the data are."""
-    if not processes.leads():
+    if not processes.is_primary():
         return
     workdir.mkdir(parents=True, exist_ok=True)
     _write_config(workdir, experiment.config)
@@ -144,7 +144,7 @@ def hold(workdir: epath.Path) -> Iterator[None]:
     Raises:
       ValueError: another process holds it.
     """
-    if paths.is_remote(workdir) or not processes.leads():
+    if paths.is_remote(workdir) or not processes.is_primary():
         yield
         return
     held = os.open(workdir, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""How a convolution is written for the CPU, where XLA has one fast kernel, of one layout and no groups.
+"""Lowering of convolutions for CPUs, where XLA has one fast kernel, with one layout and no groups.
 
-`lower` and the ways it chooses from take what lax.conv_general_dilated_p takes, and give the same.
+`lower` and its variants have the arguments and results of lax.conv_general_dilated_p.
 """
 
 import itertools
@@ -14,18 +14,18 @@ from mpl.models.cpu import depthwise as depthwise_on_cpu
 
 ordinary_p = lax.conv_general_dilated_p
 
-LARGE = 2**26  # products of numbers; from here on one thread is as fast either way
-WIDE = 2**20  # numbers of a result; from here on gaps in what it sees cost more than they save
+LARGE = 2**26  # multiplications; below this the single-threaded kernel is at least as fast
+WIDE = 2**20  # elements of a result; from this size on a dilated input costs more than it saves
 
 
 def lower(lhs, rhs, **params):
-    """Many groups of hardly any channels as shifted products, others by XLA's kernel."""
+    """Many groups with few channels as shifted products, others by XLA's kernel."""
     groups = params['feature_group_count'] * params['batch_group_count']  # one of the two is 1
     lhs_axes, rhs_axes, _ = params['dimension_numbers']  # each (batch or out, feature or in, ...)
     lhs_axis = lhs_axes[0 if params['batch_group_count'] > 1 else 1]
     pairs = lhs.shape[lhs_axis] // groups * (rhs.shape[rhs_axes[0]] // groups)  # in one group
-    way = depthwise_on_cpu.shift_and_multiply if 8 * pairs <= groups else multiply_groups
-    return way(lhs, rhs, **params)
+    lowering = depthwise_on_cpu.shift_and_multiply if 8 * pairs <= groups else multiply_groups
+    return lowering(lhs, rhs, **params)
 
 
 def multiply_groups(
@@ -56,19 +56,20 @@ def multiply_groups(
 
 
 def by_all_threads(lhs, rhs, *, padding, window_strides, lhs_dilation, **params):
-    """A convolution in the layout above, by the one of XLA's two kernels that is faster.
+    """A convolution in the layout above, by the faster of XLA's two kernels.
 
-    XLA (jaxlib 0.10) has a kernel that is good at small work and keeps to one thread. It does not take
-    windows at steps of 1 with more padding than keeps the size, so large work gets a column too many,
-    which is cut off. On two cores 112 images of 32x32x32 with 3x3x32x32 take 13 ms then, not 23. Results of 15
-    columns and fewer it deals out where there are many weights; there the column costs more than it gains.
+    XLA (jaxlib 0.10) has a single-threaded kernel for small convolutions. It is not used at stride 1
+    with more padding than keeps the size, so large convolutions get one column of padding too many,
+    which is sliced off. On two cores 112 images of 32x32x32 with 3x3x32x32 then take 13 ms, not 23.
+    With many weights and at most 15 output columns XLA uses several threads anyway, and the column
+    costs more than it saves.
     """
     params |= {'window_strides': window_strides, 'lhs_dilation': lhs_dilation}
     bind = partial(ordinary_p.bind, lhs, rhs, **params)
     out = ordinary_p.abstract_eval(lhs.aval, rhs.aval, padding=padding, **params)[0]
     small = out.size * math.prod(rhs.shape[:-1]) < LARGE
-    dealt_out = rhs.size >= 2**17 and out.shape[-2] < 16
-    if small or dealt_out or set(window_strides) != {1}:
+    is_threaded = rhs.size >= 2**17 and out.shape[-2] < 16
+    if small or is_threaded or set(window_strides) != {1}:
         return bind(padding=padding)
     gaps = set(lhs_dilation) != {1} and set(params['rhs_dilation']) == {1}
     if gaps and out.size >= WIDE and all(side >= d for side, d in zip(rhs.shape, lhs_dilation)):
@@ -78,11 +79,11 @@ def by_all_threads(lhs, rhs, *, padding, window_strides, lhs_dilation, **params)
 
 
 def by_phase(lhs, rhs, sides, padding, params):
-    """A convolution of an image with gaps, as the gradient of one with strides has, without the gaps.
+    """A convolution of a dilated image, as in the gradient of a strided one, without the zeros.
 
-    Along an axis with d - 1 zeros between two pixels every d-th place of the result sees pixels with the same part of
-    the kernel, one of d. All parts become channels of one convolution, of which each place takes its own. On two cores
-    240 images of 16x16x64 for a result of 32x32x32 take 24 ms, not 70.
+    Along an axis with dilation d every d-th output uses the same phase of the kernel, one of d. All
+    phases become output channels of one convolution, from which each output takes its own. On two
+    cores 240 images of 16x16x64 with a result of 32x32x32 take 24 ms, not 70.
     """
     dilation = params['lhs_dilation']
     axes = list(zip(dilation, padding, rhs.shape))
@@ -115,7 +116,7 @@ def by_phase(lhs, rhs, sides, padding, params):
 
 
 def is_kernel_gradient(lhs, rhs, dimension_numbers, params):
-    """Whether a convolution has a larger window than result, as the gradient of a kernel has."""
+    """Whether the window of a convolution is larger than its result, as in a kernel's gradient."""
     out = ordinary_p.abstract_eval(
         lhs.aval,
         rhs.aval,
@@ -130,12 +131,13 @@ def is_kernel_gradient(lhs, rhs, dimension_numbers, params):
 
 
 def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dilation, **params):
-    """A convolution as one product of matrices for each row of positions of its result, over a few images at a time.
+    """A convolution as one matrix product per row of output positions, over a few images at a time.
 
-    The sum for a kernel's gradient goes over all pixels of all images, and XLA's CPU kernel first copies all that it
-    multiplies into one matrix, larger than any cache: with 144 images of 32x32x32 that took ten times as long. So few
-    images at a time are copied, once for each position along the last axis, side by side as channels. A product for
-    each single position has too small a result for two threads: 112 images of 32x32x32 took 35 ms on two cores, not 17.
+    The sum of a kernel's gradient is over all pixels of all images, and XLA's CPU kernel first copies
+    its whole input into one matrix, larger than any cache: ten times slower for 144 images of
+    32x32x32. So a few images at a time are copied, once per position along the last axis,
+    concatenated as channels. One product per single position is too small for two threads: 112
+    images of 32x32x32 took 35 ms on two cores, not 17.
     """
     lhs_spec, rhs_spec, out_spec = dimension_numbers
     dims = lhs.ndim
@@ -153,7 +155,7 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
     total_type = jnp.promote_types(out_type, jnp.float32)
 
     def products(start):
-        # In float32 at least: the product of bfloat16 matrices is not there in every form.
+        # In float32 at least: not all forms of the product of bfloat16 matrices are supported.
         few, other = (
             lax.dynamic_slice_in_dim(x, start, images).astype(total_type) for x in (lhs, rhs)
         )
@@ -189,10 +191,10 @@ def by_position(lhs, rhs, dimension_numbers, *, window_strides, padding, rhs_dil
     return move(out, (dims - 1, dims - 3, *range(dims - 3), dims - 2), out_spec).astype(out_type)
 
 
-def chunk(images, numbers):
-    """How many images, a divisor of all, have at most 2^17 numbers together; one has more where it must."""
+def chunk(images, elements):
+    """The largest divisor of the number of images with at most 2^17 elements together, at least 1."""
     return max(
-        n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * numbers <= 2**17)
+        n for n in range(1, images + 1) if images % n == 0 and (n == 1 or n * elements <= 2**17)
     )
 
 

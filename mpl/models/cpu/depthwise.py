@@ -1,9 +1,9 @@
-"""How a depthwise convolution, and what its derivatives and batching make of it, is written for the CPU.
+"""Lowering of depthwise convolutions, their derivatives and batches for CPUs.
 
-XLA's kernel is of no use where each group has a single channel: written out as products of shifted
-images, which XLA fuses into one pass, the output and the gradients of image and kernel take 2, 2 and
-7 ms for 16 images of 16x16x144 and a 5x5 kernel on one thread; as ordinary grouped convolutions
-54, 45 and 109 ms, and the last one 5.7 s inside lax.scan.
+XLA's kernel is slow if each group has a single channel. As products of shifted images, which XLA
+fuses into one pass, the output and the gradients of image and kernel take 2, 2 and 7 ms for 16
+images of 16x16x144 and a 5x5 kernel on one thread; as ordinary grouped convolutions 54, 45 and
+109 ms, and the last one 5.7 s inside lax.scan.
 """
 
 import itertools
@@ -27,7 +27,7 @@ def shift_and_multiply(
     preferred_element_type,
     **_,
 ):
-    """Sums of products of shifted images, never narrower than float32, as in the kernel."""
+    """Sums of products of shifted images, in float32 or wider, as in XLA's kernel."""
     lhs_axes, rhs_axes, out_axes = dimension_numbers
     groups = feature_group_count * batch_group_count
     dtype = preferred_element_type or lhs.dtype
@@ -61,7 +61,7 @@ def groups_last(x, axes, grouped, groups):
 
 
 def sum_by_tap(lhs, rhs, out, lows, strides, steps, dilations):
-    """For every tap of the window a shifted image times one number per group."""
+    """A sum over the taps of the window: a shifted image times one weight per group."""
     axes = [phases(*axis) for axis in zip(rhs.shape[3:5], lows, strides, steps, dilations)]
     lengths = [-(-size // len(axis)) for size, axis in zip(out, axes)]
     view = reader(
@@ -88,13 +88,13 @@ def sum_by_tap(lhs, rhs, out, lows, strides, steps, dilations):
 
 
 def phases(taps, low, stride, step, dilation):
-    """The taps that meet something, of the outputs p, p + period, p + 2 period, ..., for each p.
+    """For each p below the period, the taps with nonzero input at outputs p, p + period, ...
 
-    Output p meets with tap i the place p * stride + i * step - low of an image that has dilation - 1
-    zeros between its rows; so every tap meets only zeros at some outputs, and which taps repeats.
+    The input of output p at tap i is row p * stride + i * step - low of the dilated image, which has
+    dilation - 1 zero rows between two rows. So the taps with nonzero input are periodic in p.
 
     Returns:
-      For each p below the period, (tap, the row of the image that it meets at p) of these taps.
+      For each p, pairs of (tap, the row of the image at output p).
     """
     period = dilation // math.gcd(stride, dilation)
     places = [[(i, p * stride + i * step - low) for i in range(taps)] for p in range(period)]
@@ -102,7 +102,7 @@ def phases(taps, low, stride, step, dilation):
 
 
 def sum_by_output(lhs, rhs, out, lows, strides, steps):
-    """For every position of the output a product with the whole window: outputs are few, windows large."""
+    """A product with the whole window for every output position, for few outputs and large windows."""
     starts = [
         [p * stride - low for p in range(size)] for size, stride, low in zip(out, strides, lows)
     ]
@@ -124,9 +124,10 @@ def dilate(image, dilations):
 
 
 def reader(image, starts, strides, lengths):
-    """A function of (row, column) that views lengths[0] x lengths[1] places from there on.
+    """A function of (row, column) that slices lengths[0] x lengths[1] positions from there on.
 
-    image: [batch, out, in, height, width, group], zero outside. starts: all rows, all columns to be asked for.
+    image: [batch, out, in, height, width, group], zero outside. starts: all rows, all columns that
+    occur as arguments.
     """
     first = [min(axis) for axis in starts]
     spans = [(length - 1) * stride + 1 for length, stride in zip(lengths, strides)]
