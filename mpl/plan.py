@@ -114,7 +114,7 @@ def main() -> None:
     if plan['fits'] is False:
         plan['alternatives'] = alternatives.find(config, given.topology, plan, given.search, **more)
     if given.json:
-        records.write_whole(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
+        records.write_text(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
     print(show(plan))
 
 

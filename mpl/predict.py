@@ -22,7 +22,7 @@ from etils import epath
 from tqdm import tqdm
 
 from mpl.data import damage, walk
-from mpl.run import command, evaluation, logits, origin, prediction
+from mpl.run import command, evaluation, logits, prediction, provenance
 
 
 def check_outputs(given: argparse.Namespace) -> None:
@@ -74,11 +74,11 @@ def main():
     stages = evaluation.load(epath.Path(given.workdir), images=bool(given.split))
     there = [name for stage in stages for name in stage.names.values()]
     network = given.network or ('student_ema' if 'student_ema' in there else 'student')
-    stage, inner = evaluation.find(network, stages)
+    stage, inner = evaluation.find_network(network, stages)
     classes, size = stage.experiment.source.classes, stage.experiment.config.batch.evaluate
     if given.split:
-        pool, numbers = evaluation.part(stages[0].experiment, given.split)
-    made_by = origin.of(stage, network, given.split, given.images)
+        pool, numbers = evaluation.find_examples(stages[0].experiment, given.split)
+    made_by = provenance.make(stage, network, given.split, given.images)
     with contextlib.ExitStack() as stack:
         rows = None
         if given.logits:
@@ -93,7 +93,7 @@ def main():
             total, chunks = prediction.from_folder(stages[0].experiment, Path(given.images))
         bar = stack.enter_context(tqdm(chunks, unit='batch', total=-(-total // size)))
         said = prediction.predict(stage, inner, iter(bar))
-        said = said if rows is None else logits.keep(rows, said)
+        said = said if rows is None else logits.store(rows, said)
         if given.output:
             count = prediction.write(said, classes, given.output, given.features, made_by)
         else:

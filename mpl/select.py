@@ -27,13 +27,13 @@ from mpl.run import (
     evaluation,
     features,
     logits,
-    origin,
-    shares,
+    provenance,
+    selection_shards,
     split_files,
 )
 
 
-def read_inputs(given: argparse.Namespace, data: dict) -> shares.Inputs:
+def read_inputs(given: argparse.Namespace, data: dict) -> selection_shards.Inputs:
     """The files of logits and features that the command names.
 
     Raises:
@@ -41,12 +41,12 @@ def read_inputs(given: argparse.Namespace, data: dict) -> shares.Inputs:
     """
     files = [logits.read(path) for path in given.logits]
     for path, rows in zip(given.logits, files):
-        origin.check_data(rows.made_by, data, path, given.workdir)
+        provenance.check_data(rows.made_by, data, path, given.workdir)
     if not given.features:
-        return shares.Inputs(files, None, None)
+        return selection_shards.Inputs(files, None, None)
     pool, test = features.read(given.features), features.read(given.test_features)
     features.check(pool, test, data, given.workdir)
-    return shares.Inputs(files, pool, test)
+    return selection_shards.Inputs(files, pool, test)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -56,7 +56,9 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _settings(given: argparse.Namespace, inputs: shares.Inputs, split: splits.Split) -> dict:
+def _settings(
+    given: argparse.Namespace, inputs: selection_shards.Inputs, split: splits.Split
+) -> dict:
     """What a part is a function of, but for which rows the files have so far."""
     rule = Rule(given.confidence, given.per_class, given.balance)
     selection.check(rule)
@@ -74,7 +76,7 @@ def _is_done(given: argparse.Namespace, settings: dict) -> bool:
     """Whether the part is there already, and younger than what it is made of."""
     if not os.path.exists(given.output):
         return False
-    if shares.read_part(given.output)[1] != settings:
+    if selection_shards.read_part(given.output)[1] != settings:
         raise ValueError(
             f'{given.output} is a part of another selection; give another --output, or delete it.'
         )
@@ -122,25 +124,27 @@ def main():
     workdir = epath.Path(given.workdir)
     split, data = data_record.read_split(workdir)
     if given.merge:
-        part, settings = shares.join(given.merge, split.hash)
+        part, settings = selection_shards.join(given.merge, split.hash)
     else:
         inputs = read_inputs(given, data)
         settings = _settings(given, inputs, split)
         for path, rows in zip(given.logits, inputs.files):
-            print(f'{path}: {origin.describe(rows.made_by)}')
+            print(f'{path}: {provenance.describe(rows.made_by)}')
         for one in filter(None, (inputs.pool, inputs.test)):
-            print(f'{one.path}: {origin.describe(one.made_by)}')
+            print(f'{one.path}: {provenance.describe(one.made_by)}')
         if given.shard and _is_done(given, settings):
             print(f'{given.output} is done already.')
             return
-        part = shares.find(inputs, split, settings)
+        part = selection_shards.find(inputs, split, settings)
     if given.shard:
-        shares.write_part(given.output, part, settings)
+        selection_shards.write_part(given.output, part, settings)
         print(f'Share {given.shard}: {given.output}')
         return
     rule = Rule(**settings['rule'])
     chosen = selection.apply(part, rule, split)
-    split_files.write(epath.Path(given.output), chosen, data, shares.settings_of_all(settings))
+    split_files.write(
+        epath.Path(given.output), chosen, data, selection_shards.selection_settings(settings)
+    )
     print(selection.show(selection.summarize(part, rule, settings['classes'])))
     print(f'Split: {given.output}')
 

@@ -60,9 +60,9 @@ def test_a_run_in_a_bucket_is_known_again(bucket, tmp_path):
     folders.prepare(experiment, bucket)
     assert json.loads((tmp_path / 'bucket/run/config.json').read_text())['steps'] == 20
     folders.check(config, bucket)
-    record = data_record.of(experiment)
+    record = data_record.make(experiment)
     data_record.check(record, bucket, experiment.source)
-    with folders.hold(bucket):
+    with folders.lock(bucket):
         pass
     kept, _ = split_files.read(bucket / 'split.json', record)
     assert kept.hash == experiment.split.hash

@@ -36,21 +36,21 @@ COLLAPSED = {
 
 @pytest.mark.parametrize('name', HEALTHY)
 def test_uneven_classes_are_no_collapse(name):
-    assert not collapse.collapsed(HEALTHY[name], EVEN)
+    assert not collapse.is_collapsed(HEALTHY[name], EVEN)
 
 
 @pytest.mark.parametrize('name', COLLAPSED)
 def test_lost_classes_are_a_collapse(name):
-    assert collapse.collapsed(COLLAPSED[name], EVEN)
+    assert collapse.is_collapsed(COLLAPSED[name], EVEN)
 
 
 def test_lost_is_measured_by_the_labeled_examples():
     labeled = np.array([90, 9, 1])
-    assert not collapse.collapsed(images(90, 9, 1), labeled)
-    assert collapse.lost(images(99, 0.5, 0.5), labeled).tolist() == [False, True, False]
-    assert not collapse.collapsed(images(98, 2, 0), labeled)  # Of 10 % of the labels.
-    assert collapse.collapsed(images(995, 4, 1), labeled)  # All but all images.
-    assert collapse.collapsed(images(0, 50, 50), labeled)
+    assert not collapse.is_collapsed(images(90, 9, 1), labeled)
+    assert collapse.lost_classes(images(99, 0.5, 0.5), labeled).tolist() == [False, True, False]
+    assert not collapse.is_collapsed(images(98, 2, 0), labeled)  # Of 10 % of the labels.
+    assert collapse.is_collapsed(images(995, 4, 1), labeled)  # All but all images.
+    assert collapse.is_collapsed(images(0, 50, 50), labeled)
 
 
 def test_any_set_within_tenfold_is_no_collapse_of_right_labels():
@@ -59,22 +59,22 @@ def test_any_set_within_tenfold_is_no_collapse_of_right_labels():
         classes = random.randint(2, 50)
         share = np.exp(random.uniform(0, np.log(10), classes))
         exact = 1e6 * share / np.sum(share)
-        assert not collapse.lost(exact, np.ones(classes)).any()
+        assert not collapse.lost_classes(exact, np.ones(classes)).any()
         drawn = random.multinomial(2048, share / np.sum(share))
-        assert not collapse.collapsed(drawn, np.ones(classes))
+        assert not collapse.is_collapsed(drawn, np.ones(classes))
 
 
 def test_two_classes():
     even = np.array([3, 3])
-    assert not collapse.collapsed(np.array([90, 910]), even)
-    assert collapse.collapsed(np.array([40, 960]), even)
+    assert not collapse.is_collapsed(np.array([90, 910]), even)
+    assert collapse.is_collapsed(np.array([40, 960]), even)
 
 
 def test_many_classes_in_few_images_are_not_judged_one_by_one():
     labeled, share = np.ones(1000), 10 ** (-np.arange(1000) / 999)
     few = np.random.RandomState(0).multinomial(1024, share / np.sum(share))
-    assert np.mean(few == 0) > 0.25 and not collapse.collapsed(few, labeled)
-    assert collapse.collapsed(np.eye(1000)[7] * 2048, labeled)
+    assert np.mean(few == 0) > 0.25 and not collapse.is_collapsed(few, labeled)
+    assert collapse.is_collapsed(np.eye(1000)[7] * 2048, labeled)
 
 
 def test_effective_classes():

@@ -343,6 +343,6 @@ def test_what_ends_in_time_gets_no_signal():
 def test_shares_cut_the_cores(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {3, 1, 7, 5, 9}, raising=False)
     monkeypatch.setattr(os, 'sched_setaffinity', lambda *_: None, raising=False)
-    assert workers._shares(2) == [[1, 3], [5, 7, 9]]
-    assert workers._shares(1) == [[1, 3, 5, 7, 9]]
-    assert workers._shares(6) == [[1], [1], [3], [5], [7], [9]]
+    assert workers._split_cores(2) == [[1, 3], [5, 7, 9]]
+    assert workers._split_cores(1) == [[1, 3, 5, 7, 9]]
+    assert workers._split_cores(6) == [[1], [1], [3], [5], [7], [9]]

@@ -16,7 +16,7 @@ from mpl import predict
 from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, evaluation, identity, pictures, stages
+from mpl.run import data_record, evaluation, figures, identity, stages
 from mpl.run import experiment as experiments
 from mpl.run import weights as start
 from mpl.run import workdir as folders
@@ -72,7 +72,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp('trained')
     write(root / 'photos')
     patch = pytest.MonkeyPatch()
-    patch.setattr(pictures, 'draw', lambda *_: None)
+    patch.setattr(figures, 'draw', lambda *_: None)
     stages.run(make_config(root / 'photos/list.csv'), epath.Path(root / 'run'))
     patch.undo()
     return root
@@ -302,7 +302,7 @@ def test_what_is_known_of_the_pixels(run):
     Image.new('L', (9, 8), 7).save(run / 'photos/beta/13.bmp')
     assert folder.make(path, 8, keep_bytes=0).test.content() != streamed.test.content()
     assert (
-        identity.differences(identity.of(kept), identity.of(streamed)) == []
+        identity.differences(identity.make(kept), identity.make(streamed)) == []
     )  # Nothing in common.
 
     made = [
@@ -321,7 +321,7 @@ def test_classes_that_are_hidden_are_other_data(run):
     records = []
     for names in ((), ('8', '9')):
         config['split']['unlabeled_only'] = names
-        records.append(identity.of(experiments.read_source(configs.complete(config))))
+        records.append(identity.make(experiments.read_source(configs.complete(config))))
     lines = identity.differences(*records)
     assert 'classes: 0, 1, 2, 3, 4, 5, ... (10) -> 0, 1, 2, 3, 4, 5, ... (8)' in lines
     assert 'labels of the train examples' in lines and 'test: 600 -> 480 examples' in lines

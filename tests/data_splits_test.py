@@ -21,7 +21,7 @@ def data_set(label, names=None):
 
 
 def save(path, split, label):
-    split_files.write(epath.Path(path), split, identity.of(data_set(label)), {'by': 'a test'})
+    split_files.write(epath.Path(path), split, identity.make(data_set(label)), {'by': 'a test'})
 
 
 def load(path, label):

@@ -26,7 +26,7 @@ def fill(path, numbers, values):
     """Writes rows as `predict` does."""
     chunk = ([str(n) for n in numbers], np.array(numbers), Outputs(None, values))
     with written(path) as rows:
-        assert list(logits.keep(rows, iter([chunk]))) == [chunk]
+        assert list(logits.store(rows, iter([chunk]))) == [chunk]
 
 
 SAID = np.arange(15, dtype=np.float32).reshape(3, 5)

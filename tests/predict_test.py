@@ -66,7 +66,7 @@ def test_split_is_labeled_in_order_by_the_network(
         )
         assert measure.nll(kept['logits'], test.label) == pytest.approx(report['nll'], rel=1e-5)
         np.testing.assert_array_equal(kept['names'], names)
-        np.testing.assert_array_equal(kept['numbers'], np.arange(600))
+        np.testing.assert_array_equal(kept['indices'], np.arange(600))
     assert f'{network} of {smoke} labeled 600 examples' in capsys.readouterr().out
 
 
@@ -74,7 +74,7 @@ def test_unlabeled_examples_keep_their_numbers(smoke, experiment, tmp_path, monk
     output, features = tmp_path / 'out.csv', tmp_path / 'out.npz'
     command(monkeypatch, smoke, '--split=unlabeled', f'--output={output}', f'--features={features}')
     with np.load(features) as kept:
-        np.testing.assert_array_equal(kept['numbers'], experiment.split.unlabeled)
+        np.testing.assert_array_equal(kept['indices'], experiment.split.unlabeled)
     assert read(output)[0] == [experiment.source.train.name[n] for n in experiment.split.unlabeled]
     assert capsys.readouterr().out.startswith('student_ema of')
 
@@ -153,7 +153,7 @@ def test_pictures_of_any_size_and_damaged_ones(
         )
     assert read(output)[0] == ['b.jpg', 'd.bmp', 'e.webp']
     with np.load(features) as kept:
-        np.testing.assert_array_equal(kept['numbers'], [1, 3, 4])
+        np.testing.assert_array_equal(kept['indices'], [1, 3, 4])
     warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
     assert len(warned) == 3 and '1 with .txt (notes.txt)' in warned[0]
     assert 'a.jpg' in warned[1] and 'c.png' in warned[2]

@@ -31,13 +31,13 @@ def made_by(name, of=SOURCE, split='unlabeled', hash=SPLIT.hash, **changes):
     """The record of what a network of a run gives."""
     return dict(
         workdir=f'runs/{name}', config=name, state=0, network='student', split=split, images=None,
-        pool='test' if split == 'test' else 'train', data=identity.of(of) | {'split': hash},
+        pool='test' if split == 'test' else 'train', data=identity.make(of) | {'split': hash},
     ) | changes  # fmt: skip
 
 
 def write_logits(path, rows, numbers, made_by):
     with logits.open_rows(str(path), len(rows), rows.shape[1], made_by) as there:
-        list(logits.keep(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
+        list(logits.store(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
 
 
 def write_features(path, values, numbers, made_by):
@@ -48,7 +48,7 @@ def write_features(path, values, numbers, made_by):
 @pytest.fixture
 def run(tmp_path):
     """A folder with the split of a run and what two networks say of its unlabeled examples."""
-    record = identity.of(SOURCE) | {'split': SPLIT.hash}
+    record = identity.make(SOURCE) | {'split': SPLIT.hash}
     labels = {'label_values': identity.pack_labels(SOURCE)}
     records.write(epath.Path(tmp_path / 'data.json'), record | labels)
     split_files.write(epath.Path(tmp_path / 'split.json'), SPLIT, record, {})
@@ -245,7 +245,7 @@ def test_share_of_logits_that_were_made_anew_is_another_one(run, monkeypatch):
 
 def test_selected_split_says_what_made_it_and_is_refused_by_other_data(run, monkeypatch):
     command(monkeypatch, run, *CHOICE, *TEST, '--output={run}/out.json')
-    _, made = split_files.read(epath.Path(run / 'out.json'), identity.of(SOURCE))
+    _, made = split_files.read(epath.Path(run / 'out.json'), identity.make(SOURCE))
     assert [m['workdir'] for m in made['made_by']['logits']] == ['runs/a', 'runs/b']
     assert made['made_by']['test_features']['split'] == 'test'
     assert made['rule'] == {'confidence': 0.4, 'per_class': 50, 'balance': False}

@@ -20,9 +20,9 @@ from mpl.run import (
     checkpoint,
     data_record,
     evaluation,
+    figures,
     logits,
     loop,
-    pictures,
     prediction,
     records,
     smoke,
@@ -40,7 +40,7 @@ SELECT = dict(confidence=0.11, per_class=60, balance=True)
 def hasty():
     """No pictures, and small programs, compiled in haste, in a process that is started too."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(pictures, 'draw', lambda *_: None)
+    patch.setattr(figures, 'draw', lambda *_: None)
     patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
     jax.config.update('jax_disable_most_optimizations', True)
     yield
@@ -265,7 +265,7 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
         assert json.loads((place / 'config.json').read_text())['seed'] == 3
         assert json.loads((place / 'split.json').read_text())['hash'] == split['hash']
     # The network that labels is the one that is named.
-    stage, inner = evaluation.find(
+    stage, inner = evaluation.find_network(
         'student', evaluation.load(epath.Path(tmp_path) / 'run' / 'teacher')
     )
     number = np.array([split['unlabeled'][0]])
@@ -385,7 +385,9 @@ def test_cached_distillation_trains(unbroken, tmp_path):
     soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
     assert soft[-1] < soft[0]
     rows = logits.read(str(tmp_path / 'run' / 'logits.npy'))
-    assert not len(logits.missing(rows, evaluation.part(experiments.assemble(config), 'train')[1]))
+    assert not len(
+        logits.missing(rows, evaluation.find_examples(experiments.assemble(config), 'train')[1])
+    )
 
 
 def unfinished(run, workdir):

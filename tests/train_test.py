@@ -235,9 +235,9 @@ def test_changed_data_are_refused(unbroken, tmp_path):
 
 def test_folder_that_another_process_trains_in_is_refused(unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
-    with folders.hold(workdir), pytest.raises(ValueError, match='by another process'):
+    with folders.lock(workdir), pytest.raises(ValueError, match='by another process'):
         stages.run(load(), workdir)
-    with folders.hold(workdir):  # Let go of.
+    with folders.lock(workdir):  # Let go of.
         pass
 
 

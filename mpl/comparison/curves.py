@@ -5,7 +5,7 @@ from pathlib import Path
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.run import metrics, pictures, report
+from mpl.run import figures, metrics, report
 
 
 def draw(folders: dict[str, list[Path]]) -> Figure | None:
@@ -26,7 +26,7 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     runs = {name: [_read(epath.Path(folder)) for folder in of] for name, of in folders.items()}
     everything = [line for of in runs.values() for lines in of for line in lines]
     for part in ('validation', 'unlabeled'):
-        measured = pictures.metric_names(everything, f'{part}/', '/accuracy')
+        measured = figures.metric_names(everything, f'{part}/', '/accuracy')
         if measured:
             break
     else:
@@ -37,12 +37,12 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
         for color, (name, of) in enumerate(runs.items()):
             name = f' {name}' if name.startswith('_') else name  # Which legends leave out.
             for lines in of:
-                steps, values = pictures.series(lines, f'{part}/{network}/accuracy')
+                steps, values = figures.series(lines, f'{part}/{network}/accuracy')
                 if steps:
                     axes.plot(steps, values, marker='.', color=f'C{color % 10}', label=name)
                     name = None  # One entry of the legend for all seeds.
         axes.set(xlabel='step', ylabel='accuracy', title=f'{network}, {part} images')
-    return pictures.add_legends(figure)
+    return figures.add_legends(figure)
 
 
 def _read(folder):

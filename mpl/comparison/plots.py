@@ -10,7 +10,6 @@ from sklearn.isotonic import isotonic_regression
 
 from mpl.comparison import table
 from mpl.comparison.table import Row
-from mpl.run import pictures
 
 MARKERS = 'osD^v'  # one for each ten colors
 TEXT = 8  # points
@@ -24,7 +23,7 @@ def write(rows: list[Row], workdir: Path) -> list[Path]:
         path = workdir / f'{name}.png'
         path.unlink(missing_ok=True)  # That of other configs would not be of this table.
         if figure is not None:
-            pictures.save(figure, path)
+            figures.save(figure, path)
             written.append(path)
     return written
 

@@ -17,7 +17,7 @@ from mpl.comparison import curves, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
 from mpl.run import config as configs
-from mpl.run import config_files, data_record, pictures, report
+from mpl.run import config_files, data_record, figures, report
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 
@@ -73,7 +73,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     new = []
     for name in dict.fromkeys(job.name for job in jobs):
         try:
-            new.append((named[name], data_record.of(experiments.assemble(named[name]))))
+            new.append((named[name], data_record.make(experiments.assemble(named[name]))))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     runs = [(named[n], epath.Path(workdir / n / str(s))) for n in named for s in range(seeds)]
@@ -129,7 +129,7 @@ def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list
         return []
     if figure is None:
         return []
-    pictures.save(figure, path)
+    figures.save(figure, path)
     return [path]
 
 

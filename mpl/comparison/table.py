@@ -88,7 +88,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
     text, numbers = workdir / 'compare.md', workdir / 'compare.csv'
     listed = ''.join(f'\n- {note}' for note in notes)
     shown = show([row._replace(config=_escape(row.config)) for row in rows], 'github')
-    records.write_whole(text, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
+    records.write_text(text, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
         lines.writerow(
@@ -104,7 +104,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 + [_mean(row.difference), _error(row.difference)]
                 + [row.seconds, row.memory, row.images]
             )
-        records.write_whole(numbers, file.getvalue())
+        records.write_text(numbers, file.getvalue())
     return [text, numbers]
 
 

@@ -47,7 +47,7 @@ def run(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict | str]]:
     waiting, busy, free = collections.deque(jobs), {}, []
     with loop.Signals() as signals:
         try:
-            free = [_start(cores) for cores in _shares(min(processes, len(jobs)))]
+            free = [_start(cores) for cores in _split_cores(min(processes, len(jobs)))]
             asked = False
             while busy or (waiting and not signals.caught):
                 while waiting and free and not signals.caught:
@@ -99,7 +99,7 @@ def _receive(worker, job, again):
         )
 
 
-def _shares(processes: int) -> list[list[int]]:
+def _split_cores(processes: int) -> list[list[int]]:
     """The cores of each process; empty where the platform can not bind to cores."""
     if not hasattr(os, 'sched_setaffinity'):
         return [[]] * processes

@@ -90,7 +90,7 @@ def assemble(config: ConfigDict, devices: list[jax.Device], examples: int) -> Ex
     """The run on these devices, on black pictures where its own would be files."""
     source = stand_in(config, examples)
     experiment = experiments.assemble(config, devices, source)
-    if experiments.is_taught(config):
+    if experiments.has_teacher(config):
         said = (len(experiment.source.train.label), len(experiment.source.classes))
         experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), said))
     return experiment

@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     sentence: str
 
 
-def lost(histogram: np.ndarray, labeled: np.ndarray) -> np.ndarray:
+def lost_classes(histogram: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     """Which classes a network no longer sees in unlabeled images, bool [K].
 
     A class is lost if its share of the images is under a tenth of its share among the
@@ -33,7 +33,7 @@ def lost(histogram: np.ndarray, labeled: np.ndarray) -> np.ndarray:
     return (expected >= EXPECTED) & (np.asarray(histogram) < LOST * expected)
 
 
-def collapsed(histogram: np.ndarray, labeled: np.ndarray) -> bool:
+def is_collapsed(histogram: np.ndarray, labeled: np.ndarray) -> bool:
     """Whether lost classes hold a quarter of the labeled examples, or one class has all images.
 
     One class alone is not enough: two that look alike may be taken for one in a run that is
@@ -47,8 +47,8 @@ def collapsed(histogram: np.ndarray, labeled: np.ndarray) -> bool:
     first = np.argmax(histogram)
     others = np.array([histogram[first], np.sum(histogram) - histogram[first]])
     return bool(
-        np.sum(share[lost(histogram, labeled)]) >= PART
-        or lost(others, np.array([share[first], 1 - share[first]]))[1]
+        np.sum(share[lost_classes(histogram, labeled)]) >= PART
+        or lost_classes(others, np.array([share[first], 1 - share[first]]))[1]
     )
 
 
@@ -82,7 +82,7 @@ def find(lines: list[dict[str, Any]], labeled: np.ndarray, steps: int) -> list[F
         }
         if histograms:
             evaluated = True
-            now = {name for name, counts in histograms.items() if collapsed(counts, labeled)}
+            now = {name for name, counts in histograms.items() if is_collapsed(counts, labeled)}
             sure = now if line['step'] == steps else now & before
             if sure:
                 told = _say_classes(

@@ -15,14 +15,14 @@ from mpl.run.experiment import Experiment
 FILE, LABELS = 'data.json', 'label_values'
 
 
-def of(experiment: Experiment) -> dict:
+def make(experiment: Experiment) -> dict:
     """The record of a run's data, and the hash of its split under 'split', JSON-able."""
-    return identity.of(experiment.source) | {'split': experiment.split.hash}
+    return identity.make(experiment.source) | {'split': experiment.split.hash}
 
 
 def write(experiment: Experiment, workdir: epath.Path) -> dict:
     """Writes the record, with the labels so that changed ones can be named; returns it without."""
-    record = of(experiment)
+    record = make(experiment)
     records.write(workdir / FILE, record | {LABELS: identity.pack_labels(experiment.source)})
     return record
 
@@ -75,7 +75,7 @@ def read_source(config: ConfigDict, workdir: epath.Path, source: Source | None =
     """
     try:
         source = experiments.read_source(config) if source is None else source
-        record = identity.of(source)
+        record = identity.make(source)
     except (ValueError, OSError) as error:
         raise ValueError(
             f'The data of the run in {workdir} can not be read ({str(error).rstrip(".")}); where they '

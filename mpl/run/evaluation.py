@@ -70,7 +70,7 @@ def check_network(name: str, stages: list[Stage]) -> None:
         raise ValueError(f'The run has no network {name!r}; give one of {", ".join(there)}.')
 
 
-def find(name: str, stages: list[Stage]) -> tuple[Stage, str]:
+def find_network(name: str, stages: list[Stage]) -> tuple[Stage, str]:
     """The stage that has the network of that name, and its name there; ValueError for none."""
     check_network(name, stages)
     return next((s, inner) for s in stages for inner, n in s.names.items() if n == name)
@@ -85,7 +85,7 @@ def check_output(path: str) -> None:
         raise ValueError(f'{path} is a folder; give the name of a file.')
 
 
-def part(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
+def find_examples(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
     """The pool that holds a split's examples, and their numbers in it, ascending, each once.
 
     Args:
@@ -130,7 +130,7 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
     for name in chosen:
         check_network(name, stages)
     experiment = stages[0].experiment
-    pool, numbers = part(experiment, split)
+    pool, numbers = find_examples(experiment, split)
     label = pool.label[numbers]
     known = label >= 0
     if not known.any():

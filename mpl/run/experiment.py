@@ -68,7 +68,7 @@ def assemble(
     split, views, definitions, learner = build(config, source, mesh, split)
     damage.check(source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
-    batch = jax.eval_shape(lambda: batches.zeros(pipeline, is_taught(config)))
+    batch = jax.eval_shape(lambda: batches.zeros(pipeline, has_teacher(config)))
     init = partial(learner.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
     try:
@@ -212,7 +212,7 @@ def _sizes(source, split):
     return algorithms.Sizes(len(source.train.label), distinct, len(source.classes))
 
 
-def is_taught(config: ConfigDict) -> bool:
+def has_teacher(config: ConfigDict) -> bool:
     """Whether a teacher labels the training examples before the run."""
     return bool(config.teacher.config or config.teacher.workdir)
 

@@ -12,28 +12,28 @@ from etils import epath
 from mpl.data import selection
 from mpl.data.splits import Split
 from mpl.models.network import Outputs
-from mpl.run import identity, origin, records
+from mpl.run import identity, provenance, records
 
 
 class Features(NamedTuple):
     """What an npz file of `mpl.predict --features` has."""
 
     features: np.ndarray  # float32 [n, D]
-    numbers: np.ndarray  # int [n], of the examples in their pool
+    indices: np.ndarray  # int [n], of the examples in their pool
     made_by: dict
     path: str
 
 
 def write(path: str, chunks: list[tuple[list[str], np.ndarray, Outputs]], made_by: dict) -> None:
     """Writes what `predict.predict` yields, whole: features, logits, names and numbers."""
-    names, numbers, outputs = zip(*chunks)
-    with whole(path, 'wb') as file:
+    names, indices, outputs = zip(*chunks)
+    with open_atomic(path, 'wb') as file:
         np.savez(
             file,
             features=np.concatenate([of.features for of in outputs]),
             logits=np.concatenate([of.logits for of in outputs]),
             names=np.concatenate([np.array(of) for of in names]),
-            numbers=np.concatenate(numbers),
+            indices=np.concatenate(indices),
             made_by=json.dumps(records.seal(made_by)),
         )
 
@@ -44,13 +44,13 @@ def read(path: str) -> Features:
     Raises:
       ValueError: the file is none, or was changed.
     """
-    features, numbers, text = read_arrays(
-        path, ('features', 'numbers', 'made_by'), 'a file of features'
+    features, indices, text = read_arrays(
+        path, ('features', 'indices', 'made_by'), 'a file of features'
     )
     made_by = json.loads(str(text))
     if not records.is_intact(made_by):
         raise ValueError(f'{path} was changed after it was written; write it anew.')
-    return Features(features, numbers, made_by, path)
+    return Features(features, indices, made_by, path)
 
 
 def check(pool: Features, test: Features, data: dict, workdir: epath.Path) -> None:
@@ -65,24 +65,24 @@ def check(pool: Features, test: Features, data: dict, workdir: epath.Path) -> No
     Raises:
       ValueError: they are not of one network, or not of the run's data and split.
     """
-    origin.check_data(pool.made_by, data, pool.path, workdir)
+    provenance.check_data(pool.made_by, data, pool.path, workdir)
     if test.made_by['pool'] != 'test':
         raise ValueError(
-            f'{test.path} ({origin.describe(test.made_by)}) has no test images; write it with '
+            f'{test.path} ({provenance.describe(test.made_by)}) has no test images; write it with '
             'mpl.predict --split=test.'
         )
-    there = identity.numbering(test.made_by['data'], 'test')
-    if lines := identity.differences(there, identity.numbering(data, 'test')):
+    there = identity.index_record(test.made_by['data'], 'test')
+    if lines := identity.differences(there, identity.index_record(data, 'test')):
         raise ValueError(
-            f'{test.path} ({origin.describe(test.made_by)}) is of other test images than those of the '
+            f'{test.path} ({provenance.describe(test.made_by)}) is of other test images than those of the '
             f'run in {workdir} ({"; ".join(lines)}); give features of those.'
         )
-    if lines := origin.differences(
+    if lines := provenance.differences(
         *(features.made_by | {'pool': None, 'split': None} for features in (pool, test))
     ):
         raise ValueError(
-            f'{pool.path} is of {origin.describe(pool.made_by)} and {test.path} of '
-            f'{origin.describe(test.made_by)} ({"; ".join(lines)}); give features of one network with '
+            f'{pool.path} is of {provenance.describe(pool.made_by)} and {test.path} of '
+            f'{provenance.describe(test.made_by)} ({"; ".join(lines)}); give features of one network with '
             'the same weights.'
         )
 
@@ -102,14 +102,14 @@ def duplicates(
     Raises:
       ValueError: an unlabeled example is not in the file.
     """
-    without = np.setdiff1d(split.unlabeled, pool.numbers)
+    without = np.setdiff1d(split.unlabeled, pool.indices)
     if len(without):
         raise ValueError(
             f'{pool.path} lacks {len(without):,} unlabeled examples, such as {without[0]}; write it with '
             'mpl.predict --split=unlabeled.'
         )
     found = np.zeros(examples, bool)
-    found[pool.numbers] = selection.near(pool.features, test.features, similarity)
+    found[pool.indices] = selection.near(pool.features, test.features, similarity)
     return found
 
 
@@ -129,7 +129,7 @@ def read_arrays(path: str, names: tuple[str, ...], what: str) -> list[np.ndarray
 
 
 @contextlib.contextmanager
-def whole(path: str, mode: str, **how) -> Iterator[IO]:
+def open_atomic(path: str, mode: str, **how) -> Iterator[IO]:
     """A file that takes its name once it is complete."""
     beside = f'{path}.tmp'
     try:

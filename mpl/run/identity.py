@@ -22,7 +22,7 @@ PARTS = ('train', 'validation', 'test')
 SHOWN = 3  # examples or classes in a message
 
 
-def of(source: Source) -> dict:
+def make(source: Source) -> dict:
     """The record of a data set, JSON-able."""
     return {
         'classes': list(source.classes),
@@ -33,7 +33,7 @@ def of(source: Source) -> dict:
     }
 
 
-def numbering(record: dict, part: str = 'train') -> dict:
+def index_record(record: dict, part: str = 'train') -> dict:
     """What of a record the meaning of the example numbers and labels of a part rests on."""
     parts = record['parts']
     return {'classes': record['classes'], 'parts': {part: parts[part]} if part in parts else {}}
@@ -56,7 +56,7 @@ def differences(old: dict, new: dict, labels: dict = {}, source: Source | None =
     """What differs between two records, a phrase each; empty where nothing does.
 
     Args:
-      old, new: records, whole or what `numbering` leaves; with 'split', the hash of a split, or
+      old, new: records, whole or what `index_record` leaves; with 'split', the hash of a split, or
         without. What only one of them has is not compared.
       labels: those of the old record, from `pack_labels`, to name examples whose labels differ.
       source: the data set of the new record, where it is at hand.
@@ -82,7 +82,7 @@ def differences(old: dict, new: dict, labels: dict = {}, source: Source | None =
     return lines
 
 
-def stand_in(record: dict, labels: dict) -> Source:
+def placeholder_source(record: dict, labels: dict) -> Source:
     """A data set of that record and those labels whose images are not at hand.
 
     Reading images raises ValueError; everything else of a run can be assembled with it.

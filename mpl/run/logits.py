@@ -1,7 +1,7 @@
 """Logits of every example of a pool in one file, written row by row.
 
 <path> holds float32 [N, K] in numpy's format, NaN where no row is written. <path>.json says what
-made it (see origin.py). <path>.crc holds a checksum of each row, uint32 [N], little-endian: CRC-32
+made it (see provenance.py). <path>.crc holds a checksum of each row, uint32 [N], little-endian: CRC-32
 of its bytes, begun with its number, so that rows that were changed, cut or exchanged are noticed
 when they are read; 0 where no row is written. A row counts once its checksum is there, so that the
 file can be gone on with after a kill at any moment.
@@ -18,7 +18,7 @@ import numpy as np
 from etils import epath
 
 from mpl.models.network import Outputs
-from mpl.run import origin, records
+from mpl.run import provenance, records
 
 ENTRIES = 1 << 22  # numbers that are held in memory at a time
 
@@ -81,10 +81,10 @@ def open_rows(path: str, examples: int, classes: int, made_by: dict) -> Iterator
             records.write(epath.Path(f'{path}.json'), record)
             _write_empty(path, examples, classes)  # Last: a file that is there is complete.
         rows = read(path, 'r+')
-        if lines := origin.differences(rows.made_by, made_by):
+        if lines := provenance.differences(rows.made_by, made_by):
             raise ValueError(
-                f'{path} holds logits of {origin.describe(rows.made_by)}, not of '
-                f'{origin.describe(made_by)} ({"; ".join(lines)}); give another name, or delete it.'
+                f'{path} holds logits of {provenance.describe(rows.made_by)}, not of '
+                f'{provenance.describe(made_by)} ({"; ".join(lines)}); give another name, or delete it.'
             )
         yield rows
 
@@ -135,7 +135,7 @@ def missing(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     )
 
 
-def keep(
+def store(
     rows: Rows, said: Iterator[tuple[list[str], np.ndarray, Outputs]]
 ) -> Iterator[tuple[list[str], np.ndarray, Outputs]]:
     """Passes on what `predict.predict` yields, each chunk when its rows are written.

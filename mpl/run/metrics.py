@@ -15,7 +15,6 @@ from tensorboardX.proto.summary_pb2 import Summary
 from mpl.parallel import processes
 from mpl.run import records
 from mpl.run.paths import is_remote
-from mpl.run.records import write_whole
 
 REMEDY = 'bring the file back, or delete it to go on without the lines before'
 
@@ -51,7 +50,7 @@ class Writer:
                 )
             self.written = written
             kept = ''.join(map(_line, lines))
-            write_whole(self._path, kept)
+            records.write_text(self._path, kept)
         elif written:
             logging.warning(
                 '%s is gone, with %d lines: curves and warnings begin after step %d.',
@@ -89,7 +88,7 @@ class Writer:
     def save(self) -> None:
         """Brings all lines to where they are kept, before a checkpoint that is newer than they."""
         if self._kept is not None:
-            write_whole(self._path, self._kept)
+            records.write_text(self._path, self._kept)
 
     def close(self) -> None:
         self.save()

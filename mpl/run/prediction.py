@@ -17,7 +17,7 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import logits, measure, origin
+from mpl.run import logits, measure, provenance
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
@@ -128,7 +128,7 @@ def write(
 ) -> int:
     """Writes what `predict` yields as CSV and, if wanted, as npz; returns how many examples."""
     kept, count = [], 0
-    with features_files.whole(output, 'w', newline='', encoding='utf-8') as file:
+    with features_files.open_atomic(output, 'w', newline='', encoding='utf-8') as file:
         lines = csv.writer(file)
         lines.writerow(['name', 'class', 'confidence', *classes])
         for names, numbers, outputs in said:
@@ -142,5 +142,5 @@ def write(
                 kept.append((names, numbers, outputs))
     if kept:
         features_files.write(features, kept, made_by)
-    origin.write_beside(output, made_by)
+    provenance.write_beside(output, made_by)
     return count

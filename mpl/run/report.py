@@ -15,7 +15,7 @@ from tabulate import tabulate
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, measure, metrics, pictures, records, teacher
+from mpl.run import collapse, figures, measure, metrics, records, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
@@ -43,7 +43,7 @@ def write(
     if processes.leads():
         report, findings = _compose(experiment, networks, seconds, stages, workdir)
         try:
-            pictures.draw(experiment, confusions, findings, workdir)
+            figures.draw(experiment, confusions, findings, workdir)
         except Exception as error:  # No picture is worth a trained run.
             logging.warning('The pictures could not be drawn: %r', error)
         # Last: a run with a report is finished.
@@ -113,7 +113,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
             'unlabeled_only': list(config.split.unlabeled_only),
             'imbalance': config.split.imbalance,
         },
-        **teacher.selected(experiment, workdir),
+        **teacher.selection_counts(experiment, workdir),
         'seed': config.seed,
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)

@@ -8,7 +8,7 @@ from etils import epath
 from mpl.data import splits
 from mpl.data.source import Source
 from mpl.data.splits import Split
-from mpl.run import identity, metrics, records
+from mpl.run import identity, records
 
 MADE = ('data', 'made_by')  # what a file that was not written by hand has besides the numbers
 
@@ -24,8 +24,8 @@ def write(path: epath.Path, split: Split, data: dict, made_by: dict) -> None:
     """
     examples = data['parts']['train']['examples']
     record = splits.to_record(split, examples)
-    record |= {'data': identity.numbering(data), 'made_by': made_by}
-    metrics.write_whole(path, json.dumps(records.seal(record)) + '\n')
+    record |= {'data': identity.index_record(data), 'made_by': made_by}
+    records.write_text(path, json.dumps(records.seal(record)) + '\n')
 
 
 def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
@@ -54,7 +54,7 @@ def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
                 'if that was meant.'
             )
         made = {key: record.pop(key) for key in (*MADE, records.CHECKSUM)}
-        if lines := identity.differences(made['data'], identity.numbering(data)):
+        if lines := identity.differences(made['data'], identity.index_record(data)):
             raise ValueError(
                 f'The split {path} is of other data than these ({"; ".join(lines)}); give a split '
                 'of this data set.'
@@ -70,6 +70,6 @@ def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
 
 def load(path: epath.Path, source: Source) -> Split:
     """The split in a file, of this data set, checked against its labels too; see `read`."""
-    split, _ = read(path, identity.of(source))
+    split, _ = read(path, identity.make(source))
     splits.check_labels(split, source.train.label, str(path))
     return split

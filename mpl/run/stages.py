@@ -56,11 +56,11 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
         source = data_record.read_source(config, workdir, source)
     experiment, stages = assemble(config, workdir, source)
     if begun:
-        data_record.check(data_record.of(experiment), workdir, experiment.source)
+        data_record.check(data_record.make(experiment), workdir, experiment.source)
     starts = _find_starts(experiment, workdir)
     processes.wait('checked')  # Before anything is written there.
     folders.prepare(experiment, workdir)
-    with folders.hold(workdir):
+    with folders.lock(workdir):
         reports = {}
 
         def run_stages(comes_after):

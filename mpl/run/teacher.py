@@ -22,9 +22,9 @@ from mpl.run import (
     evaluation,
     identity,
     logits,
-    origin,
     paths,
     prediction,
+    provenance,
     records,
     split_files,
 )
@@ -46,7 +46,7 @@ def check_section(config: ConfigDict) -> None:
     if stage.config and stage.workdir:
         raise ValueError('teacher has both a config and a workdir; give one of them.')
     rule = _rule(config)
-    if not experiments.is_taught(config) and rule != Rule():
+    if not experiments.has_teacher(config) and rule != Rule():
         raise ValueError(
             'teacher.per_class, confidence and balance select by what a teacher says; give '
             'teacher.config or teacher.workdir too.'
@@ -83,7 +83,7 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
         not finished, or its data, split or networks are other ones.
     """
     stage = experiment.config.teacher
-    if experiments.is_taught(experiment.config) and paths.is_remote(workdir):
+    if experiments.has_teacher(experiment.config) and paths.is_remote(workdir):
         raise ValueError(
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
@@ -94,14 +94,14 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
     if (workdir / LOGITS).exists() and not place.exists():
         return
     stages = evaluation.load(place)
-    evaluation.find(stage.network, stages)
-    there, here = stages[0].data, data_record.of(experiment)
+    evaluation.find_network(stage.network, stages)
+    there, here = stages[0].data, data_record.make(experiment)
     if there['split'] != here['split']:
         raise ValueError(
             f'teacher.workdir {place} has another split than this run (hash {there["split"]}, here '
             f'{here["split"]}); give both the same split section and seed.'
         )
-    if lines := identity.differences(identity.numbering(there), identity.numbering(here)):
+    if lines := identity.differences(identity.index_record(there), identity.index_record(here)):
         raise ValueError(
             f'teacher.workdir {place} is a run of other data ({"; ".join(lines)}); give another one.'
         )
@@ -117,7 +117,7 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
     Raises:
       ValueError: the selection keeps nothing, or what is there was made by something else.
     """
-    if not experiments.is_taught(experiment.config):
+    if not experiments.has_teacher(experiment.config):
         return experiment
     rows = _ask(experiment, workdir)
     rule = _rule(experiment.config)
@@ -126,9 +126,9 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
         if processes.leads() and not (workdir / folders.SELECTED).exists():
             _select(experiment, made_by, rows, workdir)
         processes.wait('selected')
-        _, made = split_files.read(workdir / folders.SELECTED, data_record.of(experiment))
+        _, made = split_files.read(workdir / folders.SELECTED, data_record.make(experiment))
         others = [key for key in ('rule', 'split') if made[key] != made_by[key]]
-        if others or origin.differences(made['logits'], made_by['logits']):
+        if others or provenance.differences(made['logits'], made_by['logits']):
             raise ValueError(
                 f'{workdir / folders.SELECTED} was not selected by the logits and numbers of this run; '
                 'delete it, and it is made anew.'
@@ -136,7 +136,7 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
     return folders.select(experiment, workdir)._replace(logits=rows)
 
 
-def selected(experiment: Experiment, workdir: epath.Path) -> dict:
+def selection_counts(experiment: Experiment, workdir: epath.Path) -> dict:
     """For the report: {'selected': what became of the unlabeled examples}; empty where all are kept."""
     if not _rule(experiment.config).per_class:
         return {}
@@ -148,15 +148,15 @@ def selected(experiment: Experiment, workdir: epath.Path) -> dict:
 def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
     """The logits of all labeled and unlabeled examples, in a file; those that are missing are made now."""
     path, stage = str(workdir / LOGITS), experiment.config.teacher
-    _, numbers = evaluation.part(experiment, 'train')
+    _, numbers = evaluation.find_examples(experiment, 'train')
     place = workdir / 'teacher'
     if stage.workdir:
         place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
         if not place.exists():
             return _complete(path, numbers, experiment)
     stages = evaluation.load(place, experiment.source if stage.config else None)
-    teacher, inner = evaluation.find(stage.network, stages)
-    made_by = origin.of(teacher, stage.network, 'train')
+    teacher, inner = evaluation.find_network(stage.network, stages)
+    made_by = provenance.make(teacher, stage.network, 'train')
     with contextlib.ExitStack() as stack:
         if processes.leads():
             shape = len(experiment.source.train.label), len(experiment.source.classes)
@@ -181,7 +181,7 @@ def _complete(path: str, numbers: np.ndarray, experiment: Experiment) -> logits.
       ValueError: some are missing, or they are of another network or other data.
     """
     rows, network = logits.read(path), experiment.config.teacher.network
-    origin.check_data(rows.made_by, data_record.of(experiment), path, epath.Path(path).parent)
+    provenance.check_data(rows.made_by, data_record.make(experiment), path, epath.Path(path).parent)
     if len(left := logits.missing(rows, numbers)) or rows.made_by['network'] != network:
         raise ValueError(
             f'{path} lacks {len(left):,} of {len(numbers):,} examples or is not of {network!r}, and '
@@ -204,7 +204,7 @@ def _write(rows, said, stage, total):
         dynamic_ncols=True,
         disable=not processes.leads(),
     ) as bar:
-        for names, _, _ in logits.keep(rows, said) if processes.leads() else said:
+        for names, _, _ in logits.store(rows, said) if processes.leads() else said:
             bar.update(len(names))
 
 
@@ -215,7 +215,7 @@ def _select(experiment, made_by, rows, workdir):
     chosen = selection.apply(part, rule, experiment.split)
     counts = selection.summarize(part, rule, rows.shape[1])
     records.write(workdir / COUNTS, counts | {'made_by': made_by})
-    split_files.write(workdir / folders.SELECTED, chosen, data_record.of(experiment), made_by)
+    split_files.write(workdir / folders.SELECTED, chosen, data_record.make(experiment), made_by)
 
 
 def _rule(config):

@@ -22,8 +22,8 @@ from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
 SELECTED = 'selected.json'  # the split that is trained on, where a teacher selects; see teaching.py
-PLACE = '<path>'  # of a run, file or folder that may be moved
-PLACES = {
+PATH_PLACEHOLDER = '<path>'  # of a run, file or folder that may be moved
+PATH_KEYS = {
     'source': ('path', 'unlabeled_folder'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
@@ -43,7 +43,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
     path = workdir / 'config.json'
     if path.exists():
         old, new = (
-            without_places(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
+            without_paths(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
         )
         if lines := configs.differences(old, new):
             raise ValueError(
@@ -71,7 +71,7 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
     absent = 'The data of the finished run in %s can not be read, so they were not compared: %s'
     try:
         source = experiments.read_source(config) if source is None else source
-        record = identity.of(source)
+        record = identity.make(source)
     except (ValueError, OSError) as error:
         logging.warning(absent, workdir, error)
         return
@@ -118,7 +118,7 @@ def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment,
     config = configs.read(workdir / 'config.json')
     source = data_record.read_source(config, workdir, source)
     experiment = experiments.assemble(config, source=source)
-    data_record.check(data_record.of(experiment), workdir, source)
+    data_record.check(data_record.make(experiment), workdir, source)
     return select(experiment, workdir), *_restore(experiment, workdir)
 
 
@@ -132,13 +132,13 @@ def load_networks(workdir: epath.Path) -> tuple[Experiment, Any, int]:
     """
     config = configs.read(workdir / 'config.json')
     split, _ = data_record.read_split(workdir)
-    source = identity.stand_in(*data_record.read(workdir))
+    source = identity.placeholder_source(*data_record.read(workdir))
     experiment = experiments.assemble(config, source=source, split=split)
     return experiment, *_restore(experiment, workdir)
 
 
 @contextlib.contextmanager
-def hold(workdir: epath.Path) -> Iterator[None]:
+def lock(workdir: epath.Path) -> Iterator[None]:
     """Keeps other runs from training in the folder; a kill lets go of it. Not in a bucket (gs://).
 
     Raises:
@@ -170,23 +170,23 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
     manager.reload()
 
 
-def without_places(config: dict) -> dict:
-    """A config as a dict, with PLACE for paths of what may be moved, and without the mesh."""
+def without_paths(config: dict) -> dict:
+    """A config as a dict, with PATH_PLACEHOLDER for paths of what may be moved, and without the mesh."""
     kept = config | {'mesh': {}}
-    for section, keys in PLACES.items():
+    for section, keys in PATH_KEYS.items():
         kept[section] = {
-            key: PLACE if key in keys and value else value
+            key: PATH_PLACEHOLDER if key in keys and value else value
             for key, value in config[section].items()
             if key != 'data_dir'  # None, of a tfds set, is a place too.
         }
     if kept['teacher']['config']:
-        kept['teacher']['config'] = without_places(kept['teacher']['config'])
+        kept['teacher']['config'] = without_paths(kept['teacher']['config'])
     return kept
 
 
 def checksum(config: ConfigDict) -> str:
     """16 hexadecimal digits of everything in a config that decides what is trained."""
-    text = json.dumps(without_places(json.loads(configs.to_json(config))), sort_keys=True)
+    text = json.dumps(without_paths(json.loads(configs.to_json(config))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

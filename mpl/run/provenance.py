@@ -18,7 +18,7 @@ from mpl.run.evaluation import Stage
 NAMED = ('network', 'pool', 'split', 'images')
 
 
-def of(stage: Stage, network: str, split: str | None, images: str | None = None) -> dict:
+def make(stage: Stage, network: str, split: str | None, images: str | None = None) -> dict:
     """The record of what a network gives.
 
     Args:
@@ -74,7 +74,7 @@ def check_data(made_by: dict, data: dict, path: str | Path, workdir: epath.Path)
     Raises:
       ValueError: names what differs.
     """
-    lines = identity.differences(*(identity.numbering(d) for d in (made_by['data'], data)))
+    lines = identity.differences(*(identity.index_record(d) for d in (made_by['data'], data)))
     if made_by['pool'] != 'train':
         lines.append(f'pool: {made_by["pool"]} -> train')
     if made_by['data']['split'] != data['split']:

@@ -13,7 +13,7 @@ from mpl.run import features, logits, records
 
 def write_part(path: str, part: Part, settings: dict) -> None:
     """Writes what a share came to, whole."""
-    with features.whole(path, 'wb') as file:
+    with features.open_atomic(path, 'wb') as file:
         np.savez(file, settings=json.dumps(records.seal(settings)), **part._asdict())
 
 
@@ -68,7 +68,7 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
     parts, settings = zip(*map(read_part, paths))
     first = settings[0]
     for path, own in zip(paths, settings):
-        if settings_of_all(own) != settings_of_all(first) or own['split'] != hash:
+        if selection_settings(own) != selection_settings(first) or own['split'] != hash:
             raise ValueError(
                 f'{path} is of another selection than {paths[0]} or of another split than the '
                 "run's; give parts made with the same arguments."
@@ -80,6 +80,6 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
     return selection.merge(parts, Rule(**first['rule'])), first
 
 
-def settings_of_all(settings: dict) -> dict:
+def selection_settings(settings: dict) -> dict:
     """What a whole selection is a function of: the settings of any of its shares."""
     return {key: value for key, value in settings.items() if key != 'shard'}
