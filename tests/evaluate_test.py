@@ -59,7 +59,9 @@ def test_parts_hold_the_examples_of_the_split(stages):
 def test_examples_without_label_do_not_count(smoke, stages, monkeypatch):
     pool, numbers = evaluation.find_examples(stages[0].experiment, 'test')
     label = np.where(pool.label < 2, pool.label, -1)
-    monkeypatch.setattr(evaluation, 'find_examples', lambda *_: (pool._replace(label=label), numbers))
+    monkeypatch.setattr(
+        evaluation, 'find_examples', lambda *_: (pool._replace(label=label), numbers)
+    )
     result = evaluation.evaluate(smoke, 'test', ['teacher'])
     teacher = result['networks']['teacher']
     assert (result['examples'], result['examples_without_label']) == (120, 480)
@@ -101,7 +103,7 @@ def test_command_prints_tables_and_writes_json(smoke, tmp_path, monkeypatch, cap
         (['--json={tmp}/none/out.json'], 'there is no folder'),
         (['--json={tmp}'], 'is a folder'),
         (['--workdir={tmp}'], 'holds no run'),
-        (['--config.steps=3'], 'has no use here'),
+        (['--config.steps=3'], 'is not allowed here'),
     ],
 )
 def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):

@@ -157,7 +157,7 @@ def test_pictures_of_any_size_and_damaged_ones(
     warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
     assert len(warned) == 3 and '1 with .txt (notes.txt)' in warned[0]
     assert 'a.jpg' in warned[1] and 'c.png' in warned[2]
-    assert '2 of 5 pictures could not be read' in capsys.readouterr().out
+    assert '2 of 5 images could not be read' in capsys.readouterr().out
 
 
 def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
@@ -251,7 +251,7 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--images={tmp}'], 'has no pictures'),
         (['--images={tmp}/none'], 'is not a folder'),
         (['--split=test', '--workdir={tmp}'], 'holds no run'),
-        (['--split=test', '--config.steps=3'], 'has no use here'),
+        (['--split=test', '--config.steps=3'], 'is not allowed here'),
         (['--split=test', '--output='], 'nothing to write'),
         (['--split=test', '--output=', '--features=f', '--logits=l'], 'give that too'),
         (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),

@@ -112,7 +112,7 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
     command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.npz')
     assert (run / '1.npz').stat().st_mtime_ns > before
     for arguments, said in (
-        ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a part of another selection'),
+        ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a shard of another selection'),
         (['--merge', *parts[:2], '--output={run}/x.json'], r'the shares \[0, 2\] of 3; give each'),
         (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shares \[0, 1, 2, 2\] of 3'),
     ):
@@ -148,7 +148,7 @@ REFUSED = {
     '--logits {run}/a.npy {run}/c.npy --output={run}/o.json': (
         r'c.npy .* is not of the data and split .*train: 7 -> 301 examples'
     ),
-    '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'has no use here',
+    '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'is not allowed here',
     '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a share of a selection',
     '--merge {run}/pool.npz --per_class=3 --output={run}/o.json': 'give it --output alone',
     '--workdir={run}/none --logits {run}/a.npy --output={run}/o.json': 'holds no run',
@@ -239,7 +239,7 @@ def test_share_of_logits_that_were_made_anew_is_another_one(run, monkeypatch):
         os.remove(run / name)
     rows = np.zeros((EXAMPLES, CLASSES), np.float32)
     write_logits(run / 'a.npy', rows, SPLIT.unlabeled, made_by('a', state=1))
-    with pytest.raises(ValueError, match='is a part of another selection'):
+    with pytest.raises(ValueError, match='is a shard of another selection'):
         command(monkeypatch, run, *arguments)
 
 
