@@ -121,7 +121,7 @@ def test_a_mask_of_nothing_is_told_after_the_first_evaluation():
     assert found(evaluation(1, student=GOOD), some, nothing[3]) == [('mask', 4)]
     assert found(evaluation(1, student=GOOD), {'step': 2, 'loss/labeled': 0.0}) == []
     (finding,) = collapse.find([evaluation(1, student=GOOD), *nothing[1:]], EVEN, 1000)
-    assert finding.sentence.startswith('step 2: no unlabeled image has counted')
+    assert finding.sentence.startswith('step 2: no unlabeled image has passed the mask')
 
 
 def test_warnings_come_in_order():

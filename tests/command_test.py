@@ -51,7 +51,7 @@ def test_what_stdout_can_not_keep_is_an_error(tmp_path):
     done = run("print('the result')", tmp_path, '{} >/dev/full')
     assert done.returncode == 1
     assert done.stderr == (
-        'error: [Errno 28] No space left on device; once there is room, the same command goes on.\n'
+        'error: [Errno 28] No space left on device; free space, and the same command resumes.\n'
     )
 
 
@@ -103,7 +103,7 @@ def test_errors_of_the_system_are_one_sentence(error, code, tmp_path):
     done = run(f'raise {error}', tmp_path)
     assert done.returncode == code and done.stderr.startswith('error: [Errno ')
     assert len(done.stderr.splitlines()) == 1
-    assert ('the same command goes on' in done.stderr) == (code == 1)
+    assert ('the same command resumes' in done.stderr) == (code == 1)
 
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -321,7 +321,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_pat
     )
     told = ended.stderr
     assert ended.returncode == 1 and told.count('error: ') == 1 and 'Traceback' not in told, told
-    assert 'error: A checkpoint could not be saved' in told and 'the same command goes on' in told
+    assert 'error: A checkpoint could not be saved' in told and 'the same command resumes' in told
     assert not (workdir / 'report.json').exists()
     stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
