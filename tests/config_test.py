@@ -141,7 +141,7 @@ REFUSED = {
     '--config.algorithm.labels=sampled': r"'sampled' can not be credited by feedback 'exact'",
     '--config.networks.student.optimizer.warmup_steps=99': r'leave no step of the 20',
     '--config.finetune.network=teacher_ema': r"finetune.network is 'teacher_ema'",
-    '--config.split.file=/none.json': r'split.file says which examples to take',
+    '--config.split.file=/none.json': r'split.file has the indices of all examples',
     '--config.split.file=/none.json --config.split.labels=0 --config.split.validation=0': (
         r'split /none.json cannot be read'
     ),

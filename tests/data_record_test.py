@@ -150,7 +150,7 @@ def test_changed_data_are_refused_with_what_changed(said, run):
     CHANGES[said](run)
     config, workdir = make_config(run / 'photos/list.csv'), epath.Path(run / 'run')
     before = contents(workdir)
-    sentence = rf'The data of the run in .* have changed since it began .*{said}'
+    sentence = rf'The data of the run in .* have changed since it started .*{said}'
     for ask in (
         lambda: stages.run(config, workdir),
         lambda: evaluation.evaluate(workdir, 'test', []),

@@ -33,7 +33,7 @@ def test_no_single_byte_can_be_changed_without_notice(folder):
             try:
                 assert metrics.read(path) == lines
             except ValueError as error:
-                assert 'is not as it was written' in str(error) and 'bring the file back' in str(
+                assert 'is not as it was written' in str(error) and 'restore the file' in str(
                     error
                 )
 

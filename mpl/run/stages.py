@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
         folders.check_finished(config, workdir, source)
         processes.say(f'{workdir} holds a finished run; nothing is left to do.')
         return report.read(workdir)
-    begun = data_record.has_begun(workdir)
+    begun = data_record.has_started(workdir)
     if begun:
         source = data_record.read_source(config, workdir, source)
     experiment, stages = assemble(config, workdir, source)
