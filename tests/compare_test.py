@@ -263,7 +263,7 @@ def test_a_worker_that_dies_is_replaced_and_a_stop_saves(tmp_path, monkeypatch, 
     assert code == 128 + signal.SIGTERM
     error = capfd.readouterr().err
     assert 'long, seed 0, failed: its process ended with exit code -9' in error
-    assert 'SIGTERM came. 0 of 3 runs are finished' in error and 'resumes from there' in error
+    assert 'SIGTERM received. 0 of 3 runs are finished' in error and 'resumes from there' in error
     assert 'seed 1, failed' not in error and not (workdir / 'long' / '2').exists()
     (step,) = [int(p.name) for p in (stopped / 'checkpoints').iterdir() if p.name.isdigit()]
     assert 0 < step < 10**6
@@ -320,7 +320,7 @@ def test_minutes_end_a_comparison_as_a_signal_would(tmp_path, monkeypatch, capfd
     assert command(monkeypatch, *given, '--minutes=0.02') == 128 + signal.SIGTERM
     assert time.monotonic() - started > 1.2
     error = capfd.readouterr().err
-    assert 'SIGTERM came. 0 of 2 runs are finished' in error and 'resumes from there' in error
+    assert 'SIGTERM received. 0 of 2 runs are finished' in error and 'resumes from there' in error
     assert not multiprocessing.active_children() and not (workdir / 'long' / '1').exists()
 
 

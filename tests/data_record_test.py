@@ -203,7 +203,7 @@ def test_images_that_are_not_at_hand_are_not_read(run):
     experiment, _, _ = folders.load_networks(epath.Path(run / 'run'))
     assert experiment.source.classes == ('alpha', 'beta')
     assert experiment.source.image_shape == (8, 8, 1)
-    with pytest.raises(ValueError, match='not at hand'):
+    with pytest.raises(ValueError, match='were not loaded'):
         experiment.source.train.read(np.array([0]))
 
 

@@ -33,7 +33,7 @@ SAID = np.arange(15, dtype=np.float32).reshape(3, 5)
 
 
 def test_rows_are_nan_until_written_and_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(logits, 'ENTRIES', 12)  # Of two rows at a time.
+    monkeypatch.setattr(logits, 'CHUNK_VALUES', 12)  # Of two rows at a time.
     path = tmp_path / 'a.npy'
     with written(path):
         assert np.load(path).shape == (11, 5) and np.isnan(np.load(path)).all()

@@ -33,9 +33,7 @@ def test_no_single_byte_can_be_changed_without_notice(folder):
             try:
                 assert metrics.read(path) == lines
             except ValueError as error:
-                assert 'is not as it was written' in str(error) and 'restore the file' in str(
-                    error
-                )
+                assert 'is not as it was written' in str(error) and 'restore the file' in str(error)
 
 
 def test_only_a_cut_last_line_is_left_out(folder):

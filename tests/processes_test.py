@@ -98,13 +98,13 @@ def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
     running[1].send_signal(signal.SIGTERM)
     codes, told = end(running)
     assert codes == [143, 143], told
-    (sentence,) = [line for line in told[0][1].splitlines() if 'came: saved step' in line]
+    (sentence,) = [line for line in told[0][1].splitlines() if 'received: saved step' in line]
     saved = int(sentence.split('saved step ')[1].split()[0])
-    assert 10 < saved < STEPS and 'came: saved step' not in told[1][1]
+    assert 10 < saved < STEPS and 'received: saved step' not in told[1][1]
     assert (workdir / 'checkpoints' / str(saved)).exists()
     codes, told = end(begin(workdir))
     assert codes == [0, 0], told
-    assert f'goes on from step {saved}' in told[0][1]
+    assert f'resumes from step {saved}' in told[0][1]
     assert 'student_ema' in told[0][0] and 'student_ema' not in told[1][0], told
     assert_same(lines(workdir), alone)
     assert json.loads((workdir / 'report.json').read_text())['devices'] == '2 x cpu'

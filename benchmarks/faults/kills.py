@@ -104,7 +104,7 @@ def _find_fault(told: Told, number: signal.Signals, place: Path) -> str | None:
     if told.code == -number:
         return None
     if number == signal.SIGTERM and told.code == 128 + number:
-        for step in re.findall(r'SIGTERM came: saved step (\d+) of', told.errors):
+        for step in re.findall(r'SIGTERM received: saved step (\d+) of', told.errors):
             if not [*place.rglob(f'checkpoints/{step}')]:
                 return f'no checkpoint of step {step}, which was said to be saved'
         return None

@@ -69,7 +69,7 @@ def run(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict | str]]:
                 worker.pipe.close()  # The end of a worker that waits for a job.
                 worker.process.join()
         if signals.caught:
-            raise loop.Stopped(signals.caught, f'{signals.caught.name} came.')
+            raise loop.Stopped(signals.caught, f'{signals.caught.name} received.')
 
 
 def default_count() -> int:
