@@ -119,11 +119,11 @@ def test_one_key_of_a_default_section_can_be_set():
 REFUSED = {
     '--config.stepz=3': r"config has no key 'stepz'; did you mean 'steps'\?",
     '--config.algorithm.temperature=1': r"algorithm has no key 'temperature'; did you mean 'uda_temp",
-    '--config.networks.studnet.model.dropout=0': r'algorithm has no use for networks.studnet',
-    '--config.networks.projector=5': r'algorithm has no use for networks.projector',
+    '--config.networks.studnet.model.dropout=0': r'algorithm does not use networks.studnet',
+    '--config.networks.projector=5': r'algorithm does not use networks.projector',
     '--config.networks.student.model.widths.x=1': r'config.networks.student.model.widths is',
     '--config.split.imbalance=1e999': r'split.imbalance is inf; give a finite number',
-    '--config.teacher.config.seed=3': r'taken over from the run .* set --config.seed instead',
+    '--config.teacher.config.seed=3': r'copied from the run .* set --config.seed instead',
     '--config.=3': r"config has no key ''",
     '--config.steps.more=1': r'config.steps is 20, not a section with keys',
     '--config.steps=many': r"config.steps is 'many', a str; give a int",
@@ -233,7 +233,7 @@ def test_values_of_any_type_anywhere_are_refused():
         ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5, a int; give a section'),
         ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
         ({'networks': {}}, 'The algorithm needs networks.teacher'),
-        ({'networks': {'a.b': {}}}, 'algorithm has no use for networks.a.b; remove it'),
+        ({'networks': {'a.b': {}}}, 'algorithm does not use networks.a.b; remove it'),
         ({'batch': {5: 1}}, 'config.batch has the key 5, which is no text; give a name'),
         ({'steps': float('nan')}, 'config.steps is nan; give 0 or a number whose size is from'),
         ({'views': given['views'] | {'mean': b'x'}}, "views.mean is b'x', a bytes; give"),
@@ -250,7 +250,7 @@ def test_networks_are_those_that_the_algorithm_takes():
     student_alone = given | {'networks': {'student': given['networks']['student']}}
     with pytest.raises(ValueError, match='The algorithm needs networks.teacher'):
         configs.complete(student_alone)
-    with pytest.raises(ValueError, match='algorithm has no use for networks.teacher'):
+    with pytest.raises(ValueError, match='algorithm does not use networks.teacher'):
         configs.complete(given | {'algorithm': {'name': 'uda'}})
 
 

@@ -1,4 +1,4 @@
-"""The picture of the labels on unlabeled images: what was logged, at its place."""
+"""The figure of the pseudo-labels on unlabeled images: logged values in their axes."""
 
 import matplotlib.image
 import numpy as np

@@ -57,7 +57,7 @@ def test_lost_lines_are_noticed_when_the_run_goes_on(folder, caplog):
     path.unlink()
     logging.get_absl_logger().addHandler(caplog.handler)
     metrics.Writer(folder, 4, 3).close()
-    assert 'is gone, with 3 lines' in caplog.text
+    assert 'is missing, with 3 lines' in caplog.text
 
 
 def test_events_lie_in_the_folder_whatever_its_name(folder, monkeypatch):

@@ -205,7 +205,7 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
 def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch):
     (tmp_path / 'pictures').mkdir()
     (tmp_path / 'pictures' / 'a.png').write_bytes(b'no picture')
-    with pytest.raises(ValueError, match='None of the 1 pictures'):
+    with pytest.raises(ValueError, match='None of the 1 images'):
         command(
             monkeypatch,
             smoke,
