@@ -251,7 +251,7 @@ def test_load_takes_a_file_written_by_hand_and_warns_that_it_names_no_data(tmp_p
     logging.use_absl_handler()
     split = load(path, LABEL)
     assert split.labeled.tolist() == sorted(labeled) and not len(split.unlabeled)
-    assert f'{path} does not say which data it is of' in caplog.text
+    assert f'{path} does not record its data' in caplog.text
 
 
 def test_file_of_other_data_is_refused(tmp_path, caplog):

@@ -113,8 +113,8 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
     assert (run / '1.npz').stat().st_mtime_ns > before
     for arguments, said in (
         ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a shard of another selection'),
-        (['--merge', *parts[:2], '--output={run}/x.json'], r'the shares \[0, 2\] of 3; give each'),
-        (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shares \[0, 1, 2, 2\] of 3'),
+        (['--merge', *parts[:2], '--output={run}/x.json'], r'the shards \[0, 2\] of 3; give each'),
+        (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shards \[0, 1, 2, 2\] of 3'),
     ):
         with pytest.raises(ValueError, match=said):
             command(monkeypatch, run, *arguments)
@@ -149,7 +149,7 @@ REFUSED = {
         r'c.npy .* is not of the data and split .*train: 7 -> 301 examples'
     ),
     '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'is not allowed here',
-    '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a share of a selection',
+    '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a shard of a selection',
     '--merge {run}/pool.npz --per_class=3 --output={run}/o.json': 'give it --output alone',
     '--workdir={run}/none --logits {run}/a.npy --output={run}/o.json': 'holds no run',
     '--logits {run}/a.npy --features={run}/a.npy --test_features={run}/test.npz --output={run}/o': (

@@ -437,7 +437,7 @@ def test_selection_of_something_else_is_refused(unbroken, tmp_path):
         other = record | {'made_by': record['made_by'] | change}
         path.write_text(json.dumps(records.seal(other)))
         with pytest.raises(
-            ValueError, match='was not selected by the logits and numbers of this run'
+            ValueError, match='was not selected by the logits and settings of this run'
         ):
             stages.run(learn(SELECT), workdir)
     path.write_text(json.dumps(record | {'unlabeled': record['unlabeled'][1:]}))

@@ -1,4 +1,4 @@
-"""Shares of a selection, one for each process, and joined to one."""
+"""Shards of a selection, one per process, and their merge."""
 
 import json
 from typing import NamedTuple
@@ -12,34 +12,34 @@ from mpl.run import features, logits, records
 
 
 def write_part(path: str, part: Part, settings: dict) -> None:
-    """Writes what a share came to, whole."""
+    """Writes the result of a shard, atomically."""
     with features.open_atomic(path, 'wb') as file:
         np.savez(file, settings=json.dumps(records.seal(settings)), **part._asdict())
 
 
 def read_part(path: str) -> tuple[Part, dict]:
-    """What a share came to, and the settings it was made with.
+    """The result of a shard, and its settings.
 
     Raises:
-      ValueError: the file is none.
+      ValueError: the file is not a shard, or was changed.
     """
-    *part, text = features.read_arrays(path, (*Part._fields, 'settings'), 'a share of a selection')
+    *part, text = features.read_arrays(path, (*Part._fields, 'settings'), 'a shard of a selection')
     settings = json.loads(str(text))
     if not records.is_intact(settings):
-        raise ValueError(f'{path} was changed after it was written; make the share anew.')
+        raise ValueError(f'{path} was changed after it was written; make the shard again.')
     del settings[records.CHECKSUM]
     return Part(*part), settings
 
 
 class Inputs(NamedTuple):
-    """The files that a selection reads, checked against the run whose split it is."""
+    """The input files of a selection, checked against the run of its split."""
 
     files: list[logits.Rows]
     pool: features.Features | None
     test: features.Features | None
 
     def made_by(self) -> dict:
-        """What made them."""
+        """The provenance of the files."""
         return {
             'logits': [rows.made_by for rows in self.files],
             'features': self.pool and self.pool.made_by,
@@ -48,22 +48,22 @@ class Inputs(NamedTuple):
 
 
 def find(inputs: Inputs, split: Split, settings: dict) -> Part:
-    """The best examples of the share that the settings name."""
-    copied = None
+    """The best examples of the shard in the settings."""
+    duplicates = None
     if inputs.pool is not None:
         examples = inputs.files[0].shape[0]
         pool, test, similarity = inputs.pool, inputs.test, settings['similarity']
-        copied = features.duplicates(pool, test, similarity, split, examples)
+        duplicates = features.duplicates(pool, test, similarity, split, examples)
     rule = Rule(**settings['rule'])
     candidates = np.unique(split.unlabeled)
-    return selection.scan(inputs.files, candidates, rule, copied, tuple(settings['shard']))
+    return selection.scan(inputs.files, candidates, rule, duplicates, tuple(settings['shard']))
 
 
 def join(paths: list[str], hash: str) -> tuple[Part, dict]:
-    """The parts as one, and their settings.
+    """The merged shards, and the settings of the first.
 
     Raises:
-      ValueError: they are of different selections, or one is missing or there twice.
+      ValueError: shards of different selections, or a shard is missing or repeated.
     """
     parts, settings = zip(*map(read_part, paths))
     first = settings[0]
@@ -71,15 +71,15 @@ def join(paths: list[str], hash: str) -> tuple[Part, dict]:
         if selection_settings(own) != selection_settings(first) or own['split'] != hash:
             raise ValueError(
                 f'{path} is of another selection than {paths[0]} or of another split than the '
-                "run's; give parts made with the same arguments."
+                "run's; give shards made with the same arguments."
             )
     count = first['shard'][1]
-    shares = sorted(own['shard'][0] for own in settings)
-    if shares != list(range(count)):
-        raise ValueError(f'The parts are the shares {shares} of {count}; give each once.')
+    indices = sorted(own['shard'][0] for own in settings)
+    if indices != list(range(count)):
+        raise ValueError(f'The files are the shards {indices} of {count}; give each once.')
     return selection.merge(parts, Rule(**first['rule'])), first
 
 
 def selection_settings(settings: dict) -> dict:
-    """What a whole selection is a function of: the settings of any of its shares."""
+    """The settings of a whole selection, the same for all of its shards."""
     return {key: value for key, value in settings.items() if key != 'shard'}
