@@ -87,7 +87,7 @@ def test_without_a_home_that_can_be_written_programs_are_not_kept(home, tmp_path
         PYTHONPATH=f'{tmp_path}:{os.getcwd()}',
     )
     assert (done.returncode, done.stdout) == (0, 'None\n'), done.stderr
-    assert 'Compiled programs are not kept' in done.stderr
+    assert 'Compiled programs are not cached' in done.stderr
     assert not (tmp_path / '~').exists()
 
 

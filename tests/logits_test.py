@@ -123,12 +123,12 @@ def test_files_beside_it_that_were_cut_or_changed_are_refused(tmp_path):
             logits.read(str(path))
         (tmp_path / name).write_bytes(contents[name])
 
-    refused('a.npy.crc', contents['a.npy.crc'][:40], 'was cut or exchanged')
-    refused('a.npy.crc', contents['a.npy.crc'][:41], 'was cut or exchanged')
-    refused('a.npy.crc', b'', 'was cut or exchanged')
+    refused('a.npy.crc', contents['a.npy.crc'][:40], 'was truncated or exchanged')
+    refused('a.npy.crc', contents['a.npy.crc'][:41], 'was truncated or exchanged')
+    refused('a.npy.crc', b'', 'was truncated or exchanged')
     refused('a.npy.json', contents['a.npy.json'].replace(b'runs/a', b'runs/b'), 'checksum')
     refused('a.npy', contents['a.npy'][:-4], 'does not hold logits')
-    refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was cut or exchanged')
+    refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was truncated or exchanged')
     refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(11, 4)'), 'has 4 classes')
 
 
