@@ -94,7 +94,7 @@ def _check(given: argparse.Namespace) -> None:
     evaluation.check_output(given.output)
 
 
-def main():
+def make_parser() -> argparse.ArgumentParser:
     parser, local = command.parser(__doc__), command.local_path
     parser.add_argument(
         '--workdir',
@@ -128,7 +128,11 @@ def main():
     parser.add_argument(
         '--output', required=True, type=local, help='JSON file to write; npz file with --shard'
     )
-    given, overrides = command.parse(parser)
+    return parser
+
+
+def main():
+    given, overrides = command.parse(make_parser())
     if overrides:
         raise ValueError(f'{overrides[0]} is not allowed here: the split is that of the run.')
     _check(given)

@@ -132,7 +132,7 @@ def test_odd_names_break_no_table_and_no_picture(tmp_path):
 def test_names_of_what_the_command_writes_are_refused(tmp_path):
     for name in ('compare.md', '..', 'curves.png'):
         path = write(tmp_path / f'{name}.py')
-        with pytest.raises(ValueError, match='can not lie in a folder'):
+        with pytest.raises(ValueError, match='can not be in a folder'):
             runs.load([path], [])
 
 

@@ -107,7 +107,7 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match='does not hold logits'), written(path):
             pass
     np.save(path, np.zeros((11, 5), np.float32))
-    with pytest.raises(ValueError, match='does not say what made it'), written(path):
+    with pytest.raises(ValueError, match='does not record its provenance'), written(path):
         pass
     assert os.listdir(tmp_path) == ['a.npy']
 
@@ -128,7 +128,9 @@ def test_files_beside_it_that_were_cut_or_changed_are_refused(tmp_path):
     refused('a.npy.crc', b'', 'was truncated or exchanged')
     refused('a.npy.json', contents['a.npy.json'].replace(b'runs/a', b'runs/b'), 'checksum')
     refused('a.npy', contents['a.npy'][:-4], 'does not hold logits')
-    refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was truncated or exchanged')
+    refused(
+        'a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was truncated or exchanged'
+    )
     refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(11, 4)'), 'has 4 classes')
 
 

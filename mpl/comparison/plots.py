@@ -34,12 +34,14 @@ def seeds(rows: list[Row]) -> Figure:
     figure = Figure((8, 1.2 + 0.4 * len(rows)), layout='constrained')
     axes = figure.subplots()
     order = list(dict.fromkeys(row.config for row in rows))
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         values, color = 100 * getattr(row, part), f'C{order.index(row.config) % 10}'
-        axes.plot(values, np.full(len(values), place), 'o', color=color, alpha=0.45, markersize=5)
+        axes.plot(
+            values, np.full(len(values), position), 'o', color=color, alpha=0.45, markersize=5
+        )
         axes.errorbar(
             np.mean(values),
-            place + 0.22,
+            position + 0.22,
             xerr=None if len(values) < 2 else table.spread(values),
             fmt='D',
             color=color,
@@ -146,14 +148,14 @@ def method(row: Row) -> str:
     return re.sub(rf'[-_]{row.labels}(?=[-_]|$)', '', name)
 
 
-def spread(places: list[float], gap: float, low: float, high: float) -> np.ndarray:
+def spread(positions: list[float], gap: float, low: float, high: float) -> np.ndarray:
     """Ascending positions moved as little as possible (least squares) to be `gap` apart.
 
     They stay in [low, high] if they fit.
     """
-    steps = gap * np.arange(len(places))
+    steps = gap * np.arange(len(positions))
     return steps + isotonic_regression(
-        np.array(places) - steps, y_min=low, y_max=max(low, high - steps[-1])
+        np.array(positions) - steps, y_min=low, y_max=max(low, high - steps[-1])
     )
 
 
@@ -168,11 +170,13 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, str, str]], height: fl
     ends = sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: end[1])
     low, high = axes.get_ylim()
     gap = (high - low) * 1.3 * TEXT / 72 / (0.8 * height)
-    for (x, y, name, color), place in zip(ends, spread([end[1] for end in ends], gap, low, high)):
+    for (x, y, name, color), position in zip(
+        ends, spread([end[1] for end in ends], gap, low, high)
+    ):
         axes.annotate(
             name,
             (x, y),
-            (1.04, place),
+            (1.04, position),
             textcoords=('axes fraction', 'data'),
             arrowprops=dict(
                 arrowstyle='-', color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5), shrinkB=4

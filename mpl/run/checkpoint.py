@@ -36,17 +36,17 @@ def check_folder(folder: epath.Path) -> None:
     """
     if is_remote(folder):
         return
-    place = os.path.abspath(folder)
+    location = os.path.abspath(folder)
     try:
-        place.encode()
-        reason = 'has a backslash' if '\\' in place else ''
+        location.encode()
+        reason = 'has a backslash' if '\\' in location else ''
     except UnicodeEncodeError:
         reason = 'is not UTF-8'
-    if is_remote(epath.Path(place)):
+    if is_remote(epath.Path(location)):
         reason = 'is parsed as a bucket by etils.epath'
     if reason:
         raise ValueError(
-            f'No checkpoint can be kept in {place!r}, whose path {reason}; give another --workdir.'
+            f'No checkpoint can be kept in {location!r}, whose path {reason}; give another --workdir.'
         )
 
 

@@ -106,7 +106,7 @@ def read(path: str, mode: str = 'r') -> Rows:
     beside = epath.Path(f'{path}.json')
     if not beside.exists():
         raise ValueError(
-            f'{path} does not say what made it ({beside} is missing); write it with mpl.predict '
+            f'{path} does not record its provenance ({beside} is missing); write it with mpl.predict '
             '--logits, or keep the files together.'
         )
     record = records.read(beside, f'the provenance of {path}', 'write it again elsewhere')

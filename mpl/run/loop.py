@@ -3,14 +3,12 @@
 import contextlib
 import math
 import signal
-import sys
 import time
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from mpl.data import batches, stream
 from mpl.models import network
@@ -20,6 +18,7 @@ from mpl.run import (
     collapse,
     measure,
     metrics,
+    train_log,
 )
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -59,8 +58,8 @@ def fit(
         root = jax.random.key(config.seed)
         calls = range(step, config.steps, size)
         fetched = stream.prefetch(batches.make_fetch(experiment.pipeline, size), calls)
-        with contextlib.closing(fetched), _progress(config, workdir, step) as bar:
-            log = _Log(config, writer, bar, started, metrics.Window(record['window']))
+        with contextlib.closing(fetched), train_log.make_bar(config, workdir, step) as bar:
+            log = train_log.Log(config, writer, bar, started, metrics.Window(record['window']))
             for step, batch in zip(calls, fetched):
                 state, values = steps(state, resident, batch, root)
                 log.flush()  # Fetches the last window while the device computes this call.
@@ -141,19 +140,6 @@ def _begin(experiment, workdir, manager, starts):
     return restored
 
 
-def _progress(config, workdir, step):
-    return tqdm(
-        total=config.steps,
-        initial=step,
-        unit='step',
-        desc=workdir.name,
-        mininterval=0.5,
-        disable=not processes.leads(),
-        dynamic_ncols=True,
-        file=sys.stderr,
-    )
-
-
 def _make_record(started, window, writer):
     """The record that is saved with a checkpoint; `_begin` restores it."""
     return {
@@ -161,45 +147,6 @@ def _make_record(started, window, writer):
         'window': window.values(),
         'lines': writer.written,
     }
-
-
-class _Log:
-    """The log of a run. A closed window is written later, so that the device does not wait for it.
-
-    window: the metrics since the last log line.
-    """
-
-    def __init__(self, config, writer, bar, started, window):
-        self._config, self._writer, self._bar, self._started = config, writer, bar, started
-        self.window, self._closed = window, None
-
-    def close_window(self, step: int) -> None:
-        """Ends the window at a step and starts a new one."""
-        self._closed, self.window = (step, self.window), metrics.Window({})
-
-    def flush(self) -> None:
-        """Writes the closed window, if there is one; waits for its steps."""
-        if self._closed is not None:
-            step, window = self._closed
-            values = window.read()
-            seconds = time.monotonic() - self._started
-            self._writer.write(step, values | {'seconds': seconds})
-            _show_progress(self._config, self._bar, values)
-            self._closed = None
-
-
-def _show_progress(config, bar, values):
-    """Updates the progress bar with images per second and losses."""
-    if bar.disable:
-        return
-    rate = bar.format_dict['rate'] or 0.0
-    images = f'{rate * (config.batch.labeled + config.batch.unlabeled):,.0f}'
-    losses = {
-        name.removeprefix('loss/'): f'{value:.3f}'
-        for name, value in values.items()
-        if name.startswith('loss/')
-    }
-    bar.set_postfix({'images/s': images} | losses, refresh=False)
 
 
 def _evaluate(experiment, forward, state, step, writer):
