@@ -87,7 +87,7 @@ def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2, 4]
 
 
-def test_a_run_with_a_teacher_wants_a_disk(bucket):
+def test_a_run_with_a_teacher_requires_a_disk(bucket):
     config = configs.load('configs/digits.py:distill', [])
     experiment = experiments.assemble(config)
     with pytest.raises(ValueError, match='gs://bucket/run is in a bucket: give a folder on a disk'):

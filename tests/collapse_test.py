@@ -1,4 +1,4 @@
-"""Collapse: told from histograms that are known, in runs that are fine and in runs that are not."""
+"""Class collapse: known histograms, and warnings of runs with and without it."""
 
 import json
 
@@ -95,7 +95,7 @@ def found(*lines, steps=1000):
     return [(f.kind, f.step) for f in collapse.find(list(lines), EVEN, steps)]
 
 
-def test_collapse_is_told_once_when_it_lasts():
+def test_collapse_is_reported_once_when_it_lasts():
     assert found(evaluation(1, student=BAD), evaluation(2, student=GOOD)) == []
     assert found(evaluation(1, student=BAD), evaluation(2, student=BAD)) == [('classes', 2)]
     lines = [evaluation(step, student=BAD, teacher=GOOD) for step in (1, 2, 3)]
@@ -108,12 +108,12 @@ def test_collapse_is_told_once_when_it_lasts():
     )
 
 
-def test_collapse_after_the_last_step_is_told_at_once():
+def test_collapse_after_the_last_step_is_reported_at_once():
     assert found(evaluation(9, student=BAD), steps=9) == [('classes', 9)]
 
 
-def test_a_mask_of_nothing_is_told_after_the_first_evaluation():
-    """All images under the threshold: the run goes on as labels only (FixMatch, issue 79)."""
+def test_a_mask_of_nothing_is_reported_after_the_first_evaluation():
+    """All images under the threshold: the run continues with labels only (FixMatch, issue 79)."""
     nothing = [{'step': step, 'mask_rate': 0.0} for step in (1, 2, 3, 4)]
     assert found(*nothing) == []
     assert found(nothing[0], evaluation(1, student=GOOD), *nothing[1:]) == [('mask', 2)]
@@ -146,14 +146,14 @@ def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
         f'configs/digits.py:{method}',
         overrides + [f'--config.algorithm.{number}' for number in numbers],
     )
-    told = stages.run(config, epath.Path(tmp_path) / 'run')
-    assert {warning['kind'] for warning in told['warnings']} == kinds
+    written = stages.run(config, epath.Path(tmp_path) / 'run')
+    assert {warning['kind'] for warning in written['warnings']} == kinds
     error = capfd.readouterr().err
     assert error.count('warning: step') == len(kinds)
-    for sentence in report.warnings(told):
-        assert sentence in error and f'Warning: {sentence}' in report.show(told, 'here')
+    for sentence in report.warnings(written):
+        assert sentence in error and f'Warning: {sentence}' in report.show(written, 'here')
     kept = json.loads((tmp_path / 'run' / 'report.json').read_text())
-    assert kept['warnings'] == told['warnings']
+    assert kept['warnings'] == written['warnings']
     assert (tmp_path / 'run' / 'pseudo_labels.png').exists()
 
 

@@ -223,8 +223,8 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch, c
     assert 'Traceback' not in printed.err
     assert 'Traceback' in (workdir / 'bad' / '0.log').read_text()
     assert '20/20' in (workdir / 'good' / '0.log').read_text()
-    told = json.loads((workdir / 'good' / '0' / 'report.json').read_text())
-    percent = f'{100 * told["networks"]["student"]["test"]["accuracy"]:.2f}'
+    result = json.loads((workdir / 'good' / '0' / 'report.json').read_text())
+    percent = f'{100 * result["networks"]["student"]["test"]["accuracy"]:.2f}'
     assert percent in printed.out and failure in (workdir / 'compare.md').read_text()
     assert 'Data: digits, 20 labeled, 1,097 unlabeled, 100 validation.' in printed.out
     written = printed.out.splitlines()[-1].removeprefix('Written: ').split(', ')

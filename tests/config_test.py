@@ -206,7 +206,7 @@ def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text, said',
+    'text, message',
     [
         ('def get_config(:', 'gives no config .SyntaxError'),
         ('x = 1', 'gives no config .AttributeError'),
@@ -214,9 +214,9 @@ def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
         ('import torch_of_the_future', 'gives no config .ModuleNotFoundError'),
     ],
 )
-def test_config_file_that_gives_none(text, said, tmp_path):
+def test_config_file_that_gives_none(text, message, tmp_path):
     (tmp_path / 'c.py').write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         configs.load(str(tmp_path / 'c.py'), [])
 
 
@@ -229,7 +229,7 @@ def test_values_of_any_type_anywhere_are_refused():
     given = configs.load(SMOKE, []).to_dict()
     networks = given['networks']
     odd = {'teacher': networks['teacher'] | {'model': 5}}
-    for changes, said in (
+    for changes, message in (
         ({'networks': networks | {'teacher': 5}}, 'networks.teacher is 5, a int; give a section'),
         ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
         ({'networks': {}}, 'The algorithm needs networks.teacher'),
@@ -241,7 +241,7 @@ def test_values_of_any_type_anywhere_are_refused():
         ({'source': {'name': '../digits'}}, "source.name '../digits' is unknown; choose one"),
         ({'source': {}}, 'source needs a name'),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             configs.complete(given | changes)
 
 
@@ -255,20 +255,20 @@ def test_networks_are_those_that_the_algorithm_takes():
 
 
 @pytest.mark.parametrize(
-    'arguments, said',
+    'arguments, message',
     [
         (['--config=configs/smoke.py', '--config.steps=x'], "error: config.steps is 'x'"),
         (['--config=configs/smoke.py', '--step=3'], "error: The argument '--step=3' is unknown"),
     ],
 )
-def test_the_command_says_it_without_a_traceback(arguments, said, tmp_path):
+def test_the_command_prints_one_sentence_without_a_traceback(arguments, message, tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'mpl.train', f'--workdir={tmp_path}/run', *arguments],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert said in done.stderr and 'Traceback' not in done.stderr
+    assert message in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path / 'run').exists()
 
 

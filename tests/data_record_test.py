@@ -144,13 +144,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('said', CHANGES)
-def test_changed_data_are_refused_with_what_changed(said, run):
+@pytest.mark.parametrize('message', CHANGES)
+def test_changed_data_are_refused_with_what_changed(message, run):
     """By a resume, by a finished run and by whatever measures its splits; nothing is written."""
-    CHANGES[said](run)
+    CHANGES[message](run)
     config, workdir = make_config(run / 'photos/list.csv'), epath.Path(run / 'run')
     before = contents(workdir)
-    sentence = rf'The data of the run in .* have changed since it started .*{said}'
+    sentence = rf'The data of the run in .* have changed since it started .*{message}'
     for ask in (
         lambda: stages.run(config, workdir),
         lambda: evaluation.evaluate(workdir, 'test', []),
@@ -190,8 +190,8 @@ def test_pictures_are_labeled_with_the_classes_of_the_run(how, run, monkeypatch)
     ask(monkeypatch, run, f'--images={run}/new', f'--output={run}/after.csv')
     assert (run / 'after.csv').read_bytes() == (run / 'before.csv').read_bytes()
     assert header(run / 'after.csv') == ['name', 'class', 'confidence', 'alpha', 'beta']
-    said = 'can not be read .*--config.source.path' if how == 'gone' else 'have changed since'
-    with pytest.raises(ValueError, match=f'The data of the run in .* {said}') as caught:
+    message = 'can not be read .*--config.source.path' if how == 'gone' else 'have changed since'
+    with pytest.raises(ValueError, match=f'The data of the run in .* {message}') as caught:
         ask(monkeypatch, run, '--split=test', f'--output={run}/split.csv')
     assert '\n' not in str(caught.value) and not (run / 'split.csv').exists()
     made_by = json.loads((run / 'after.csv.json').read_text())['made_by']

@@ -81,14 +81,14 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize('said', OTHERS)
-def test_file_that_something_else_made_is_refused_and_kept(said, tmp_path):
+@pytest.mark.parametrize('message', OTHERS)
+def test_file_that_something_else_made_is_refused_and_kept(message, tmp_path):
     path = tmp_path / 'a.npy'
     fill(path, [1, 4, 9], SAID)
     before = [(tmp_path / name).read_bytes() for name in sorted(os.listdir(tmp_path))]
     with (
-        pytest.raises(ValueError, match=f'not of .*{said}') as caught,
-        written(path, **OTHERS[said]),
+        pytest.raises(ValueError, match=f'not of .*{message}') as caught,
+        written(path, **OTHERS[message]),
     ):
         pass
     assert '\n' not in str(caught.value)
@@ -117,9 +117,9 @@ def test_files_beside_it_that_were_cut_or_changed_are_refused(tmp_path):
     fill(path, [1, 4, 9], SAID)
     contents = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
 
-    def refused(name, content, said):
+    def refused(name, content, message):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             logits.read(str(path))
         (tmp_path / name).write_bytes(contents[name])
 
@@ -147,8 +147,8 @@ def test_two_processes_do_not_write_one_file(tmp_path):
 
 
 def test_what_is_not_finite_is_not_written(tmp_path):
-    said = np.array([[0, np.inf, 0, 0, 0]], np.float32)
+    infinite = np.array([[0, np.inf, 0, 0, 0]], np.float32)
     with pytest.raises(FloatingPointError, match='not finite, for one of 0 to 0'):
-        fill(tmp_path / 'a.npy', [0], said)
+        fill(tmp_path / 'a.npy', [0], infinite)
     assert np.isnan(np.load(tmp_path / 'a.npy')).all()
     assert not np.fromfile(tmp_path / 'a.npy.crc', np.uint32).any()

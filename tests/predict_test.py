@@ -70,7 +70,7 @@ def test_split_is_labeled_in_order_by_the_network(
     assert f'{network} of {smoke} labeled 600 examples' in capsys.readouterr().out
 
 
-def test_unlabeled_examples_keep_their_numbers(smoke, experiment, tmp_path, monkeypatch, capsys):
+def test_unlabeled_examples_keep_their_indices(smoke, experiment, tmp_path, monkeypatch, capsys):
     output, features = tmp_path / 'out.csv', tmp_path / 'out.npz'
     command(monkeypatch, smoke, '--split=unlabeled', f'--output={output}', f'--features={features}')
     with np.load(features) as kept:
@@ -94,22 +94,24 @@ def test_logits_go_by_number_and_on_where_they_stopped(
     others = np.setdiff1d(np.arange(1197), unlabeled)
     assert len(others) == 100 and np.isnan(rows[others]).all()
 
-    asked, true = [], measure.outputs
-    monkeypatch.setattr(measure, 'outputs', lambda *given: asked.append(given[-1]) or true(*given))
+    computed, true = [], measure.outputs
+    monkeypatch.setattr(
+        measure, 'outputs', lambda *given: computed.append(given[-1]) or true(*given)
+    )
     cut = np.lib.format.open_memmap(path, 'r+')
     cut[unlabeled[300:]], cut[unlabeled[0], 4:] = np.nan, np.nan
     del cut
     again = [f'--logits={path}', '--split=unlabeled']
     command(monkeypatch, smoke, *again)
     np.testing.assert_array_equal(
-        np.concatenate(asked), np.concatenate([unlabeled[:1], unlabeled[300:]])
+        np.concatenate(computed), np.concatenate([unlabeled[:1], unlabeled[300:]])
     )
     np.testing.assert_allclose(np.load(path), rows, atol=1e-6)  # In other batches.
-    said = capsys.readouterr().out
-    assert 'has 299 of them already' in said and '798 rows are not as they were' in said
-    asked.clear()
+    printed = capsys.readouterr().out
+    assert 'has 299 of them already' in printed and '798 rows are not as they were' in printed
+    computed.clear()
     command(monkeypatch, smoke, *again)
-    assert not asked
+    assert not computed
     with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
         command(monkeypatch, smoke, *again, '--network=student')
     np.testing.assert_allclose(np.load(path), rows, atol=1e-6)
@@ -220,10 +222,10 @@ def test_outputs_that_are_not_finite_leave_no_file(smoke, tmp_path, monkeypatch)
 
     def overflow(*given):
         return {
-            name: said._replace(
-                logits=np.where(said.logits == said.logits.max(), np.inf, said.logits)
+            name: outputs._replace(
+                logits=np.where(outputs.logits == outputs.logits.max(), np.inf, outputs.logits)
             )
-            for name, said in true(*given).items()
+            for name, outputs in true(*given).items()
         }
 
     monkeypatch.setattr(measure, 'outputs', overflow)
