@@ -25,8 +25,8 @@ def show(reports: Reports, named: dict[str, ConfigDict]) -> str:
         f'Data: {"; ".join(listed)}. The seed draws split, weights and order.\n'
         f'{_compare({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
         'Accuracy of the last checkpoint, test measured once, after training: mean ± sample '
-        'standard deviation over seeds. Difference: in test accuracy to the first row with as many '
-        'labels, seed by seed, mean ± standard error.'
+        'standard deviation over seeds. Difference: test accuracy minus that of the first row with as '
+        'many labels, paired by seed, mean ± standard error.'
     )
 
 
