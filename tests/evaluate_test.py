@@ -69,7 +69,7 @@ def test_examples_without_label_do_not_count(smoke, stages, monkeypatch):
     assert teacher['accuracy_by_class'][2:] == [None] * 8
     assert '480 more have no label' in evaluation.show(result)
     monkeypatch.setattr(
-        evaluate, 'part', lambda *_: (pool._replace(label=np.full(600, -1)), numbers)
+        evaluation, 'find_examples', lambda *_: (pool._replace(label=np.full(600, -1)), numbers)
     )
     with pytest.raises(ValueError, match='No test example has a label'):
         evaluation.evaluate(smoke, 'test', [])

@@ -179,7 +179,7 @@ def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
     (folder / 'same.png').hardlink_to(folder / 'B.PNG')
     os.mkfifo(folder / 'pipe.png')
     with caplog.at_level(logging.WARNING):
-        total, chunks = predict.from_folder(experiment, folder)
+        total, chunks = prediction.from_folder(experiment, folder)
     assert total == 3
     assert [name for chunk in chunks for name in chunk.pool.name] == [
         'B.PNG',
@@ -199,7 +199,7 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:4, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / 'a.png')
-    (chunk,) = predict.from_folder(experiment, tmp_path)[1]
+    (chunk,) = prediction.from_folder(experiment, tmp_path)[1]
     image = chunk.pool.read(np.array([0]))[0]
     assert image[0].max() < 10 and image[-1].min() > 245
 

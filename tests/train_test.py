@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from mpl.data import batches
-from mpl.run import checkpoint, loop, metrics, records, stages, weights
+from mpl.run import checkpoint, data_record, loop, metrics, records, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -290,7 +290,7 @@ def test_a_changed_byte_of_a_record_is_noticed(name, unbroken, tmp_path):
         (workdir / name).write_bytes(changed)
         try:
             if name == 'data.json':
-                assert folders.read_data(workdir) == folders.read_data(unbroken)
+                assert data_record.read(workdir) == data_record.read(unbroken)
             else:
                 assert stages.run(load(), workdir) == report
         except ValueError as error:
