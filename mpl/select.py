@@ -15,7 +15,6 @@ are skipped), then --merge part*.npz --output=selected.json.
 """
 
 import argparse
-import os
 
 from etils import epath
 
@@ -25,28 +24,10 @@ from mpl.run import (
     command,
     data_record,
     evaluation,
-    features,
-    logits,
     provenance,
     selection_shards,
     split_files,
 )
-
-
-def read_inputs(given: argparse.Namespace, data: dict) -> selection_shards.Inputs:
-    """The logits and features files of the command.
-
-    Raises:
-      ValueError: a file is of another kind, or of other data or another split than the run.
-    """
-    files = [logits.read(path) for path in given.logits]
-    for path, rows in zip(given.logits, files):
-        provenance.check_data(rows.made_by, data, path, given.workdir)
-    if not given.features:
-        return selection_shards.Inputs(files, None, None)
-    pool, test = features.read(given.features), features.read(given.test_features)
-    features.check(pool, test, data, given.workdir)
-    return selection_shards.Inputs(files, pool, test)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -70,18 +51,6 @@ def _settings(
         'classes': inputs.files[0].shape[1],
         'made_by': inputs.made_by(),
     }
-
-
-def _is_done(given: argparse.Namespace, settings: dict) -> bool:
-    """Whether the shard is finished and newer than its inputs."""
-    if not os.path.exists(given.output):
-        return False
-    if selection_shards.read_part(given.output)[1] != settings:
-        raise ValueError(
-            f'{given.output} is a shard of another selection; give another --output, or delete it.'
-        )
-    inputs = filter(None, (*given.logits, given.features, given.test_features))
-    return all(os.path.getmtime(path) <= os.path.getmtime(given.output) for path in inputs)
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -141,13 +110,16 @@ def main():
     if given.merge:
         part, settings = selection_shards.join(given.merge, split.hash)
     else:
-        inputs = read_inputs(given, data)
+        paths = given.features, given.test_features
+        inputs = selection_shards.read_inputs(given.logits, *paths, data, workdir)
         settings = _settings(given, inputs, split)
         for path, rows in zip(given.logits, inputs.files):
             print(f'{path}: {provenance.describe(rows.made_by)}')
         for file in filter(None, (inputs.pool, inputs.test)):
             print(f'{file.path}: {provenance.describe(file.made_by)}')
-        if given.shard and _is_done(given, settings):
+        if given.shard and selection_shards.is_finished(
+            given.output, settings, (*given.logits, given.features, given.test_features)
+        ):
             print(f'{given.output} is finished already.')
             return
         part = selection_shards.find(inputs, split, settings)

@@ -10,7 +10,7 @@ import pytest
 
 START = """
 import errno, os, sys
-from mpl import command
+from mpl.run import command
 """
 
 

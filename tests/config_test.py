@@ -274,7 +274,7 @@ def test_the_command_prints_one_sentence_without_a_traceback(arguments, message,
 
 def test_our_own_faults_keep_their_traceback():
     code = (
-        'import jax.numpy as jnp\nfrom mpl import command\n'
+        'import jax.numpy as jnp\nfrom mpl.run import command\n'
         'def fault(): jnp.zeros(2).reshape(3)\ncommand.main(fault)\n'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

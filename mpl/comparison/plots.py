@@ -10,6 +10,7 @@ from sklearn.isotonic import isotonic_regression
 
 from mpl.comparison import table
 from mpl.comparison.table import Row
+from mpl.run import figures
 
 MARKERS = 'osD^v'  # one per ten colors
 TEXT = 8  # points
@@ -17,9 +18,9 @@ TEXT = 8  # points
 
 def write(rows: list[Row], workdir: Path) -> list[Path]:
     """Writes compare.png and, if the rows allow them, labels.png and compute.png; returns the paths."""
-    figures = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
+    drawn = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
     written = []
-    for name, figure in figures.items():
+    for name, figure in drawn.items():
         path = workdir / f'{name}.png'
         path.unlink(missing_ok=True)  # It may be from a comparison of other configs.
         if figure is not None:

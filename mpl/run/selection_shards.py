@@ -1,14 +1,17 @@
 """Shards of a selection, one per process, and their merge."""
 
 import json
+import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 
 from mpl.data import selection
 from mpl.data.selection import Part, Rule
 from mpl.data.splits import Split
-from mpl.run import features, logits, records
+from mpl.run import features, logits, provenance, records
 
 
 def write_part(path: str, part: Part, settings: dict) -> None:
@@ -45,6 +48,46 @@ class Inputs(NamedTuple):
             'features': self.pool and self.pool.made_by,
             'test_features': self.test and self.test.made_by,
         }
+
+
+def read_inputs(
+    paths: list[str], pool: str | None, test: str | None, data: dict, workdir: epath.Path
+) -> Inputs:
+    """The input files of a selection.
+
+    Args:
+      paths: of files of logits.
+      pool, test: of features files of the unlabeled and the test examples; None for both without.
+      data: the record of the run's data and split.
+      workdir: of the run, for messages.
+
+    Raises:
+      ValueError: a file is of another kind, or of other data or another split than the run.
+    """
+    files = [logits.read(path) for path in paths]
+    for path, rows in zip(paths, files):
+        provenance.check_data(rows.made_by, data, path, workdir)
+    if not pool:
+        return Inputs(files, None, None)
+    pool_features, test_features = features.read(pool), features.read(test)
+    features.check(pool_features, test_features, data, workdir)
+    return Inputs(files, pool_features, test_features)
+
+
+def is_finished(output: str, settings: dict, inputs: Iterable[str | None]) -> bool:
+    """Whether a shard is finished and newer than its input files; None is no file.
+
+    Raises:
+      ValueError: the file is a shard with other settings.
+    """
+    if not os.path.exists(output):
+        return False
+    if read_part(output)[1] != settings:
+        raise ValueError(
+            f'{output} is a shard of another selection; give another --output, or delete it.'
+        )
+    written = os.path.getmtime(output)
+    return all(os.path.getmtime(path) <= written for path in filter(None, inputs))
 
 
 def find(inputs: Inputs, split: Split, settings: dict) -> Part:
