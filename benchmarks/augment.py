@@ -305,7 +305,7 @@ def main() -> None:
             }
             result['share'] = measure_share(config, views, FULL, given.seconds)
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    records.write_text(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+    records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))
     print(', '.join(f'{name} {value}' for name, value in result['machine'].items()))
 

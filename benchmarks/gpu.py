@@ -190,7 +190,7 @@ def main() -> None:
             row = executor.submit(work, config, given.seconds, given.window).result()
             rows.append({'what': what} | row)
             text = json.dumps({'machine': machine, 'rows': rows}, indent=2)
-            records.write_text(epath.Path(given.json), text + '\n')
+            records.write_utf8(epath.Path(given.json), text + '\n')
             print(f'{what}: {time.monotonic() - started:.0f} s', file=sys.stderr)
         if given.trace:
             executor.submit(trace, base, given.trace, given.window).result()

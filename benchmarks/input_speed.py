@@ -284,7 +284,7 @@ def main() -> None:
         result['workers'] = measure_workers(photos, workers)
         result['steps'] = measure_steps(photos, given.data, 4 * given.seconds)
         result['waits'] = measure_waits(photos, (0.5, 0.8, 1.2), 2 * given.seconds)
-    records.write_text(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+    records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))
     print(', '.join(f'{name} {value}' for name, value in result['machine'].items()))
 

@@ -356,7 +356,7 @@ def main() -> None:
                     ).result()
                 )
                 text = json.dumps({'machine': machine, 'rows': rows}, indent=2)
-                records.write_text(epath.Path(given.json), text + '\n')
+                records.write_utf8(epath.Path(given.json), text + '\n')
                 print(f'{task}, {method}: {time.monotonic() - started:.0f} s', file=sys.stderr)
     print(show(rows))
     print(', '.join(f'{name} {value}' for name, value in machine.items()), rows[0]['devices'])

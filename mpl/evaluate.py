@@ -24,7 +24,7 @@ def main():
         evaluation.check_output(given.json)
     result = evaluation.evaluate(epath.Path(given.workdir), given.split, given.network)
     if given.json:
-        records.write_text(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+        records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(evaluation.show(result))
 
 

@@ -123,7 +123,7 @@ def main() -> None:
     if plan['fits'] is False:
         plan['alternatives'] = alternatives.find(config, given.topology, plan, given.search, **more)
     if given.json:
-        records.write_text(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
+        records.write_utf8(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
     print(show(plan))
 
 

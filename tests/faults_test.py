@@ -14,7 +14,7 @@ from benchmarks.faults import changes, commands, disk, fuzz, kills, results, tri
 from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome
 from mpl.run import config as configs
-from mpl.run import loop, stages
+from mpl.run import stages
 
 SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=10']
 
@@ -38,7 +38,7 @@ def test_fuzzing_finds_a_traceback_and_makes_it_small(monkeypatch):
     def fails_on_large(configuration, workdir, source):
         assert configuration.seed < 100, 'too large'
 
-    monkeypatch.setattr(loop, 'assemble', fails_on_large)
+    monkeypatch.setattr(stages, 'assemble', fails_on_large)
     strategy = fuzz.st.tuples(
         fuzz.st.just(f'{RECIPE}:mpl'), fuzz.st.just(('seed',)), fuzz.st.integers(0, 10**6)
     )

@@ -90,7 +90,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
     markdown, values = workdir / 'compare.md', workdir / 'compare.csv'
     listed = ''.join(f'\n- {note}' for note in notes)
     shown = show([row._replace(config=_escape(row.config)) for row in rows], 'github')
-    records.write_text(markdown, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
+    records.write_utf8(markdown, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
         lines.writerow(
@@ -106,7 +106,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 + [_mean(row.difference), _error(row.difference)]
                 + [row.seconds, row.memory, row.images]
             )
-        records.write_text(values, file.getvalue())
+        records.write_utf8(values, file.getvalue())
     return [markdown, values]
 
 

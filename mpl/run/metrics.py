@@ -50,7 +50,7 @@ class Writer:
                 )
             self.written = written
             kept = ''.join(map(_line, lines))
-            records.write_text(self._path, kept)
+            records.write_utf8(self._path, kept)
         elif written:
             logging.warning(
                 '%s is missing, with %d lines: curves and warnings start after step %d.',
@@ -88,7 +88,7 @@ class Writer:
     def save(self) -> None:
         """Writes all lines to a bucket; call it before saving a checkpoint that refers to them."""
         if self._kept is not None:
-            records.write_text(self._path, self._kept)
+            records.write_utf8(self._path, self._kept)
 
     def close(self) -> None:
         self.save()

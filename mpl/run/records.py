@@ -44,7 +44,7 @@ def unseal(record: object, place: str, remedy: str) -> dict:
 
 def write(path: epath.Path, record: dict) -> None:
     """Writes a sealed record, atomically: a kill leaves the old file or the new one."""
-    write_text(path, json.dumps(seal(record), indent=2) + '\n')
+    write_utf8(path, json.dumps(seal(record), indent=2) + '\n')
 
 
 def read(path: epath.Path, what: str, remedy: str) -> dict:
@@ -65,7 +65,7 @@ def read(path: epath.Path, what: str, remedy: str) -> dict:
     return unseal(record, f'{path} is not {what}', remedy)
 
 
-def write_text(path: epath.Path, text: str) -> None:
+def write_utf8(path: epath.Path, text: str) -> None:
     """Writes a text in UTF-8, atomically; surrogates are escaped as \\udc80."""
     write_bytes(path, text.encode('utf-8', 'backslashreplace'))
 

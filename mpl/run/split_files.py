@@ -25,7 +25,7 @@ def write(path: epath.Path, split: Split, data: dict, made_by: dict) -> None:
     examples = data['parts']['train']['examples']
     record = splits.to_record(split, examples)
     record |= {'data': identity.index_record(data), 'made_by': made_by}
-    records.write_text(path, json.dumps(records.seal(record)) + '\n')
+    records.write_utf8(path, json.dumps(records.seal(record)) + '\n')
 
 
 def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
