@@ -46,7 +46,7 @@ from mpl.augment import (
 )
 from mpl.augment.layer import Draw
 from mpl.data import batches
-from mpl.run import command, metrics
+from mpl.run import command, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
@@ -305,7 +305,7 @@ def main() -> None:
             }
             result['share'] = measure_share(config, views, FULL, given.seconds)
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+    records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))
     print(', '.join(f'{name} {value}' for name, value in result['machine'].items()))
 

@@ -29,7 +29,7 @@ from tabulate import tabulate
 from benchmarks import step_time
 from mpl.data import batches
 from mpl.planning import chips
-from mpl.run import command, loop, metrics
+from mpl.run import command, loop, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
@@ -190,7 +190,7 @@ def main() -> None:
             row = executor.submit(work, config, given.seconds, given.window).result()
             rows.append({'what': what} | row)
             text = json.dumps({'machine': machine, 'rows': rows}, indent=2)
-            metrics.write_whole(epath.Path(given.json), text + '\n')
+            records.write_utf8(epath.Path(given.json), text + '\n')
             print(f'{what}: {time.monotonic() - started:.0f} s', file=sys.stderr)
         if given.trace:
             executor.submit(trace, base, given.trace, given.window).result()

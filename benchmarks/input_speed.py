@@ -36,7 +36,7 @@ from tabulate import tabulate
 from benchmarks import step_time
 from mpl.augment import crops
 from mpl.data import batches, folder, source, tfds
-from mpl.run import command, metrics
+from mpl.run import command, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
@@ -284,7 +284,7 @@ def main() -> None:
         result['workers'] = measure_workers(photos, workers)
         result['steps'] = measure_steps(photos, given.data, 4 * given.seconds)
         result['waits'] = measure_waits(photos, (0.5, 0.8, 1.2), 2 * given.seconds)
-    metrics.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+    records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))
     print(', '.join(f'{name} {value}' for name, value in result['machine'].items()))
 

@@ -36,7 +36,7 @@ from tabulate import tabulate
 
 from benchmarks import flops
 from mpl.data import batches
-from mpl.run import command, loop, metrics, report
+from mpl.run import command, loop, metrics, records, report
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -356,7 +356,7 @@ def main() -> None:
                     ).result()
                 )
                 text = json.dumps({'machine': machine, 'rows': rows}, indent=2)
-                metrics.write_whole(epath.Path(given.json), text + '\n')
+                records.write_utf8(epath.Path(given.json), text + '\n')
                 print(f'{task}, {method}: {time.monotonic() - started:.0f} s', file=sys.stderr)
     print(show(rows))
     print(', '.join(f'{name} {value}' for name, value in machine.items()), rows[0]['devices'])

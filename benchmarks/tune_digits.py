@@ -165,7 +165,7 @@ def main():
             if isinstance(report, str):
                 raise ValueError(f'{job.name}, seed {job.seed}, failed: {report}')
     except loop.Stopped as stopped:
-        print(f'{stopped} The same command goes on from there.', file=sys.stderr)
+        print(f'{stopped} The same command resumes from there.', file=sys.stderr)
         sys.exit(128 + stopped.signal)
     results = gather(workdir)
     (workdir / 'tune.md').write_text(show(results) + '\n', encoding='utf-8')

@@ -10,10 +10,9 @@ import numpy as np
 from benchmarks import two_moons_report as report
 from mpl.algorithms import interface as algorithms
 from mpl.algorithms.interface import Algorithm
-from mpl.data import splits
+from mpl.data import batches, splits, stream
 from mpl.models import network
 from mpl.run import config as configs
-from mpl.run import experiment
 
 
 class Moons(NamedTuple):
@@ -89,14 +88,14 @@ def fit(config: ml_collections.ConfigDict, learner: Algorithm, seed: jax.Array, 
             jax.random.fold_in(order, step), (config.batch.unlabeled,), 0, len(moons.label)
         )
         unlabeled = {'image': moons.image[index], 'index': index}
-        return experiment.view(views, {'labeled': labeled, 'unlabeled': unlabeled}, root, step)
+        return batches.view(views, {'labeled': labeled, 'unlabeled': unlabeled}, root, step)
 
     def update(state, step):
-        key = experiment.derive(root, step, 'update')
+        key = stream.derive(root, step, 'update')
         return learner.update(state, batch(step), step, key)[0], None
 
     sizes = algorithms.Sizes(len(moons.label), len(moons.label), 2)
-    state = learner.init(experiment.derive(root, 0, 'init'), batch(0), sizes)
+    state = learner.init(stream.derive(root, 0, 'init'), batch(0), sizes)
     return jax.lax.scan(update, state, jnp.arange(config.steps))[0]
 
 

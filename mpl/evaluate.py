@@ -14,19 +14,17 @@ def main():
     )
     parser.add_argument('--split', default='test', help=f'one of {", ".join(evaluation.SPLITS)}')
     parser.add_argument(
-        '--network', nargs='+', action='extend', default=[], help='names; all where left out'
+        '--network', nargs='+', action='extend', default=[], help='names of networks; default: all'
     )
-    parser.add_argument(
-        '--json', type=command.path, help='file to write everything to, at full precision'
-    )
+    parser.add_argument('--json', type=command.path, help='file for all results at full precision')
     given, overrides = command.parse(parser)
     if overrides:
-        raise ValueError(f'{overrides[0]} has no use here: the config is that of the run.')
+        raise ValueError(f'{overrides[0]} is not allowed here: the config is that of the run.')
     if given.json:
         evaluation.check_output(given.json)
     result = evaluation.evaluate(epath.Path(given.workdir), given.split, given.network)
     if given.json:
-        records.write_whole(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
+        records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(evaluation.show(result))
 
 

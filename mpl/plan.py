@@ -1,11 +1,11 @@
-"""What a run takes of each chip of a TPU slice, with no TPU at hand: its step, compiled and not run.
+"""Memory, FLOPs and time of a run on each chip of a TPU slice. Compiles the step; needs no TPU.
 
     python -m mpl.plan --config=configs/cifar10.py:mpl --topology=v5e:2x4
 
-Topologies are a generation and the chips along each axis, v2 and v3 (two devices a chip), v4, v5e,
-v5p or v6e; `local` compiles for the present devices. Another generation than the present one wants
-launch/requirements-plan.txt. No data are read: pictures are black, of the config's form. Large
-networks take minutes to compile and some GiB of memory; --json keeps the plan.
+A topology is a generation (v2 and v3 with two devices per chip, v4, v5e, v5p, v6e) and the number of
+chips along each axis; `local` compiles for the devices of this machine. Other generations require
+launch/requirements-plan.txt. No data are read: images are black and have the shape of the config.
+Large networks take minutes and several GiB of memory to compile; --json saves the plan.
 """
 
 import json
@@ -20,7 +20,7 @@ from mpl.run import config as configs
 
 
 def show(plan: dict) -> str:
-    """The plan as tables, and what it takes for granted."""
+    """The plan as a table, with its assumptions."""
     memory, seconds, mesh = plan['memory'], plan['seconds'], plan['mesh']
     rows = [
         ['devices', f'{plan["devices"]:,} x {plan["device"]}'],
@@ -43,51 +43,53 @@ def show(plan: dict) -> str:
         rows += [['days of the run', scaled(seconds['run'], 86400, '.3g')]]
     lines = [tabulate(rows, ['of one device, in one step', ''], disable_numparse=True)]
     lines.append(
-        'FLOPs of layers are those of the trace, loops as often as they turn, over the devices; the '
-        "compiler's count takes the body of a loop once. Bytes moved are what instructions read and "
-        'write of the memory, padding and loops included. Times are least ones: the larger of FLOPs '
-        'and bytes at the rates of the data sheet, then the links at theirs, sums twice; no '
-        'evaluation, no reading of pictures.'
+        'FLOPs of layers are counted in the trace, loop bodies once per iteration, and divided by the '
+        "devices; the compiler's count has each loop body once. Bytes moved are memory reads and "
+        'writes of all instructions, with padding and loops. Times are lower bounds: the larger of '
+        'FLOPs and bytes at the rates of the data sheet, plus link transfers at theirs, all-reduces '
+        'twice; without evaluation and image reading.'
     )
     if plan['groups_compiled'] < mesh['data']:
         lines.append(
-            f'Compiled for {plan["groups_compiled"]} of {mesh["data"]} groups, each with its share of '
-            'the batch: memory, FLOPs, bytes and collectives of a device are taken to be the same'
-            + (', and a sum of all gradients is added.' if plan['groups_compiled'] == 1 else '.')
+            f'Compiled for {plan["groups_compiled"]} of {mesh["data"]} groups, each with its shard of '
+            'the batch: memory, FLOPs, bytes and collectives per device are assumed to be the same'
+            + (', plus one all-reduce of the gradients.' if plan['groups_compiled'] == 1 else '.')
         )
     if plan['resident']:
-        lines.append('The training images stay on every device; see --examples for their number.')
+        lines.append(
+            'All training images are resident on every device; --examples sets their number.'
+        )
     if plan['fits'] is False:
-        lines.append('What may make it fit:')
-        lines += [say(entry, memory['limit']) for entry in plan['alternatives']] or [
-            '  a larger slice.'
-        ]
+        lines.append('Changes that may make it fit:')
+        lines += [
+            describe_alternative(entry, memory['limit']) for entry in plan['alternatives']
+        ] or ['  a larger slice.']
     return '\n'.join(lines)
 
 
-def say(entry: dict, limit: float) -> str:
-    """A line about an alternative."""
-    numbers = ' '.join(alternatives.overrides(entry))
+def describe_alternative(entry: dict, limit: float) -> str:
+    """One line: the overrides of an alternative and whether it fits in `limit` bytes."""
+    overrides = ' '.join(alternatives.overrides(entry))
     if entry['refused']:
-        return f'  {numbers}: refused: {entry["refused"]}'
+        return f'  {overrides}: refused: {entry["refused"]}'
     if entry['peak'] is None:
-        return f'  {numbers}: not known without compiling (--search)'
+        return f'  {overrides}: not known without compiling (--search)'
     fits = 'fits' if entry['peak'] <= limit else 'does not fit'
     how = 'compiled' if entry['compiled'] else 'estimated'
-    return f'  {numbers}: {gib(entry["peak"])} GiB, {fits} ({how})'
+    return f'  {overrides}: {gib(entry["peak"])} GiB, {fits} ({how})'
 
 
-def scaled(number: float | None, unit: float, form: str) -> str:
-    """The number in that unit; 'unknown' for None."""
-    return 'unknown' if number is None else f'{number / unit:{form}}'
+def scaled(value: float | None, unit: float, form: str) -> str:
+    """The value in that unit; 'unknown' for None."""
+    return 'unknown' if value is None else f'{value / unit:{form}}'
 
 
 def gib(size: float | None) -> str:
     return scaled(size, chips.GIB, ',.3f')
 
 
-def giga(number: float | None) -> str:
-    return scaled(number, 1e9, ',.4g')
+def giga(value: float | None) -> str:
+    return scaled(value, 1e9, ',.4g')
 
 
 def main() -> None:
@@ -95,18 +97,25 @@ def main() -> None:
     parser.add_argument(
         '--config', required=True, type=command.path, help='a Python file with get_config()'
     )
-    parser.add_argument('--topology', default='local', help='such as v3:32x32 or v5e:4x8')
-    parser.add_argument('--groups', type=int, default=0, help='of devices to compile for; 0: all')
+    parser.add_argument('--topology', default='local', help='for example v3:32x32 or v5e:4x8')
     parser.add_argument(
-        '--examples', type=int, default=footprint.EXAMPLES, help='labeled, of a set not at hand'
+        '--groups', type=int, default=0, help='device groups to compile for; 0: all'
     )
-    parser.add_argument('--search', action='store_true', help='compile what may make it fit')
+    parser.add_argument(
+        '--examples',
+        type=int,
+        default=footprint.EXAMPLES,
+        help='labeled examples of a data set that is not on this machine',
+    )
+    parser.add_argument(
+        '--search', action='store_true', help='compile the changes that may make it fit'
+    )
     parser.add_argument('--json', type=command.path, help='file for the plan')
     given, overrides = command.parse(parser)
     config = configs.load(given.config, overrides)
     if given.topology != 'local':
         jax.config.update('jax_platforms', 'cpu')  # No device is used.
-    jax.config.update('jax_enable_compilation_cache', False)  # It can not give back TPU programs.
+    jax.config.update('jax_enable_compilation_cache', False)  # It cannot return TPU programs.
     more = dict(groups=given.groups, examples=given.examples)
     plan = {'config': given.config, 'overrides': overrides} | footprint.make(
         config, given.topology, **more
@@ -114,7 +123,7 @@ def main() -> None:
     if plan['fits'] is False:
         plan['alternatives'] = alternatives.find(config, given.topology, plan, given.search, **more)
     if given.json:
-        records.write_whole(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
+        records.write_utf8(epath.Path(given.json), json.dumps(plan, indent=2) + '\n')
     print(show(plan))
 
 

@@ -1,21 +1,20 @@
-"""Selects unlabeled examples by what networks said of them: python -m mpl.select --workdir=runs/x
+"""Selects unlabeled examples by their logits: python -m mpl.select --workdir=runs/x
 --logits a.npy b.npy --confidence=0.3 --per_class=1000 --balance --output=selected.json
 
-The logits are those of `mpl.predict --split=unlabeled --logits=a.npy`; of several files, which may
-be of several networks and runs of the same data and split, probabilities are averaged. The output
-is a split with the run's labeled and validation examples, by number: train with
---config.split.file=selected.json --config.split.labels=0 --config.split.validation=0. It says what
-made it and which data it is of, and a run of other data refuses it.
+The logits come from `mpl.predict --split=unlabeled --logits=a.npy`. The probabilities of several
+files, from networks and runs of the same data and split, are averaged. The output is a split with
+the selected examples and the run's labeled and validation examples, as indices: train with
+--config.split.file=selected.json --config.split.labels=0 --config.split.validation=0. It records
+its provenance and its data; runs of other data refuse it.
 
---features=pool.npz --test_features=test.npz, of `mpl.predict --features` with the splits unlabeled
-and test, drops what looks like a test image, before anything is ranked.
+--features=pool.npz --test_features=test.npz, from `mpl.predict --features` with the splits unlabeled
+and test, drops near-duplicates of test images before ranking.
 
-Several processes: each with --shard=0/8, 1/8, ... --output=part0.npz, ... (one that is done is not
-done again), and at the end --merge part*.npz --output=selected.json.
+In several processes: run each with --shard=0/8, 1/8, ... --output=part0.npz, ... (finished shards
+are skipped), then --merge part*.npz --output=selected.json.
 """
 
 import argparse
-import os
 
 from etils import epath
 
@@ -25,39 +24,23 @@ from mpl.run import (
     command,
     data_record,
     evaluation,
-    features,
-    logits,
-    origin,
-    shares,
+    provenance,
+    selection_shards,
     split_files,
 )
 
 
-def read_inputs(given: argparse.Namespace, data: dict) -> shares.Inputs:
-    """The files of logits and features that the command names.
-
-    Raises:
-      ValueError: one is not what it should be, or not of the run's data and split.
-    """
-    files = [logits.read(path) for path in given.logits]
-    for path, rows in zip(given.logits, files):
-        origin.check_data(rows.made_by, data, path, given.workdir)
-    if not given.features:
-        return shares.Inputs(files, None, None)
-    pool, test = features.read(given.features), features.read(given.test_features)
-    features.check(pool, test, data, given.workdir)
-    return shares.Inputs(files, pool, test)
-
-
 def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition('/')
-    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
-        raise ValueError(f'--shard is {text!r}; give 0/4, 1/4, 2/4 or 3/4 for four shares.')
-    return int(number), int(count)
+    index, _, count = text.partition('/')
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ValueError(f'--shard is {text!r}; give 0/4, 1/4, 2/4 or 3/4 for four shards.')
+    return int(index), int(count)
 
 
-def _settings(given: argparse.Namespace, inputs: shares.Inputs, split: splits.Split) -> dict:
-    """What a part is a function of, but for which rows the files have so far."""
+def _settings(
+    given: argparse.Namespace, inputs: selection_shards.Inputs, split: splits.Split
+) -> dict:
+    """All settings that determine the result of a shard, given the rows of the files."""
     rule = Rule(given.confidence, given.per_class, given.balance)
     selection.check(rule)
     return {
@@ -70,77 +53,85 @@ def _settings(given: argparse.Namespace, inputs: shares.Inputs, split: splits.Sp
     }
 
 
-def _is_done(given: argparse.Namespace, settings: dict) -> bool:
-    """Whether the part is there already, and younger than what it is made of."""
-    if not os.path.exists(given.output):
-        return False
-    if shares.read_part(given.output)[1] != settings:
-        raise ValueError(
-            f'{given.output} is a part of another selection; give another --output, or delete it.'
-        )
-    made_of = filter(None, (*given.logits, given.features, given.test_features))
-    return all(os.path.getmtime(path) <= os.path.getmtime(given.output) for path in made_of)
-
-
 def _check(given: argparse.Namespace) -> None:
     if bool(given.logits) == bool(given.merge):
-        raise ValueError('Give --logits to select from, or --merge with the parts of a selection.')
+        raise ValueError('Give --logits to select from, or --merge with the shards of a selection.')
     if bool(given.features) != bool(given.test_features):
         raise ValueError('--features and --test_features are compared; give both or neither.')
     if given.merge and (given.shard or given.features or given.confidence or given.per_class):
-        raise ValueError('--merge takes its numbers from the parts; give it --output alone.')
+        raise ValueError('--merge takes its settings from the shards; give it --output alone.')
     evaluation.check_output(given.output)
 
 
-def main():
+def make_parser() -> argparse.ArgumentParser:
     parser, local = command.parser(__doc__), command.local_path
     parser.add_argument(
-        '--workdir', required=True, type=command.path, help='folder of a run, whose split it is'
+        '--workdir',
+        required=True,
+        type=command.path,
+        help='folder of the run that the split belongs to',
     )
     parser.add_argument(
         '--logits', nargs='+', type=local, default=[], help='npy files of mpl.predict'
     )
-    parser.add_argument('--confidence', type=float, default=0.0, help='least top probability')
-    parser.add_argument('--per_class', type=int, default=0, help='to keep at most; 0: all')
-    parser.add_argument('--balance', action='store_true', help='repeat up to --per_class')
     parser.add_argument(
-        '--features', type=local, help='npz file of mpl.predict, of the unlabeled examples'
+        '--confidence', type=float, default=0.0, help='minimum probability of the top class'
+    )
+    parser.add_argument('--per_class', type=int, default=0, help='maximum number per class; 0: all')
+    parser.add_argument(
+        '--balance',
+        action='store_true',
+        help='repeat examples of smaller classes up to --per_class',
     )
     parser.add_argument(
-        '--test_features', type=local, help='npz file of mpl.predict, of the test examples'
+        '--features', type=local, help='npz file of mpl.predict for the unlabeled examples'
     )
-    parser.add_argument('--similarity', type=float, default=0.95, help='least, of a duplicate')
-    parser.add_argument('--shard', help='0/4: the first of four shares of the rows')
-    parser.add_argument('--merge', nargs='+', type=local, default=[], help='files of all shares')
     parser.add_argument(
-        '--output', required=True, type=local, help='JSON file to write; npz of a share'
+        '--test_features', type=local, help='npz file of mpl.predict for the test examples'
     )
-    given, overrides = command.parse(parser)
+    parser.add_argument(
+        '--similarity', type=float, default=0.95, help='minimum cosine of a duplicate'
+    )
+    parser.add_argument('--shard', help='0/4: the first of four shards of the rows')
+    parser.add_argument('--merge', nargs='+', type=local, default=[], help='files of all shards')
+    parser.add_argument(
+        '--output', required=True, type=local, help='JSON file to write; npz file with --shard'
+    )
+    return parser
+
+
+def main():
+    given, overrides = command.parse(make_parser())
     if overrides:
-        raise ValueError(f'{overrides[0]} has no use here: the split is that of the run.')
+        raise ValueError(f'{overrides[0]} is not allowed here: the split is that of the run.')
     _check(given)
     workdir = epath.Path(given.workdir)
     split, data = data_record.read_split(workdir)
     if given.merge:
-        part, settings = shares.join(given.merge, split.hash)
+        part, settings = selection_shards.join(given.merge, split.hash)
     else:
-        inputs = read_inputs(given, data)
+        paths = given.features, given.test_features
+        inputs = selection_shards.read_inputs(given.logits, *paths, data, workdir)
         settings = _settings(given, inputs, split)
         for path, rows in zip(given.logits, inputs.files):
-            print(f'{path}: {origin.describe(rows.made_by)}')
-        for one in filter(None, (inputs.pool, inputs.test)):
-            print(f'{one.path}: {origin.describe(one.made_by)}')
-        if given.shard and _is_done(given, settings):
-            print(f'{given.output} is done already.')
+            print(f'{path}: {provenance.describe(rows.made_by)}')
+        for file in filter(None, (inputs.pool, inputs.test)):
+            print(f'{file.path}: {provenance.describe(file.made_by)}')
+        if given.shard and selection_shards.is_finished(
+            given.output, settings, (*given.logits, given.features, given.test_features)
+        ):
+            print(f'{given.output} is finished already.')
             return
-        part = shares.find(inputs, split, settings)
+        part = selection_shards.find(inputs, split, settings)
     if given.shard:
-        shares.write_part(given.output, part, settings)
-        print(f'Share {given.shard}: {given.output}')
+        selection_shards.write_part(given.output, part, settings)
+        print(f'Shard {given.shard}: {given.output}')
         return
     rule = Rule(**settings['rule'])
     chosen = selection.apply(part, rule, split)
-    split_files.write(epath.Path(given.output), chosen, data, shares.settings_of_all(settings))
+    split_files.write(
+        epath.Path(given.output), chosen, data, selection_shards.selection_settings(settings)
+    )
     print(selection.show(selection.summarize(part, rule, settings['classes'])))
     print(f'Split: {given.output}')
 

@@ -16,7 +16,9 @@ def main():
     )
     parser.add_argument('--workdir', required=True, type=command.path, help='folder of the run')
     parser.add_argument(
-        '--smoke', action='store_true', help='try every stage of it in seconds, on made-up images'
+        '--smoke',
+        action='store_true',
+        help='run every stage in seconds, small and on synthetic images',
     )
     processes.add_arguments(parser)
     given, overrides = command.parse(parser)

@@ -60,9 +60,9 @@ def test_a_run_in_a_bucket_is_known_again(bucket, tmp_path):
     folders.prepare(experiment, bucket)
     assert json.loads((tmp_path / 'bucket/run/config.json').read_text())['steps'] == 20
     folders.check(config, bucket)
-    record = data_record.of(experiment)
+    record = data_record.make(experiment)
     data_record.check(record, bucket, experiment.source)
-    with folders.hold(bucket):
+    with folders.lock(bucket):
         pass
     kept, _ = split_files.read(bucket / 'split.json', record)
     assert kept.hash == experiment.split.hash
@@ -87,7 +87,7 @@ def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2, 4]
 
 
-def test_a_run_with_a_teacher_wants_a_disk(bucket):
+def test_a_run_with_a_teacher_requires_a_disk(bucket):
     config = configs.load('configs/digits.py:distill', [])
     experiment = experiments.assemble(config)
     with pytest.raises(ValueError, match='gs://bucket/run is in a bucket: give a folder on a disk'):

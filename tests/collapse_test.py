@@ -1,4 +1,4 @@
-"""Collapse: told from histograms that are known, in runs that are fine and in runs that are not."""
+"""Class collapse: known histograms, and warnings of runs with and without it."""
 
 import json
 
@@ -36,21 +36,21 @@ COLLAPSED = {
 
 @pytest.mark.parametrize('name', HEALTHY)
 def test_uneven_classes_are_no_collapse(name):
-    assert not collapse.collapsed(HEALTHY[name], EVEN)
+    assert not collapse.is_collapsed(HEALTHY[name], EVEN)
 
 
 @pytest.mark.parametrize('name', COLLAPSED)
 def test_lost_classes_are_a_collapse(name):
-    assert collapse.collapsed(COLLAPSED[name], EVEN)
+    assert collapse.is_collapsed(COLLAPSED[name], EVEN)
 
 
 def test_lost_is_measured_by_the_labeled_examples():
     labeled = np.array([90, 9, 1])
-    assert not collapse.collapsed(images(90, 9, 1), labeled)
-    assert collapse.lost(images(99, 0.5, 0.5), labeled).tolist() == [False, True, False]
-    assert not collapse.collapsed(images(98, 2, 0), labeled)  # Of 10 % of the labels.
-    assert collapse.collapsed(images(995, 4, 1), labeled)  # All but all images.
-    assert collapse.collapsed(images(0, 50, 50), labeled)
+    assert not collapse.is_collapsed(images(90, 9, 1), labeled)
+    assert collapse.lost_classes(images(99, 0.5, 0.5), labeled).tolist() == [False, True, False]
+    assert not collapse.is_collapsed(images(98, 2, 0), labeled)  # Of 10 % of the labels.
+    assert collapse.is_collapsed(images(995, 4, 1), labeled)  # All but all images.
+    assert collapse.is_collapsed(images(0, 50, 50), labeled)
 
 
 def test_any_set_within_tenfold_is_no_collapse_of_right_labels():
@@ -59,22 +59,22 @@ def test_any_set_within_tenfold_is_no_collapse_of_right_labels():
         classes = random.randint(2, 50)
         share = np.exp(random.uniform(0, np.log(10), classes))
         exact = 1e6 * share / np.sum(share)
-        assert not collapse.lost(exact, np.ones(classes)).any()
+        assert not collapse.lost_classes(exact, np.ones(classes)).any()
         drawn = random.multinomial(2048, share / np.sum(share))
-        assert not collapse.collapsed(drawn, np.ones(classes))
+        assert not collapse.is_collapsed(drawn, np.ones(classes))
 
 
 def test_two_classes():
     even = np.array([3, 3])
-    assert not collapse.collapsed(np.array([90, 910]), even)
-    assert collapse.collapsed(np.array([40, 960]), even)
+    assert not collapse.is_collapsed(np.array([90, 910]), even)
+    assert collapse.is_collapsed(np.array([40, 960]), even)
 
 
 def test_many_classes_in_few_images_are_not_judged_one_by_one():
     labeled, share = np.ones(1000), 10 ** (-np.arange(1000) / 999)
     few = np.random.RandomState(0).multinomial(1024, share / np.sum(share))
-    assert np.mean(few == 0) > 0.25 and not collapse.collapsed(few, labeled)
-    assert collapse.collapsed(np.eye(1000)[7] * 2048, labeled)
+    assert np.mean(few == 0) > 0.25 and not collapse.is_collapsed(few, labeled)
+    assert collapse.is_collapsed(np.eye(1000)[7] * 2048, labeled)
 
 
 def test_effective_classes():
@@ -95,7 +95,7 @@ def found(*lines, steps=1000):
     return [(f.kind, f.step) for f in collapse.find(list(lines), EVEN, steps)]
 
 
-def test_collapse_is_told_once_when_it_lasts():
+def test_collapse_is_reported_once_when_it_lasts():
     assert found(evaluation(1, student=BAD), evaluation(2, student=GOOD)) == []
     assert found(evaluation(1, student=BAD), evaluation(2, student=BAD)) == [('classes', 2)]
     lines = [evaluation(step, student=BAD, teacher=GOOD) for step in (1, 2, 3)]
@@ -108,12 +108,12 @@ def test_collapse_is_told_once_when_it_lasts():
     )
 
 
-def test_collapse_after_the_last_step_is_told_at_once():
+def test_collapse_after_the_last_step_is_reported_at_once():
     assert found(evaluation(9, student=BAD), steps=9) == [('classes', 9)]
 
 
-def test_a_mask_of_nothing_is_told_after_the_first_evaluation():
-    """All images under the threshold: the run goes on as labels only (FixMatch, issue 79)."""
+def test_a_mask_of_nothing_is_reported_after_the_first_evaluation():
+    """All images under the threshold: the run continues with labels only (FixMatch, issue 79)."""
     nothing = [{'step': step, 'mask_rate': 0.0} for step in (1, 2, 3, 4)]
     assert found(*nothing) == []
     assert found(nothing[0], evaluation(1, student=GOOD), *nothing[1:]) == [('mask', 2)]
@@ -121,7 +121,7 @@ def test_a_mask_of_nothing_is_told_after_the_first_evaluation():
     assert found(evaluation(1, student=GOOD), some, nothing[3]) == [('mask', 4)]
     assert found(evaluation(1, student=GOOD), {'step': 2, 'loss/labeled': 0.0}) == []
     (finding,) = collapse.find([evaluation(1, student=GOOD), *nothing[1:]], EVEN, 1000)
-    assert finding.sentence.startswith('step 2: no unlabeled image has counted')
+    assert finding.sentence.startswith('step 2: no unlabeled image has passed the mask')
 
 
 def test_warnings_come_in_order():
@@ -146,14 +146,14 @@ def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
         f'configs/digits.py:{method}',
         overrides + [f'--config.algorithm.{number}' for number in numbers],
     )
-    told = stages.run(config, epath.Path(tmp_path) / 'run')
-    assert {warning['kind'] for warning in told['warnings']} == kinds
+    written = stages.run(config, epath.Path(tmp_path) / 'run')
+    assert {warning['kind'] for warning in written['warnings']} == kinds
     error = capfd.readouterr().err
     assert error.count('warning: step') == len(kinds)
-    for sentence in report.warnings(told):
-        assert sentence in error and f'Warning: {sentence}' in report.show(told, 'here')
+    for sentence in report.warnings(written):
+        assert sentence in error and f'Warning: {sentence}' in report.show(written, 'here')
     kept = json.loads((tmp_path / 'run' / 'report.json').read_text())
-    assert kept['warnings'] == told['warnings']
+    assert kept['warnings'] == written['warnings']
     assert (tmp_path / 'run' / 'pseudo_labels.png').exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 START = """
 import errno, os, sys
-from mpl import command
+from mpl.run import command
 """
 
 
@@ -53,7 +53,7 @@ def test_what_stdout_can_not_keep_is_an_error(tmp_path):
     done = run("print('the result')", tmp_path, '{} >/dev/full')
     assert done.returncode == 1
     assert done.stderr == (
-        'error: [Errno 28] No space left on device; once there is room, the same command goes on.\n'
+        'error: [Errno 28] No space left on device; free space, and the same command resumes.\n'
     )
 
 
@@ -89,7 +89,7 @@ def test_without_a_home_that_can_be_written_programs_are_not_kept(home, tmp_path
         PYTHONPATH=f'{tmp_path}:{os.getcwd()}',
     )
     assert (done.returncode, done.stdout) == (0, 'None\n'), done.stderr
-    assert 'Compiled programs are not kept' in done.stderr
+    assert 'Compiled programs are not cached' in done.stderr
     assert not (tmp_path / '~').exists()
 
 
@@ -105,7 +105,7 @@ def test_errors_of_the_system_are_one_sentence(error, code, tmp_path):
     done = run(f'raise {error}', tmp_path)
     assert done.returncode == code and done.stderr.startswith('error: [Errno ')
     assert len(done.stderr.splitlines()) == 1
-    assert ('the same command goes on' in done.stderr) == (code == 1)
+    assert ('the same command resumes' in done.stderr) == (code == 1)
 
 
 ROOT = pathlib.Path(__file__).parent.parent

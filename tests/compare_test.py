@@ -132,7 +132,7 @@ def test_odd_names_break_no_table_and_no_picture(tmp_path):
 def test_names_of_what_the_command_writes_are_refused(tmp_path):
     for name in ('compare.md', '..', 'curves.png'):
         path = write(tmp_path / f'{name}.py')
-        with pytest.raises(ValueError, match='can not lie in a folder'):
+        with pytest.raises(ValueError, match='can not be in a folder'):
             runs.load([path], [])
 
 
@@ -195,7 +195,7 @@ def test_plan_goes_seed_by_seed_and_leaves_out_what_is_finished(tmp_path):
         (['--jobs=-1'], '--jobs is -1; give a number above 0'),
         (['--configs', SMOKE, './configs/smoke.py'], "have the name 'smoke'"),
         (['--configs', SMOKE, 'configs/none.py'], 'no config file configs/none.py'),
-        (['--config.seed=3'], '--config.seed has no use here'),
+        (['--config.seed=3'], '--config.seed is not allowed here'),
         (['--config.batch.labeled=-8'], 'smoke: batch.labeled is -8'),
     ],
 )
@@ -223,8 +223,8 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch, c
     assert 'Traceback' not in printed.err
     assert 'Traceback' in (workdir / 'bad' / '0.log').read_text()
     assert '20/20' in (workdir / 'good' / '0.log').read_text()
-    told = json.loads((workdir / 'good' / '0' / 'report.json').read_text())
-    percent = f'{100 * told["networks"]["student"]["test"]["accuracy"]:.2f}'
+    result = json.loads((workdir / 'good' / '0' / 'report.json').read_text())
+    percent = f'{100 * result["networks"]["student"]["test"]["accuracy"]:.2f}'
     assert percent in printed.out and failure in (workdir / 'compare.md').read_text()
     assert 'Data: digits, 20 labeled, 1,097 unlabeled, 100 validation.' in printed.out
     written = printed.out.splitlines()[-1].removeprefix('Written: ').split(', ')
@@ -263,7 +263,7 @@ def test_a_worker_that_dies_is_replaced_and_a_stop_saves(tmp_path, monkeypatch, 
     assert code == 128 + signal.SIGTERM
     error = capfd.readouterr().err
     assert 'long, seed 0, failed: its process ended with exit code -9' in error
-    assert 'SIGTERM came. 0 of 3 runs are finished' in error and 'goes on from there' in error
+    assert 'SIGTERM received. 0 of 3 runs are finished' in error and 'resumes from there' in error
     assert 'seed 1, failed' not in error and not (workdir / 'long' / '2').exists()
     (step,) = [int(p.name) for p in (stopped / 'checkpoints').iterdir() if p.name.isdigit()]
     assert 0 < step < 10**6
@@ -320,7 +320,7 @@ def test_minutes_end_a_comparison_as_a_signal_would(tmp_path, monkeypatch, capfd
     assert command(monkeypatch, *given, '--minutes=0.02') == 128 + signal.SIGTERM
     assert time.monotonic() - started > 1.2
     error = capfd.readouterr().err
-    assert 'SIGTERM came. 0 of 2 runs are finished' in error and 'goes on from there' in error
+    assert 'SIGTERM received. 0 of 2 runs are finished' in error and 'resumes from there' in error
     assert not multiprocessing.active_children() and not (workdir / 'long' / '1').exists()
 
 
@@ -343,6 +343,6 @@ def test_what_ends_in_time_gets_no_signal():
 def test_shares_cut_the_cores(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {3, 1, 7, 5, 9}, raising=False)
     monkeypatch.setattr(os, 'sched_setaffinity', lambda *_: None, raising=False)
-    assert workers._shares(2) == [[1, 3], [5, 7, 9]]
-    assert workers._shares(1) == [[1, 3, 5, 7, 9]]
-    assert workers._shares(6) == [[1], [1], [3], [5], [7], [9]]
+    assert workers._split_cores(2) == [[1, 3], [5, 7, 9]]
+    assert workers._split_cores(1) == [[1, 3, 5, 7, 9]]
+    assert workers._split_cores(6) == [[1], [1], [3], [5], [7], [9]]

@@ -119,11 +119,11 @@ def test_one_key_of_a_default_section_can_be_set():
 REFUSED = {
     '--config.stepz=3': r"config has no key 'stepz'; did you mean 'steps'\?",
     '--config.algorithm.temperature=1': r"algorithm has no key 'temperature'; did you mean 'uda_temp",
-    '--config.networks.studnet.model.dropout=0': r'algorithm has no use for networks.studnet',
-    '--config.networks.projector=5': r'algorithm has no use for networks.projector',
+    '--config.networks.studnet.model.dropout=0': r'algorithm does not use networks.studnet',
+    '--config.networks.projector=5': r'algorithm does not use networks.projector',
     '--config.networks.student.model.widths.x=1': r'config.networks.student.model.widths is',
     '--config.split.imbalance=1e999': r'split.imbalance is inf; give 0 or a number whose size',
-    '--config.teacher.config.seed=3': r'taken over from the run .* set --config.seed instead',
+    '--config.teacher.config.seed=3': r'copied from the run .* set --config.seed instead',
     '--config.=3': r"config has no key ''",
     '--config.steps.more=1': r'config.steps is 20, not a section with keys',
     '--config.steps=many': r"config.steps is 'many', a str; give a int",
@@ -141,7 +141,7 @@ REFUSED = {
     '--config.algorithm.labels=sampled': r"'sampled' has no gradient by feedback 'exact'",
     '--config.networks.student.optimizer.warmup_steps=99': r'leave no step of the 20',
     '--config.finetune.network=teacher_ema': r"finetune.network is 'teacher_ema'",
-    '--config.split.file=/none.json': r'split.file says which examples to take',
+    '--config.split.file=/none.json': r'split.file has the indices of all examples',
     '--config.split.file=/none.json --config.split.labels=0 --config.split.validation=0': (
         r'split /none.json cannot be read'
     ),
@@ -206,7 +206,7 @@ def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text, said',
+    'text, message',
     [
         ('def get_config(:', 'gives no config .SyntaxError'),
         ('x = 1', 'gives no config .AttributeError'),
@@ -214,9 +214,9 @@ def test_config_file_that_is_not_there_or_lacks_a_key(tmp_path):
         ('import torch_of_the_future', 'gives no config .ModuleNotFoundError'),
     ],
 )
-def test_config_file_that_gives_none(text, said, tmp_path):
+def test_config_file_that_gives_none(text, message, tmp_path):
     (tmp_path / 'c.py').write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         configs.load(str(tmp_path / 'c.py'), [])
 
 
@@ -229,14 +229,14 @@ def test_values_of_any_type_anywhere_are_refused():
     given = configs.load(SMOKE, []).to_dict()
     networks = given['networks']
     odd = {'teacher': networks['teacher'] | {'model': 5}}
-    for changes, said in (
+    for changes, message in (
         (
             {'networks': networks | {'teacher': 5}},
             'networks.teacher is 5; it is a section: give keys and values',
         ),
         ({'networks': networks | odd}, 'networks.teacher.model is 5, a int; give a dict'),
         ({'networks': {}}, 'The algorithm needs networks.teacher'),
-        ({'networks': {'a.b': {}}}, 'algorithm has no use for networks.a.b; remove it'),
+        ({'networks': {'a.b': {}}}, 'algorithm does not use networks.a.b; remove it'),
         ({'batch': {5: 1}}, 'config.batch has the key 5, which is no text; give a name'),
         ({'steps': float('nan')}, 'config.steps is nan; give 0 or a number whose size is from'),
         ({'views': given['views'] | {'mean': b'x'}}, "views.mean is b'x', a bytes; give"),
@@ -244,7 +244,7 @@ def test_values_of_any_type_anywhere_are_refused():
         ({'source': {'name': '../digits'}}, "source.name '../digits' is unknown; choose one"),
         ({'source': {}}, 'source needs a name'),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             configs.complete(given | changes)
 
 
@@ -253,31 +253,31 @@ def test_networks_are_those_that_the_algorithm_takes():
     student_alone = given | {'networks': {'student': given['networks']['student']}}
     with pytest.raises(ValueError, match='The algorithm needs networks.teacher'):
         configs.complete(student_alone)
-    with pytest.raises(ValueError, match='algorithm has no use for networks.teacher'):
+    with pytest.raises(ValueError, match='algorithm does not use networks.teacher'):
         configs.complete(given | {'algorithm': {'name': 'uda'}})
 
 
 @pytest.mark.parametrize(
-    'arguments, said',
+    'arguments, message',
     [
         (['--config=configs/smoke.py', '--config.steps=x'], "error: config.steps is 'x'"),
         (['--config=configs/smoke.py', '--step=3'], "error: The argument '--step=3' is unknown"),
     ],
 )
-def test_the_command_says_it_without_a_traceback(arguments, said, tmp_path):
+def test_the_command_prints_one_sentence_without_a_traceback(arguments, message, tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'mpl.train', f'--workdir={tmp_path}/run', *arguments],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert said in done.stderr and 'Traceback' not in done.stderr
+    assert message in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path / 'run').exists()
 
 
 def test_our_own_faults_keep_their_traceback():
     code = (
-        'import jax.numpy as jnp\nfrom mpl import command\n'
+        'import jax.numpy as jnp\nfrom mpl.run import command\n'
         'def fault(): jnp.zeros(2).reshape(3)\ncommand.main(fault)\n'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

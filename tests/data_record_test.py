@@ -16,7 +16,7 @@ from mpl import predict
 from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, evaluation, identity, pictures, stages
+from mpl.run import data_record, evaluation, figures, identity, stages
 from mpl.run import experiment as experiments
 from mpl.run import weights as start
 from mpl.run import workdir as folders
@@ -72,7 +72,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp('trained')
     write(root / 'photos')
     patch = pytest.MonkeyPatch()
-    patch.setattr(pictures, 'draw', lambda *_: None)
+    patch.setattr(figures, 'draw', lambda *_: None)
     stages.run(make_config(root / 'photos/list.csv'), epath.Path(root / 'run'))
     patch.undo()
     return root
@@ -144,13 +144,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('said', CHANGES)
-def test_changed_data_are_refused_with_what_changed(said, run):
+@pytest.mark.parametrize('message', CHANGES)
+def test_changed_data_are_refused_with_what_changed(message, run):
     """By a resume, by a finished run and by whatever measures its splits; nothing is written."""
-    CHANGES[said](run)
+    CHANGES[message](run)
     config, workdir = make_config(run / 'photos/list.csv'), epath.Path(run / 'run')
     before = contents(workdir)
-    sentence = rf'The data of the run in .* have changed since it began .*{said}'
+    sentence = rf'The data of the run in .* have changed since it started .*{message}'
     for ask in (
         lambda: stages.run(config, workdir),
         lambda: evaluation.evaluate(workdir, 'test', []),
@@ -190,8 +190,8 @@ def test_pictures_are_labeled_with_the_classes_of_the_run(how, run, monkeypatch)
     ask(monkeypatch, run, f'--images={run}/new', f'--output={run}/after.csv')
     assert (run / 'after.csv').read_bytes() == (run / 'before.csv').read_bytes()
     assert header(run / 'after.csv') == ['name', 'class', 'confidence', 'alpha', 'beta']
-    said = 'can not be read .*--config.source.path' if how == 'gone' else 'have changed since'
-    with pytest.raises(ValueError, match=f'The data of the run in .* {said}') as caught:
+    message = 'can not be read .*--config.source.path' if how == 'gone' else 'have changed since'
+    with pytest.raises(ValueError, match=f'The data of the run in .* {message}') as caught:
         ask(monkeypatch, run, '--split=test', f'--output={run}/split.csv')
     assert '\n' not in str(caught.value) and not (run / 'split.csv').exists()
     made_by = json.loads((run / 'after.csv.json').read_text())['made_by']
@@ -203,7 +203,7 @@ def test_images_that_are_not_at_hand_are_not_read(run):
     experiment, _, _ = folders.load_networks(epath.Path(run / 'run'))
     assert experiment.source.classes == ('alpha', 'beta')
     assert experiment.source.image_shape == (8, 8, 1)
-    with pytest.raises(ValueError, match='not at hand'):
+    with pytest.raises(ValueError, match='were not loaded'):
         experiment.source.train.read(np.array([0]))
 
 
@@ -302,7 +302,7 @@ def test_what_is_known_of_the_pixels(run):
     Image.new('L', (9, 8), 7).save(run / 'photos/beta/13.bmp')
     assert folder.make(path, 8, keep_bytes=0).test.content() != streamed.test.content()
     assert (
-        identity.differences(identity.of(kept), identity.of(streamed)) == []
+        identity.differences(identity.make(kept), identity.make(streamed)) == []
     )  # Nothing in common.
 
     made = [
@@ -321,7 +321,7 @@ def test_classes_that_are_hidden_are_other_data(run):
     records = []
     for names in ((), ('8', '9')):
         config['split']['unlabeled_only'] = names
-        records.append(identity.of(experiments.read_source(configs.complete(config))))
+        records.append(identity.make(experiments.read_source(configs.complete(config))))
     lines = identity.differences(*records)
     assert 'classes: 0, 1, 2, 3, 4, 5, ... (10) -> 0, 1, 2, 3, 4, 5, ... (8)' in lines
     assert 'labels of the train examples' in lines and 'test: 600 -> 480 examples' in lines

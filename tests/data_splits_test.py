@@ -22,7 +22,7 @@ def data_set(label, names=None):
 
 
 def save(path, split, label):
-    split_files.write(epath.Path(path), split, identity.of(data_set(label)), {'by': 'a test'})
+    split_files.write(epath.Path(path), split, identity.make(data_set(label)), {'by': 'a test'})
 
 
 def load(path, label):
@@ -253,7 +253,7 @@ def test_load_takes_a_file_written_by_hand_and_warns_that_it_names_no_data(tmp_p
     logging.use_absl_handler()
     split = load(path, LABEL)
     assert split.labeled.tolist() == sorted(labeled) and not len(split.unlabeled)
-    assert f'{path} does not say which data it is of' in caplog.text
+    assert f'{path} does not record its data' in caplog.text
 
 
 def test_file_of_other_data_is_refused(tmp_path, caplog):

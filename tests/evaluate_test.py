@@ -34,7 +34,7 @@ def test_numbers_are_those_of_the_report(smoke, split):
 def test_confusion_and_classes_count_every_example_once(smoke, stages):
     result = evaluation.evaluate(smoke, 'unlabeled', ['teacher'])
     (measured,) = result['networks'].values()
-    pool, numbers = evaluation.part(stages[0].experiment, 'unlabeled')
+    pool, numbers = evaluation.find_examples(stages[0].experiment, 'unlabeled')
     count = np.bincount(pool.label[numbers], minlength=10)
     confusion = np.array(measured['confusion'])
     np.testing.assert_array_equal(confusion.sum(-1), count)
@@ -45,7 +45,7 @@ def test_confusion_and_classes_count_every_example_once(smoke, stages):
 
 def test_parts_hold_the_examples_of_the_split(stages):
     experiment = stages[0].experiment
-    numbers = {split: evaluation.part(experiment, split)[1] for split in evaluation.SPLITS}
+    numbers = {split: evaluation.find_examples(experiment, split)[1] for split in evaluation.SPLITS}
     assert {split: len(n) for split, n in numbers.items()} == {
         'test': 600, 'validation': 100, 'train': 1097, 'labeled': 20, 'unlabeled': 1097
     }  # fmt: skip
@@ -53,13 +53,15 @@ def test_parts_hold_the_examples_of_the_split(stages):
     assert np.isin(numbers['labeled'], numbers['train']).all()
     bare = experiment._replace(source=experiment.source._replace(test=None))
     with pytest.raises(ValueError, match='has no test examples'):
-        evaluation.part(bare, 'test')
+        evaluation.find_examples(bare, 'test')
 
 
 def test_examples_without_label_do_not_count(smoke, stages, monkeypatch):
-    pool, numbers = evaluation.part(stages[0].experiment, 'test')
+    pool, numbers = evaluation.find_examples(stages[0].experiment, 'test')
     label = np.where(pool.label < 2, pool.label, -1)
-    monkeypatch.setattr(evaluation, 'part', lambda *_: (pool._replace(label=label), numbers))
+    monkeypatch.setattr(
+        evaluation, 'find_examples', lambda *_: (pool._replace(label=label), numbers)
+    )
     result = evaluation.evaluate(smoke, 'test', ['teacher'])
     teacher = result['networks']['teacher']
     assert (result['examples'], result['examples_without_label']) == (120, 480)
@@ -67,7 +69,7 @@ def test_examples_without_label_do_not_count(smoke, stages, monkeypatch):
     assert teacher['accuracy_by_class'][2:] == [None] * 8
     assert '480 more have no label' in evaluation.show(result)
     monkeypatch.setattr(
-        evaluate, 'part', lambda *_: (pool._replace(label=np.full(600, -1)), numbers)
+        evaluation, 'find_examples', lambda *_: (pool._replace(label=np.full(600, -1)), numbers)
     )
     with pytest.raises(ValueError, match='No test example has a label'):
         evaluation.evaluate(smoke, 'test', [])
@@ -101,7 +103,7 @@ def test_command_prints_tables_and_writes_json(smoke, tmp_path, monkeypatch, cap
         (['--json={tmp}/none/out.json'], 'there is no folder'),
         (['--json={tmp}'], 'is a folder'),
         (['--workdir={tmp}'], 'holds no run'),
-        (['--config.steps=3'], 'has no use here'),
+        (['--config.steps=3'], 'is not allowed here'),
     ],
 )
 def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):

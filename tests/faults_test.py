@@ -11,10 +11,10 @@ import pytest
 from etils import epath
 
 from benchmarks.faults import changes, commands, disk, fuzz, kills, results, trials
-from benchmarks.faults.commands import RECIPE, Told
+from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome
 from mpl.run import config as configs
-from mpl.run import loop, stages
+from mpl.run import stages
 
 SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=10']
 
@@ -38,7 +38,7 @@ def test_fuzzing_finds_a_traceback_and_makes_it_small(monkeypatch):
     def fails_on_large(configuration, workdir, source):
         assert configuration.seed < 100, 'too large'
 
-    monkeypatch.setattr(loop, 'assemble', fails_on_large)
+    monkeypatch.setattr(stages, 'assemble', fails_on_large)
     strategy = fuzz.st.tuples(
         fuzz.st.just(f'{RECIPE}:mpl'), fuzz.st.just(('seed',)), fuzz.st.integers(0, 10**6)
     )
@@ -75,9 +75,9 @@ def test_a_changed_byte_is_noticed_or_without_effect(finished, tmp_path):
 
 def evaluate(workdir, folder):
     """The numbers of mpl.evaluate, or 'refused'."""
-    told = commands.call_module('evaluate', f'--workdir={workdir}', f'--json={folder}/test.json')
-    assert commands.find_fault(told) is None
-    if told.code:
+    ended = commands.call_module('evaluate', f'--workdir={workdir}', f'--json={folder}/test.json')
+    assert commands.find_fault(ended) is None
+    if ended.code:
         return 'refused'
     return json.loads((folder / 'test.json').read_text())['networks']
 
@@ -136,30 +136,30 @@ def test_a_full_disk_is_found_to_be_full(way, tmp_path):
     with disk.mounted(tmp_path) as mounted:
         place = mounted if way == 'mounted' else mounted._replace(limit=disk._file_limit)
         code = f'input(); open({str(place.folder / "large")!r}, "wb").write(bytes(10 << 20))'
-        for room, said in ((1 << 20, 'OSError'), (20 << 20, '')):
+        for room, sentence in ((1 << 20, 'OSError'), (20 << 20, '')):
             with place.limit(room) as limit:
                 words, pipe = [sys.executable, '-c', code], disk.subprocess.PIPE
                 process = disk.subprocess.Popen(words, stdin=pipe, stderr=pipe, text=True)
                 limit(process.pid)
                 _, errors = process.communicate('\n')
-            assert said in errors and bool(process.returncode) == bool(said)
+            assert sentence in errors and bool(process.returncode) == bool(sentence)
 
 
 @pytest.mark.parametrize(
-    'told, fault',
+    'ended, fault',
     [
-        (Told(0, 'fine', ''), None),
-        (Told(2, '', 'error: steps is 0; give a number above 0.'), None),
-        (Told(1, '', ''), 'exit code 1 without a sentence'),
-        (Told(-11, '', 'Segmentation fault'), 'exit code -11 without a sentence'),
+        (Ended(0, 'fine', ''), None),
+        (Ended(2, '', 'error: steps is 0; give a number above 0.'), None),
+        (Ended(1, '', ''), 'exit code 1 without a sentence'),
+        (Ended(-11, '', 'Segmentation fault'), 'exit code -11 without a sentence'),
         (
-            Told(0, '', 'Traceback (most recent call last):\n  x\nKeyError: 3'),
+            Ended(0, '', 'Traceback (most recent call last):\n  x\nKeyError: 3'),
             'traceback: KeyError',
         ),
     ],
 )
-def test_the_end_of_a_command(told, fault):
-    found = commands.find_fault(told)
+def test_the_end_of_a_command(ended, fault):
+    found = commands.find_fault(ended)
     assert found is None if fault is None else found.startswith(fault)
 
 

@@ -26,14 +26,14 @@ def fill(path, numbers, values):
     """Writes rows as `predict` does."""
     chunk = ([str(n) for n in numbers], np.array(numbers), Outputs(None, values))
     with written(path) as rows:
-        assert list(logits.keep(rows, iter([chunk]))) == [chunk]
+        assert list(logits.store(rows, iter([chunk]))) == [chunk]
 
 
 SAID = np.arange(15, dtype=np.float32).reshape(3, 5)
 
 
 def test_rows_are_nan_until_written_and_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(logits, 'ENTRIES', 12)  # Of two rows at a time.
+    monkeypatch.setattr(logits, 'CHUNK_VALUES', 12)  # Of two rows at a time.
     path = tmp_path / 'a.npy'
     with written(path):
         assert np.load(path).shape == (11, 5) and np.isnan(np.load(path)).all()
@@ -81,14 +81,14 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize('said', OTHERS)
-def test_file_that_something_else_made_is_refused_and_kept(said, tmp_path):
+@pytest.mark.parametrize('message', OTHERS)
+def test_file_that_something_else_made_is_refused_and_kept(message, tmp_path):
     path = tmp_path / 'a.npy'
     fill(path, [1, 4, 9], SAID)
     before = [(tmp_path / name).read_bytes() for name in sorted(os.listdir(tmp_path))]
     with (
-        pytest.raises(ValueError, match=f'not of .*{said}') as caught,
-        written(path, **OTHERS[said]),
+        pytest.raises(ValueError, match=f'not of .*{message}') as caught,
+        written(path, **OTHERS[message]),
     ):
         pass
     assert '\n' not in str(caught.value)
@@ -107,7 +107,7 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match='does not hold logits'), written(path):
             pass
     np.save(path, np.zeros((11, 5), np.float32))
-    with pytest.raises(ValueError, match='does not say what made it'), written(path):
+    with pytest.raises(ValueError, match='does not record its provenance'), written(path):
         pass
     assert os.listdir(tmp_path) == ['a.npy']
 
@@ -117,18 +117,20 @@ def test_files_beside_it_that_were_cut_or_changed_are_refused(tmp_path):
     fill(path, [1, 4, 9], SAID)
     contents = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
 
-    def refused(name, content, said):
+    def refused(name, content, message):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             logits.read(str(path))
         (tmp_path / name).write_bytes(contents[name])
 
-    refused('a.npy.crc', contents['a.npy.crc'][:40], 'was cut or exchanged')
-    refused('a.npy.crc', contents['a.npy.crc'][:41], 'was cut or exchanged')
-    refused('a.npy.crc', b'', 'was cut or exchanged')
+    refused('a.npy.crc', contents['a.npy.crc'][:40], 'was truncated or exchanged')
+    refused('a.npy.crc', contents['a.npy.crc'][:41], 'was truncated or exchanged')
+    refused('a.npy.crc', b'', 'was truncated or exchanged')
     refused('a.npy.json', contents['a.npy.json'].replace(b'runs/a', b'runs/b'), 'checksum')
     refused('a.npy', contents['a.npy'][:-4], 'does not hold logits')
-    refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was cut or exchanged')
+    refused(
+        'a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was truncated or exchanged'
+    )
     refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(11, 4)'), 'has 4 classes')
 
 
@@ -145,8 +147,8 @@ def test_two_processes_do_not_write_one_file(tmp_path):
 
 
 def test_what_is_not_finite_is_not_written(tmp_path):
-    said = np.array([[0, np.inf, 0, 0, 0]], np.float32)
+    infinite = np.array([[0, np.inf, 0, 0, 0]], np.float32)
     with pytest.raises(FloatingPointError, match='not finite, for one of 0 to 0'):
-        fill(tmp_path / 'a.npy', [0], said)
+        fill(tmp_path / 'a.npy', [0], infinite)
     assert np.isnan(np.load(tmp_path / 'a.npy')).all()
     assert not np.fromfile(tmp_path / 'a.npy.crc', np.uint32).any()

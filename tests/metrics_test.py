@@ -33,9 +33,7 @@ def test_no_single_byte_can_be_changed_without_notice(folder):
             try:
                 assert metrics.read(path) == lines
             except ValueError as error:
-                assert 'is not as it was written' in str(error) and 'bring the file back' in str(
-                    error
-                )
+                assert 'is not as it was written' in str(error) and 'restore the file' in str(error)
 
 
 def test_only_a_cut_last_line_is_left_out(folder):
@@ -59,7 +57,7 @@ def test_lost_lines_are_noticed_when_the_run_goes_on(folder, caplog):
     path.unlink()
     logging.get_absl_logger().addHandler(caplog.handler)
     metrics.Writer(folder, 4, 3).close()
-    assert 'is gone, with 3 lines' in caplog.text
+    assert 'is missing, with 3 lines' in caplog.text
 
 
 def test_events_lie_in_the_folder_whatever_its_name(folder, monkeypatch):

@@ -53,7 +53,7 @@ def test_home_directories_are_expanded_once(monkeypatch, tmp_path):
         ('caf\udce9', 'is not UTF-8'),
         ('~nobody_of_this_name/x', 'begins with ~, but there is no such home directory'),
         ('gss://bucket/x', 'has an unknown scheme'),
-        ('/gs/x', 'is read as the bucket gs://x'),
+        ('/gs/x', 'is parsed as the bucket gs://x'),
     ],
 )
 def test_refuses(text, sentence):

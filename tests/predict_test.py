@@ -68,15 +68,15 @@ def test_split_is_labeled_in_order_by_the_network(
         )
         assert measure.nll(kept['logits'], test.label) == pytest.approx(report['nll'], rel=1e-5)
         np.testing.assert_array_equal(kept['names'], names)
-        np.testing.assert_array_equal(kept['numbers'], np.arange(600))
+        np.testing.assert_array_equal(kept['indices'], np.arange(600))
     assert f'{network} of {smoke} labeled 600 examples' in capsys.readouterr().out
 
 
-def test_unlabeled_examples_keep_their_numbers(smoke, experiment, tmp_path, monkeypatch, capsys):
+def test_unlabeled_examples_keep_their_indices(smoke, experiment, tmp_path, monkeypatch, capsys):
     output, features = tmp_path / 'out.csv', tmp_path / 'out.npz'
     command(monkeypatch, smoke, '--split=unlabeled', f'--output={output}', f'--features={features}')
     with np.load(features) as kept:
-        np.testing.assert_array_equal(kept['numbers'], experiment.split.unlabeled)
+        np.testing.assert_array_equal(kept['indices'], experiment.split.unlabeled)
     assert read(output)[0] == [experiment.source.train.name[n] for n in experiment.split.unlabeled]
     assert capsys.readouterr().out.startswith('student_ema of')
 
@@ -97,22 +97,24 @@ def test_logits_go_by_number_and_on_where_they_stopped(
     others = np.setdiff1d(np.arange(1197), unlabeled)
     assert len(others) == 100 and np.isnan(rows[others]).all()
 
-    asked, true = [], measure.outputs
-    monkeypatch.setattr(measure, 'outputs', lambda *given: asked.append(given[-1]) or true(*given))
+    computed, true = [], measure.outputs
+    monkeypatch.setattr(
+        measure, 'outputs', lambda *given: computed.append(given[-1]) or true(*given)
+    )
     cut = np.lib.format.open_memmap(path, 'r+')
     cut[unlabeled[300:]], cut[unlabeled[0], 4:] = np.nan, np.nan
     del cut
     again = [f'--logits={path}', '--split=unlabeled']
     command(monkeypatch, smoke, *again)
     np.testing.assert_array_equal(
-        np.concatenate(asked), np.concatenate([unlabeled[:1], unlabeled[300:]])
+        np.concatenate(computed), np.concatenate([unlabeled[:1], unlabeled[300:]])
     )
     np.testing.assert_allclose(np.load(path), rows, atol=1e-6)  # In other batches.
-    said = capsys.readouterr().out
-    assert 'has 299 of them already' in said and '798 rows are not as they were' in said
-    asked.clear()
+    printed = capsys.readouterr().out
+    assert 'has 299 of them already' in printed and '798 rows are not as they were' in printed
+    computed.clear()
     command(monkeypatch, smoke, *again)
-    assert not asked
+    assert not computed
     with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
         command(monkeypatch, smoke, *again, '--network=student')
     np.testing.assert_allclose(np.load(path), rows, atol=1e-6)
@@ -156,11 +158,11 @@ def test_pictures_of_any_size_and_damaged_ones(
         )
     assert read(output)[0] == ['b.jpg', 'd.bmp', 'e.webp']
     with np.load(features) as kept:
-        np.testing.assert_array_equal(kept['numbers'], [1, 3, 4])
+        np.testing.assert_array_equal(kept['indices'], [1, 3, 4])
     warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
     assert len(warned) == 3 and '1 with .txt (notes.txt)' in warned[0]
     assert 'a.jpg' in warned[1] and 'c.png' in warned[2]
-    assert '2 of 5 pictures could not be read' in capsys.readouterr().out
+    assert '2 of 5 images could not be read' in capsys.readouterr().out
 
 
 def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
@@ -180,7 +182,7 @@ def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
     (folder / 'same.png').hardlink_to(folder / 'B.PNG')
     os.mkfifo(folder / 'pipe.png')
     with caplog.at_level(logging.WARNING):
-        total, chunks = predict.from_folder(experiment, folder)
+        total, chunks = prediction.from_folder(experiment, folder)
     assert total == 3
     assert [name for chunk in chunks for name in chunk.pool.name] == [
         'B.PNG',
@@ -200,7 +202,7 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:4, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / 'a.png')
-    (chunk,) = predict.from_folder(experiment, tmp_path)[1]
+    (chunk,) = prediction.from_folder(experiment, tmp_path)[1]
     image = chunk.pool.read(np.array([0]))[0]
     assert image[0].max() < 10 and image[-1].min() > 245
 
@@ -208,7 +210,7 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
 def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch):
     (tmp_path / 'pictures').mkdir()
     (tmp_path / 'pictures' / 'a.png').write_bytes(b'no picture')
-    with pytest.raises(ValueError, match='None of the 1 pictures'):
+    with pytest.raises(ValueError, match='None of the 1 images'):
         command(
             monkeypatch,
             smoke,
@@ -223,10 +225,10 @@ def test_outputs_that_are_not_finite_leave_no_file(smoke, tmp_path, monkeypatch)
 
     def overflow(*given):
         return {
-            name: said._replace(
-                logits=np.where(said.logits == said.logits.max(), np.inf, said.logits)
+            name: outputs._replace(
+                logits=np.where(outputs.logits == outputs.logits.max(), np.inf, outputs.logits)
             )
-            for name, said in true(*given).items()
+            for name, outputs in true(*given).items()
         }
 
     monkeypatch.setattr(measure, 'outputs', overflow)
@@ -254,7 +256,7 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--images={tmp}'], 'has no pictures'),
         (['--images={tmp}/none'], 'is not a folder'),
         (['--split=test', '--workdir={tmp}'], 'holds no run'),
-        (['--split=test', '--config.steps=3'], 'has no use here'),
+        (['--split=test', '--config.steps=3'], 'is not allowed here'),
         (['--split=test', '--output='], 'nothing to write'),
         (['--split=test', '--output=', '--features=f', '--logits=l'], 'give that too'),
         (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),

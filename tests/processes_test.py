@@ -55,10 +55,10 @@ def begin(workdir, words=('--config=configs/smoke.py', *NUMBERS)):
 
 
 def end(running):
-    """Exit codes and what was said, of both."""
+    """Exit codes and outputs of both."""
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
-        told = list(threads.map(lambda process: process.communicate(timeout=200), running))
-    return [process.returncode for process in running], told
+        outputs = list(threads.map(lambda process: process.communicate(timeout=200), running))
+    return [process.returncode for process in running], outputs
 
 
 def wait_for_step(workdir, step):
@@ -94,16 +94,16 @@ def test_a_signal_to_one_stops_all_at_one_step_and_all_go_on(alone, tmp_path):
     running = begin(workdir)
     wait_for_step(workdir, 10)
     running[1].send_signal(signal.SIGTERM)
-    codes, told = end(running)
-    assert codes == [143, 143], told
-    (sentence,) = [line for line in told[0][1].splitlines() if 'came: saved step' in line]
+    codes, outputs = end(running)
+    assert codes == [143, 143], outputs
+    (sentence,) = [line for line in outputs[0][1].splitlines() if 'received: saved step' in line]
     saved = int(sentence.split('saved step ')[1].split()[0])
-    assert 10 < saved < STEPS and 'came: saved step' not in told[1][1]
+    assert 10 < saved < STEPS and 'received: saved step' not in outputs[1][1]
     assert (workdir / 'checkpoints' / str(saved)).exists()
-    codes, told = end(begin(workdir))
-    assert codes == [0, 0], told
-    assert f'goes on from step {saved}' in told[0][1]
-    assert 'student_ema' in told[0][0] and 'student_ema' not in told[1][0], told
+    codes, outputs = end(begin(workdir))
+    assert codes == [0, 0], outputs
+    assert f'resumes from step {saved}' in outputs[0][1]
+    assert 'student_ema' in outputs[0][0] and 'student_ema' not in outputs[1][0], outputs
     assert_same(lines(workdir), alone)
     assert json.loads((workdir / 'report.json').read_text())['devices'] == '2 x cpu'
 
@@ -128,16 +128,16 @@ def get_config():
     os.environ.get('MPL_TEST_MESHES') != 'all', reason='a minute more, with MPL_TEST_MESHES=all'
 )
 def test_a_teacher_labels_for_both(tmp_path):
-    """Trained by both, it says what it would say trained by one, and both learn from what is kept."""
+    """A teacher trained by both has the logits of one trained by one process, and both read the saved rows."""
     recipe = tmp_path / 'taught.py'
     recipe.write_text(TAUGHT)
     one, two = epath.Path(tmp_path) / 'one', epath.Path(tmp_path) / 'two'
-    codes, told = end(begin(two, [f'--config={recipe}']))
-    assert codes == [0, 0], told
+    codes, outputs = end(begin(two, [f'--config={recipe}']))
+    assert codes == [0, 0], outputs
     stages.run(configs.load(str(recipe), []), one)
-    said = [np.load(workdir / 'logits.npy') for workdir in (one, two)]
-    np.testing.assert_allclose(*said, rtol=0, atol=1e-3)
-    assert np.nanstd(said[0]) > 0.1
+    rows = [np.load(workdir / 'logits.npy') for workdir in (one, two)]
+    np.testing.assert_allclose(*rows, rtol=0, atol=1e-3)
+    assert np.nanstd(rows[0]) > 0.1
     reports = [json.loads((workdir / 'report.json').read_text()) for workdir in (one, two)]
     assert [report['devices'] for report in reports] == ['8 x cpu', '2 x cpu']
     assert reports[0]['selected'].keys() == reports[1]['selected'].keys()
@@ -152,11 +152,11 @@ def test_one_that_is_lost_ends_the_others(tmp_path):
     wait_for_step(workdir, 110)
     running[1].kill()
     started = time.monotonic()
-    codes, told = end(running)
+    codes, outputs = end(running)
     assert time.monotonic() - started < processes.PATIENCE + 30
-    assert codes[0] not in (0, 2), told
+    assert codes[0] not in (0, 2), outputs
     sentences = ('process 0 of 2 can not go on with the others', 'another task died')
-    assert any(sentence in told[0][1] for sentence in sentences), told
+    assert any(sentence in outputs[0][1] for sentence in sentences), outputs
     assert (workdir / 'checkpoints' / '100').exists() and not (workdir / 'report.json').exists()
 
 

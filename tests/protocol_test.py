@@ -20,11 +20,11 @@ def named():
 
 
 def show(named, **reports):
-    told = {name: {0: REPORT} for name in named} | reports
-    return protocol.show(told, named).splitlines()
+    merged = {name: {0: REPORT} for name in named} | reports
+    return protocol.show(merged, named).splitlines()
 
 
-def test_what_all_share_is_said_once(named):
+def test_shared_settings_are_listed_once(named):
     del named['supervised']
     data, likeness, measure = show(named)
     assert data.startswith('Data: digits, 40 labeled, 997 unlabeled, 200 validation. The seed')

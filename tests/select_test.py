@@ -31,13 +31,13 @@ def made_by(name, of=SOURCE, split='unlabeled', hash=SPLIT.hash, **changes):
     """The record of what a network of a run gives."""
     return dict(
         workdir=f'runs/{name}', config=name, state=0, network='student', split=split, images=None,
-        pool='test' if split == 'test' else 'train', data=identity.of(of) | {'split': hash},
+        pool='test' if split == 'test' else 'train', data=identity.make(of) | {'split': hash},
     ) | changes  # fmt: skip
 
 
 def write_logits(path, rows, numbers, made_by):
     with logits.open_rows(str(path), len(rows), rows.shape[1], made_by) as there:
-        list(logits.keep(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
+        list(logits.store(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
 
 
 def write_features(path, values, numbers, made_by):
@@ -47,8 +47,8 @@ def write_features(path, values, numbers, made_by):
 
 @pytest.fixture
 def run(tmp_path):
-    """A folder with the split of a run and what two networks say of its unlabeled examples."""
-    record = identity.of(SOURCE) | {'split': SPLIT.hash}
+    """A folder with the split of a run and the logits of two networks for its unlabeled examples."""
+    record = identity.make(SOURCE) | {'split': SPLIT.hash}
     labels = {'label_values': identity.pack_labels(SOURCE)}
     records.write(epath.Path(tmp_path / 'data.json'), record | labels)
     split_files.write(epath.Path(tmp_path / 'split.json'), SPLIT, record, {})
@@ -87,12 +87,14 @@ def test_split_is_that_of_the_run_with_the_selected_examples(run, monkeypatch, c
     part = selection.scan(files, base.unlabeled, rule)
     np.testing.assert_array_equal(chosen.unlabeled, selection.indices(part, rule))
     assert len(chosen.unlabeled) == 200 > len(np.unique(chosen.unlabeled))
-    told = capsys.readouterr().out
-    assert f'{run}/b.npy: student of runs/b on unlabeled' in told
+    printed = capsys.readouterr().out
+    assert f'{run}/b.npy: student of runs/b on unlabeled' in printed
     counts = selection.summarize(part, rule, CLASSES)
-    assert f'{counts["kept"]} of 261 unlabeled examples are kept, 200 with repeats; 0 have' in told
+    assert (
+        f'{counts["kept"]} of 261 unlabeled examples are kept, 200 with repeats; 0 have' in printed
+    )
     least, dropped = counts['kept_per_class']['min'], counts['dropped']
-    assert f'least {least}, ' in told and f'Dropped: {dropped["confidence"]} by conf' in told
+    assert f'least {least}, ' in printed and f'Dropped: {dropped["confidence"]} by conf' in printed
 
 
 def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch, capsys):
@@ -111,12 +113,12 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
     os.utime(run / 'a.npy')  # As if it had been gone on with.
     command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.npz')
     assert (run / '1.npz').stat().st_mtime_ns > before
-    for arguments, said in (
-        ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a part of another selection'),
-        (['--merge', *parts[:2], '--output={run}/x.json'], r'the shares \[0, 2\] of 3; give each'),
-        (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shares \[0, 1, 2, 2\] of 3'),
+    for arguments, message in (
+        ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a shard of another selection'),
+        (['--merge', *parts[:2], '--output={run}/x.json'], r'the shards \[0, 2\] of 3; give each'),
+        (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shards \[0, 1, 2, 2\] of 3'),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             command(monkeypatch, run, *arguments)
     command(monkeypatch, run, *CHOICE, '--shard=1/3', '--output={run}/other.npz')
     with pytest.raises(ValueError, match='other.npz is of another selection'):
@@ -148,8 +150,8 @@ REFUSED = {
     '--logits {run}/a.npy {run}/c.npy --output={run}/o.json': (
         r'c.npy .* is not of the data and split .*train: 7 -> 301 examples'
     ),
-    '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'has no use here',
-    '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a share of a selection',
+    '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'is not allowed here',
+    '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a shard of a selection',
     '--merge {run}/pool.npz --per_class=3 --output={run}/o.json': 'give it --output alone',
     '--workdir={run}/none --logits {run}/a.npy --output={run}/o.json': 'holds no run',
     '--logits {run}/a.npy --features={run}/a.npy --test_features={run}/test.npz --output={run}/o': (
@@ -191,16 +193,18 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize('said', OTHERS)
-def test_logits_and_features_of_other_data_or_another_split_are_refused(said, run, monkeypatch):
+@pytest.mark.parametrize('message', OTHERS)
+def test_logits_and_features_of_other_data_or_another_split_are_refused(message, run, monkeypatch):
     rows = np.zeros((EXAMPLES, CLASSES), np.float32)
-    write_logits(run / 'x.npy', rows, SPLIT.unlabeled, OTHERS[said])
-    write_features(run / 'x.npz', rows[SPLIT.unlabeled], SPLIT.unlabeled, OTHERS[said])
+    write_logits(run / 'x.npy', rows, SPLIT.unlabeled, OTHERS[message])
+    write_features(run / 'x.npz', rows[SPLIT.unlabeled], SPLIT.unlabeled, OTHERS[message])
     for arguments in (
         ['--logits', '{run}/a.npy', '{run}/x.npy'],
         ['--logits', '{run}/a.npy', '--features={run}/x.npz', TEST[1]],
     ):
-        with pytest.raises(ValueError, match=f'x.np.* is not of the data and split .*{said}') as e:
+        with pytest.raises(
+            ValueError, match=f'x.np.* is not of the data and split .*{message}'
+        ) as e:
             command(monkeypatch, run, *arguments, '--output={run}/o.json')
         assert '\n' not in str(e.value)
     assert not (run / 'o.json').exists()
@@ -208,7 +212,7 @@ def test_logits_and_features_of_other_data_or_another_split_are_refused(said, ru
 
 def test_features_of_two_networks_are_not_compared(run, monkeypatch):
     one, number = np.ones((1, 3), np.float32), np.zeros(1, int)
-    for made, said in (
+    for made, message in (
         (made_by('b', split='test'), 'another config'),
         (made_by('a', split='test', state=1), 'other weights of the same config'),
         (made_by('a', split='test', network='teacher'), 'network: student -> teacher'),
@@ -219,7 +223,7 @@ def test_features_of_two_networks_are_not_compared(run, monkeypatch):
         ),
     ):
         write_features(run / 'other.npz', one, number, made)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             others = [TEST[0], '--test_features={run}/other.npz', '--output={run}/o.json']
             command(monkeypatch, run, '--logits', '{run}/a.npy', *others)
 
@@ -239,13 +243,13 @@ def test_share_of_logits_that_were_made_anew_is_another_one(run, monkeypatch):
         os.remove(run / name)
     rows = np.zeros((EXAMPLES, CLASSES), np.float32)
     write_logits(run / 'a.npy', rows, SPLIT.unlabeled, made_by('a', state=1))
-    with pytest.raises(ValueError, match='is a part of another selection'):
+    with pytest.raises(ValueError, match='is a shard of another selection'):
         command(monkeypatch, run, *arguments)
 
 
-def test_selected_split_says_what_made_it_and_is_refused_by_other_data(run, monkeypatch):
+def test_selected_split_has_its_provenance_and_is_refused_by_other_data(run, monkeypatch):
     command(monkeypatch, run, *CHOICE, *TEST, '--output={run}/out.json')
-    _, made = split_files.read(epath.Path(run / 'out.json'), identity.of(SOURCE))
+    _, made = split_files.read(epath.Path(run / 'out.json'), identity.make(SOURCE))
     assert [m['workdir'] for m in made['made_by']['logits']] == ['runs/a', 'runs/b']
     assert made['made_by']['test_features']['split'] == 'test'
     assert made['rule'] == {'confidence': 0.4, 'per_class': 50, 'balance': False}

@@ -1,4 +1,4 @@
-"""The stage before a run: what the teacher says is in the batches, however often it was stopped."""
+"""The teacher of a run: its logits are in the batches, however often it was stopped."""
 
 import json
 import pathlib
@@ -20,9 +20,9 @@ from mpl.run import (
     checkpoint,
     data_record,
     evaluation,
+    figures,
     logits,
     loop,
-    pictures,
     prediction,
     records,
     smoke,
@@ -40,7 +40,7 @@ SELECT = dict(confidence=0.11, per_class=60, balance=True)
 def hasty():
     """No pictures, and small programs, compiled in haste, in a process that is started too."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(pictures, 'draw', lambda *_: None)
+    patch.setattr(figures, 'draw', lambda *_: None)
     patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
     jax.config.update('jax_disable_most_optimizations', True)
     yield
@@ -97,7 +97,7 @@ def ask(monkeypatch, workdir, *arguments):
     predict.main()
 
 
-def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
+def test_batches_have_the_logits_of_predict(unbroken, tmp_path, monkeypatch):
     ask(monkeypatch, unbroken / 'teacher', '--split=train', f'--logits={tmp_path}/out.npy')
     rows = np.load(tmp_path / 'out.npy')
     np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
@@ -105,10 +105,10 @@ def test_batches_carry_what_predict_says(unbroken, tmp_path, monkeypatch):
     assert isinstance(experiment.logits.logits, np.memmap)
     batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
-        index, said = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
-        chex.assert_shape(said, (2, size, 10))
-        chex.assert_type(said, np.float32)
-        np.testing.assert_array_equal(said, rows[index])
+        index, soft = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
+        chex.assert_shape(soft, (2, size, 10))
+        chex.assert_type(soft, np.float32)
+        np.testing.assert_array_equal(soft, rows[index])
         chex.assert_shape(experiment.batch[name]['logits'], (size, 10))
     assert set(experiment.batch['unlabeled']) == {'weak', 'strong', 'index', 'logits'}
 
@@ -135,8 +135,8 @@ def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
     np.testing.assert_array_equal(split.labeled, base.split.labeled)
     np.testing.assert_array_equal(split.validation, base.split.validation)
     assert not np.isin(split.unlabeled, split.validation).any()
-    said = np.load(unbroken / 'logits.npy')[np.unique(split.unlabeled)].argmax(-1)
-    assert (np.bincount(said, minlength=10) <= 60).all()
+    predicted = np.load(unbroken / 'logits.npy')[np.unique(split.unlabeled)].argmax(-1)
+    assert (np.bincount(predicted, minlength=10) <= 60).all()
     fetch = batches.make_fetch(
         teacher.label(base, unbroken).pipeline, 25
     )  # An epoch is 18.75 steps of 32.
@@ -144,10 +144,10 @@ def test_selected_examples_alone_are_drawn_as_often_as_they_are_there(unbroken):
     np.testing.assert_array_equal(np.sort(drawn), split.unlabeled)
     report = json.loads((unbroken / 'report.json').read_text())
     assert report['selected']['drawn'] == 600
-    assert report['selected']['kept'] == report['split']['unlabeled'] == len(said)
+    assert report['selected']['kept'] == report['split']['unlabeled'] == len(predicted)
     assert report['split']['hash'] == split.hash != base.split.hash
-    assert evaluation.evaluate(unbroken, 'unlabeled', [])['examples'] == len(said)
-    assert experiments._sizes(experiment.source, split).unlabeled == len(said)
+    assert evaluation.evaluate(unbroken, 'unlabeled', [])['examples'] == len(predicted)
+    assert experiments._sizes(experiment.source, split).unlabeled == len(predicted)
 
 
 def test_report_lists_the_teacher_and_what_it_took(unbroken):
@@ -187,7 +187,7 @@ def kill(monkeypatch, module, name):
 
 
 PLACES = {
-    'while it is asked': asking,
+    'while it predicts': asking,
     'before selection': lambda patch: kill(patch, selection, 'scan'),
     'before training': lambda patch: kill(patch, loop, 'fit'),
 }
@@ -207,14 +207,14 @@ def test_run_killed_between_stages_resumes_to_the_same_bits(place, unbroken, tmp
         with pytest.raises(Killed):
             stages.run(learn(SELECT), workdir)
     assert not (workdir / 'report.json').exists()
-    asked = []
+    computed = []
     with pytest.MonkeyPatch.context() as patch:
         true = prediction.from_pool
         patch.setattr(
-            predict, 'from_pool', lambda *given: asked.append(len(given[1])) or true(*given)
+            prediction, 'from_pool', lambda *given: computed.append(len(given[1])) or true(*given)
         )
         stages.run(learn(SELECT), workdir)
-    assert asked == ([1097 - 256] if place == 'while it is asked' else [])
+    assert computed == ([1097 - 256] if place == 'while it predicts' else [])
     assert (workdir / 'teacher' / 'report.json').stat().mtime == trained
     assert contents(workdir) == contents(unbroken)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
@@ -266,18 +266,18 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
         assert json.loads((place / 'config.json').read_text())['seed'] == 3
         assert json.loads((place / 'split.json').read_text())['hash'] == split['hash']
     # The network that labels is the one that is named.
-    stage, inner = evaluation.find(
+    stage, inner = evaluation.find_network(
         'student', evaluation.load(epath.Path(tmp_path) / 'run' / 'teacher')
     )
     number = np.array([split['unlabeled'][0]])
     chunks = prediction.from_pool(stage.experiment.source.train, number, 1)
-    ((_, _, said),) = prediction.predict(stage, inner, chunks)
+    ((_, _, outputs),) = prediction.predict(stage, inner, chunks)
     rows = np.load(tmp_path / 'run' / 'logits.npy')
-    np.testing.assert_allclose(rows[number], said.logits, atol=1e-5)
+    np.testing.assert_allclose(rows[number], outputs.logits, atol=1e-5)
 
 
 def test_finished_run_may_be_the_teacher(unbroken, tmp_path):
-    """It says the same, and is not needed any more once it has."""
+    """It gives the same logits, and is not needed once they are written."""
     place, workdir = epath.Path(tmp_path) / 'teacher', epath.Path(tmp_path) / 'run'
     shutil.copytree(unbroken / 'teacher', place)
     config = learn(SELECT | dict(config={}, workdir=str(place)))
@@ -306,13 +306,13 @@ def refused():
     }
 
 
-@pytest.mark.parametrize('said', refused())
-def test_what_does_not_fit_is_refused_before_anything_is_written(said, tmp_path):
+@pytest.mark.parametrize('message', refused())
+def test_what_does_not_fit_is_refused_before_anything_is_written(message, tmp_path):
     given = learn().to_dict()
-    if 'too' in said:
+    if 'too' in message:
         given['algorithm'], given['batch']['unlabeled'] = dict(name='supervised'), 0
-    given['teacher'] |= refused()[said]
-    with pytest.raises(ValueError, match=said) as caught:
+    given['teacher'] |= refused()[message]
+    with pytest.raises(ValueError, match=message) as caught:
         stages.run(configs.complete(given), epath.Path(tmp_path) / 'run')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'run').exists()
@@ -336,7 +336,7 @@ def test_run_of_other_data_is_no_teacher(unbroken, tmp_path, monkeypatch):
     assert not workdir.exists()
 
 
-def test_selection_that_keeps_nothing_says_so(unbroken, tmp_path):
+def test_empty_selection_is_refused(unbroken, tmp_path):
     config = learn(SELECT | dict(config={}, workdir=str(unbroken / 'teacher'), confidence=1.0))
     with pytest.raises(ValueError, match='None of the 1,097 unlabeled examples'):
         stages.run(config, epath.Path(tmp_path) / 'run')
@@ -386,7 +386,9 @@ def test_cached_distillation_trains(unbroken, tmp_path):
     soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
     assert soft[-1] < soft[0]
     rows = logits.read(str(tmp_path / 'run' / 'logits.npy'))
-    assert not len(logits.missing(rows, evaluation.part(experiments.assemble(config), 'train')[1]))
+    assert not len(
+        logits.missing(rows, evaluation.find_examples(experiments.assemble(config), 'train')[1])
+    )
 
 
 def unfinished(run, workdir):
@@ -409,7 +411,7 @@ def test_logits_of_a_teacher_that_was_trained_anew_are_refused(unbroken, tmp_pat
         stages.run(learn(SELECT), workdir)
 
 
-def test_logits_that_were_changed_are_noticed_and_asked_for_again(unbroken, tmp_path):
+def test_logits_that_were_changed_are_noticed_and_computed_again(unbroken, tmp_path):
     workdir = unfinished(unbroken, epath.Path(tmp_path) / 'run')
     rows = np.lib.format.open_memmap(workdir / 'logits.npy', 'r+')
     changed = experiments.assemble(learn(SELECT)).split.unlabeled[5]
@@ -436,7 +438,7 @@ def test_selection_of_something_else_is_refused(unbroken, tmp_path):
         other = record | {'made_by': record['made_by'] | change}
         path.write_text(json.dumps(records.seal(other)))
         with pytest.raises(
-            ValueError, match='was not selected by the logits and numbers of this run'
+            ValueError, match='was not selected by the logits and settings of this run'
         ):
             stages.run(learn(SELECT), workdir)
     path.write_text(json.dumps(record | {'unlabeled': record['unlabeled'][1:]}))

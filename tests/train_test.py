@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from mpl.data import batches
-from mpl.run import checkpoint, loop, metrics, records, stages, weights
+from mpl.run import checkpoint, data_record, loop, metrics, records, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -146,17 +146,17 @@ def test_killed_run_resumes_to_the_same_bits(how, long, tmp_path):
     process = command(workdir)
     wait_for_step(workdir, 100, process)
     process.send_signal(how)
-    said, _ = process.communicate()
+    printed, _ = process.communicate()
     assert not (workdir / 'report.json').exists()
     saved = sorted(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
     if how == signal.SIGTERM:
         assert process.returncode == 128 + signal.SIGTERM
-        assert f'saved step {saved[-1]} of 240' in said
+        assert f'saved step {saved[-1]} of 240' in printed
     else:
         assert process.returncode == -signal.SIGKILL
     resumed = command(workdir)
-    said, _ = resumed.communicate()
-    assert resumed.returncode == 0, said
+    printed, _ = resumed.communicate()
+    assert resumed.returncode == 0, printed
     chex.assert_trees_all_equal(final(workdir), final(long))
     assert lines(workdir) == lines(long)
 
@@ -235,9 +235,9 @@ def test_changed_data_are_refused(unbroken, tmp_path):
 
 def test_folder_that_another_process_trains_in_is_refused(unbroken, tmp_path):
     workdir = copy(unbroken, tmp_path)
-    with folders.hold(workdir), pytest.raises(ValueError, match='by another process'):
+    with folders.lock(workdir), pytest.raises(ValueError, match='by another process'):
         stages.run(load(), workdir)
-    with folders.hold(workdir):  # Let go of.
+    with folders.lock(workdir):  # Let go of.
         pass
 
 
@@ -290,7 +290,7 @@ def test_a_changed_byte_of_a_record_is_noticed(name, unbroken, tmp_path):
         (workdir / name).write_bytes(changed)
         try:
             if name == 'data.json':
-                assert folders.read_data(workdir) == folders.read_data(unbroken)
+                assert data_record.read(workdir) == data_record.read(unbroken)
             else:
                 assert stages.run(load(), workdir) == report
         except ValueError as error:
@@ -319,9 +319,13 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_pat
         capture_output=True,
         text=True,
     )
-    told = ended.stderr
-    assert ended.returncode == 1 and told.count('error: ') == 1 and 'Traceback' not in told, told
-    assert 'error: A checkpoint could not be saved' in told and 'the same command goes on' in told
+    errors = ended.stderr
+    assert ended.returncode == 1 and errors.count('error: ') == 1 and 'Traceback' not in errors, (
+        errors
+    )
+    assert (
+        'error: A checkpoint could not be saved' in errors and 'the same command resumes' in errors
+    )
     assert not (workdir / 'report.json').exists()
     stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))
@@ -407,8 +411,8 @@ def test_nothing_is_traced_again_after_the_first_call(tmp_path):
     assert steps._cache_size() == 1
 
 
-def test_init_from_wants_a_network_that_fits(unbroken, tmp_path):
-    for override, said in (
+def test_init_from_requires_a_network_that_fits(unbroken, tmp_path):
+    for override, message in (
         ('network=critic', 'has student, student_ema, teacher'),
         ('network=teacher', 'params.* is .* there and .* here; make the models the same'),
     ):
@@ -417,7 +421,7 @@ def test_init_from_wants_a_network_that_fits(unbroken, tmp_path):
             f'--config.init_from.{override}',
             '--config.networks.student.model.widths=(16,)',
         )
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             stages.run(config, epath.Path(tmp_path) / 'run')
     assert not (tmp_path / 'run').exists()
 

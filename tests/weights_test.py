@@ -168,13 +168,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize('said', REFUSED)
-def test_weights_that_do_not_fit_are_refused_with_one_sentence(said, file, tmp_path):
-    init_from, change = REFUSED[said]
+@pytest.mark.parametrize('message', REFUSED)
+def test_weights_that_do_not_fit_are_refused_with_one_sentence(message, file, tmp_path):
+    init_from, change = REFUSED[message]
     if change is not None:
         file = save(file, change(safetensors.numpy.load_file(file)))
     config = make_config(init_from=dict(file=file) | init_from)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         stages.run(config, epath.Path(tmp_path) / 'run')
     assert '\n' not in str(caught.value)
     assert not (tmp_path / 'run').exists()
@@ -233,7 +233,7 @@ def test_frozen_trunk_in_training_mode_still_moves_the_statistics(file):
 
 
 def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypatch):
-    """A new head where it is asked for; a model that has parameters for one size adapts them."""
+    """A new head on request; a model that has parameters for one size adapts them."""
     workdir = epath.Path(tmp_path) / 'run'
     stages.run(make_config(classes=3), workdir)
     wanted = folders.load(workdir)[1]
@@ -244,12 +244,12 @@ def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypat
     (found,) = start.find(experiment).values()
     assert_same_bits(found.params, backbone(wanted.params))
     assert_same_bits(found.batch_stats, wanted.batch_stats)
-    asked = []
+    resized = []
     monkeypatch.setattr(
-        cnn, 'resize', lambda params, shape: asked.append(shape) or params, raising=False
+        cnn, 'resize', lambda params, shape: resized.append(shape) or params, raising=False
     )
     start.find(experiment)
-    assert asked == [(8, 8, 1)]
+    assert resized == [(8, 8, 1)]
 
 
 def test_position_embeddings_of_another_image_size():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.faults import commands, results
-from benchmarks.faults.commands import RECIPE, Told
+from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome, repeat
 
 PATIENCE = 600  # seconds that all commands of a trial may take
@@ -30,7 +30,7 @@ class Step(NamedTuple):
     """A command of a trial."""
 
     name: str
-    run: Callable[[], Told]
+    run: Callable[[], Ended]
     find: Callable[[], dict]  # its results once it has ended, JSON-able
 
 
@@ -55,9 +55,9 @@ def make_runs(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     finished = folder / 'finished'
     for words in (_compare(finished), _predict(finished)):
-        told = commands.run(*words)
-        if told.code:
-            raise RuntimeError(f'{words} ends with code {told.code}: {told.errors}')
+        ended = commands.run(*words)
+        if ended.code:
+            raise RuntimeError(f'{words} ends with code {ended.code}: {ended.errors}')
     shutil.copytree(finished, folder / 'begin')
     for path in (workdir(folder / 'begin')).iterdir():
         if path.name == 'report.json' or path.suffix == '.png':
@@ -80,14 +80,14 @@ def try_change(folder: Path, seed: int, way: str, number: int) -> Outcome:
     kind, path, change = alter(scratch, way, random)
     case, refused = f'{kind}, {way}', False
     for step in steps(scratch, which):
-        told = step.run()
-        fault = commands.find_fault(told)
-        if not fault and not told.code:
+        ended = step.run()
+        fault = commands.find_fault(ended)
+        if not fault and not ended.code:
             fault = results.differences(json.loads(json.dumps(step.find())), want[step.name])
         if fault:
             detail = f'{change} of {path.relative_to(scratch)} ({which}): {step.name}: {fault}'
             return Outcome(case, FAULT, f'trial {number}: {detail}')
-        refused |= bool(told.code)
+        refused |= bool(ended.code)
     return Outcome(case, 'refused' if refused else 'no effect')
 
 
@@ -190,9 +190,9 @@ def _undisturbed(folder: Path, which: str) -> dict:
     if not path.exists():
         want = {}
         for step in steps(_copy(folder, which), which):
-            told = step.run()
-            if told.code:
-                raise RuntimeError(f'{step.name} ends with code {told.code}: {told.errors}')
+            ended = step.run()
+            if ended.code:
+                raise RuntimeError(f'{step.name} ends with code {ended.code}: {ended.errors}')
             want[step.name] = step.find()
         path.write_text(json.dumps(want))
     return json.loads(path.read_text())

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = 'benchmarks/faults/recipe.py'
 
 
-class Told(NamedTuple):
+class Ended(NamedTuple):
     """The end of a command."""
 
     code: int
@@ -40,18 +40,18 @@ def start(module: str, *arguments: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, seconds: float | None = None) -> Told:
+def finish(process: subprocess.Popen, seconds: float | None = None) -> Ended:
     """Waits for a process; raises subprocess.TimeoutExpired where it takes longer."""
     output, errors = process.communicate(timeout=seconds)
-    return Told(process.returncode, output, errors)
+    return Ended(process.returncode, output, errors)
 
 
-def run(module: str, *arguments: str) -> Told:
+def run(module: str, *arguments: str) -> Ended:
     """A command from its start to its end."""
     return finish(start(module, *arguments))
 
 
-def call(function: Callable[[], None], *arguments: str) -> Told:
+def call(function: Callable[[], None], *arguments: str) -> Ended:
     """`main` of a command in this process, with its errors as the command reports them."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), 'utf-8', 'backslashreplace') for _ in range(2))
     code = 0
@@ -69,23 +69,23 @@ def call(function: Callable[[], None], *arguments: str) -> Told:
             traceback.print_exc()
     for stream in (output, errors):
         stream.seek(0)  # Which flushes.
-    return Told(code, output.read(), errors.read())
+    return Ended(code, output.read(), errors.read())
 
 
-def call_module(module: str, *arguments: str) -> Told:
+def call_module(module: str, *arguments: str) -> Ended:
     """`python -m mpl.<module>` in this process."""
     return call(importlib.import_module(f'mpl.{module}').main, *arguments)
 
 
-def find_fault(told: Told) -> str | None:
+def find_fault(ended: Ended) -> str | None:
     """What is wrong with the end of a command that may have been refused; None if nothing is.
 
     It ends with code 0, or with another one and a sentence; a traceback is a fault either way.
     """
-    _, traced, frames = told.errors.rpartition('Traceback (most recent call last):\n')
+    _, traced, frames = ended.errors.rpartition('Traceback (most recent call last):\n')
     if traced:
         ends = [line for line in frames.splitlines() if line and not line.startswith(' ')]
         return f'traceback: {ends[0][:300] if ends else ""}'
-    if told.code and not re.search(r'^(error: \S|usage: )', told.errors, re.MULTILINE):
-        return f'exit code {told.code} without a sentence: {told.errors.strip()[-300:]!r}'
+    if ended.code and not re.search(r'^(error: \S|usage: )', ended.errors, re.MULTILINE):
+        return f'exit code {ended.code} without a sentence: {ended.errors.strip()[-300:]!r}'
     return None

@@ -56,8 +56,8 @@ def fill(place: Place, room: int, want: dict) -> Outcome:
     with place.limit(room) as limit:
         process = commands.start(*words)
         limit(process.pid)
-        told = commands.finish(process)
-    fault, kind = commands.find_fault(told), 'went on with room' if told.code else 'ended anyway'
+        ended = commands.finish(process)
+    fault, kind = commands.find_fault(ended), 'went on with room' if ended.code else 'ended anyway'
     if not fault:
         again = commands.run(*words)
         fault = commands.find_fault(again)
@@ -120,7 +120,7 @@ def _file_limit(room: int) -> Iterator[Callable[[int], None]]:
 
 
 def _unbroken(place: Path) -> dict:
-    told = commands.run('train', f'--config={RECIPE}:mpl', f'--workdir={place}', *STEPS)
-    if told.code:
-        raise RuntimeError(f'The run ends with code {told.code}: {told.errors}')
+    ended = commands.run('train', f'--config={RECIPE}:mpl', f'--workdir={place}', *STEPS)
+    if ended.code:
+        raise RuntimeError(f'The run ends with code {ended.code}: {ended.errors}')
     return results.find(place)

@@ -135,10 +135,10 @@ def check_override(example: tuple[str, str]) -> str:
 
 def _assemble(make: Callable, what: str) -> str:
     nowhere = epath.Path(tempfile.gettempdir()) / 'no_such_run'
-    told = commands.call(lambda: stages.assemble(make(), nowhere, None))
-    fault = commands.find_fault(told)
+    ended = commands.call(lambda: stages.assemble(make(), nowhere, None))
+    fault = commands.find_fault(ended)
     assert not fault, f'{what}: {fault}'
-    return 'refused' if told.code else 'accepted'
+    return 'refused' if ended.code else 'accepted'
 
 
 @st.composite
@@ -207,10 +207,10 @@ def picture(number: int) -> bytes:
 def _check_source(path: Path, written: dict[str, int], find_class, example) -> str:
     """kinds: 'refused' or 'right'. Each name that is read has the pixels of its file."""
     found = []
-    told = commands.call(lambda: found.append(pictures.make(str(path), size=2, channels=1)))
-    fault = commands.find_fault(told)
+    ended = commands.call(lambda: found.append(pictures.make(str(path), size=2, channels=1)))
+    fault = commands.find_fault(ended)
     assert not fault, f'{example!r}: {fault}'
-    if told.code:
+    if ended.code:
         return 'refused'
     (source,) = found
     for pool in filter(None, (source.train, source.validation, source.test)):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.faults import commands, results
-from benchmarks.faults.commands import RECIPE, Told
+from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome, repeat
 
 PATIENCE = 600  # seconds in which a command ends
@@ -48,25 +48,25 @@ def campaign(
         case = CASES[name](folder)
         want, seconds = _unbroken(case, folder / f'{name}_unbroken')
         for number in signals:
-            said = f'{name}, {number.name}'
+            label = f'{name}, {number.name}'
 
-            def trial(done, said=said, case=case, number=number, want=want, seconds=seconds):
+            def trial(done, label=label, case=case, number=number, want=want, seconds=seconds):
                 random = np.random.default_rng([seed, number, done])
                 moments = random.uniform(0, seconds, kills - done)
-                place = folder / f'{said.replace(", ", "_")}_{done}'
-                return kill(said, case, place, number, moments.tolist(), want)
+                place = folder / f'{label.replace(", ", "_")}_{done}'
+                return kill(label, case, place, number, moments.tolist(), want)
 
-            outcomes += repeat(folder, said, kills, trial)
+            outcomes += repeat(folder, label, kills, trial)
     return outcomes
 
 
 def kill(
-    said: str, case: Case, place: Path, number: signal.Signals, moments: list[float], want: dict
+    label: str, case: Case, place: Path, number: signal.Signals, moments: list[float], want: dict
 ) -> list[Outcome]:
     """The outcomes of one run, one for each time that it was killed, or one where it never was.
 
     Args:
-      said: the case, for the table.
+      label: the case, for the table.
       case: the command.
       place: its folder, made anew, and removed where there was no fault.
       number: the signal.
@@ -79,36 +79,36 @@ def kill(
     for moment in [*moments, None]:
         process = commands.start(*words)
         try:
-            told = commands.finish(process, PATIENCE if moment is None else moment)
+            ended = commands.finish(process, PATIENCE if moment is None else moment)
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-            told = commands.finish(process, PATIENCE)
-            if told.code != 0:
+            ended = commands.finish(process, PATIENCE)
+            if ended.code != 0:
                 killed += 1
-                if fault := _find_fault(told, number, place):
+                if fault := _find_fault(ended, number, place):
                     break
                 continue
-        fault = told.code and f'exit code {told.code}: {told.errors.strip()[-300:]}'
+        fault = ended.code and f'exit code {ended.code}: {ended.errors.strip()[-300:]}'
         fault = fault or results.differences(case.find(place), want)
         break
-    fine = Outcome(said, 'same results' if killed else 'ended before the kill')
+    fine = Outcome(label, 'same results' if killed else 'ended before the kill')
     if fault:
         detail = f'{killed} kills, the last after {moments[killed - 1]:.2f} s, in {place}: {fault}'
-        return [fine] * (killed - 1) + [Outcome(said, FAULT, detail)]
+        return [fine] * (killed - 1) + [Outcome(label, FAULT, detail)]
     shutil.rmtree(place)
     return [fine] * max(killed, 1)
 
 
-def _find_fault(told: Told, number: signal.Signals, place: Path) -> str | None:
+def _find_fault(ended: Ended, number: signal.Signals, place: Path) -> str | None:
     """What is wrong with the end of a command that was sent a signal; None if nothing is."""
-    if told.code == -number:
+    if ended.code == -number:
         return None
-    if number == signal.SIGTERM and told.code == 128 + number:
-        for step in re.findall(r'SIGTERM came: saved step (\d+) of', told.errors):
+    if number == signal.SIGTERM and ended.code == 128 + number:
+        for step in re.findall(r'SIGTERM received: saved step (\d+) of', ended.errors):
             if not [*place.rglob(f'checkpoints/{step}')]:
-                return f'no checkpoint of step {step}, which was said to be saved'
+                return f'no checkpoint of step {step}, which was reported as saved'
         return None
-    return f'exit code {told.code} after {number.name}: {told.errors.strip()[-300:]}'
+    return f'exit code {ended.code} after {number.name}: {ended.errors.strip()[-300:]}'
 
 
 def _unbroken(case: Case, place: Path) -> tuple[dict, float]:
@@ -116,9 +116,9 @@ def _unbroken(case: Case, place: Path) -> tuple[dict, float]:
     for _ in range(2):
         shutil.rmtree(place, ignore_errors=True)
         started = time.monotonic()
-        told = commands.run(*case.words(place))
-        if told.code:
-            raise RuntimeError(f'{case.words(place)} ends with code {told.code}: {told.errors}')
+        ended = commands.run(*case.words(place))
+        if ended.code:
+            raise RuntimeError(f'{case.words(place)} ends with code {ended.code}: {ended.errors}')
         seconds = time.monotonic() - started
     return case.find(place), seconds
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults import commands, results
-from benchmarks.faults.commands import RECIPE, Told
+from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome, repeat
 from mpl.parallel.processes import PATIENCE
 
@@ -50,8 +50,8 @@ def lose(
                 if outcomes[-1].kind == FAULT:
                     return outcomes
                 continue
-        told = [commands.finish(process) for process in both]
-        fault = _find_end_fault(told) or results.differences(results.find(place), want)
+        ended = [commands.finish(process) for process in both]
+        fault = _find_end_fault(ended) or results.differences(results.find(place), want)
         if fault:
             outcomes.append(Outcome('both, to the end', FAULT, f'in {place}: {fault}'))
         else:
@@ -79,21 +79,21 @@ def _kill(both: list[subprocess.Popen], which: int) -> Outcome:
     both[which].send_signal(signal.SIGKILL)
     started, case = time.monotonic(), f'process {which} killed'
     try:
-        told = commands.finish(both[1 - which], PATIENCE + GRACE)
+        ended = commands.finish(both[1 - which], PATIENCE + GRACE)
     except subprocess.TimeoutExpired:
         both[1 - which].kill()
         commands.finish(both[1 - which])
         return Outcome(case, FAULT, f'the other is there after {PATIENCE + GRACE} s')
     finally:
         commands.finish(both[which])
-    if told.code == 0:
+    if ended.code == 0:
         return Outcome(case, FAULT, 'the other ends with code 0')
     spent = time.monotonic() - started
     return Outcome(case, 'other ended in 10 s' if spent < 10 else 'other ended in 90 s')
 
 
-def _find_end_fault(told: list[Told]) -> str | None:
-    for one in told:
+def _find_end_fault(ended: list[Ended]) -> str | None:
+    for one in ended:
         if one.code:
             return f'exit code {one.code}: {one.errors.strip()[-300:]}'
     return None

@@ -1,4 +1,4 @@
-"""Pictures of a table: every seed of every row, accuracy against labels and against compute."""
+"""Figures of a comparison: accuracy by seed, by number of labels and by compute."""
 
 import re
 from pathlib import Path
@@ -10,37 +10,39 @@ from sklearn.isotonic import isotonic_regression
 
 from mpl.comparison import table
 from mpl.comparison.table import Row
-from mpl.run import pictures
+from mpl.run import figures
 
-MARKERS = 'osD^v'  # one for each ten colors
+MARKERS = 'osD^v'  # one per ten colors
 TEXT = 8  # points
 
 
 def write(rows: list[Row], workdir: Path) -> list[Path]:
-    """Writes compare.png, and labels.png and compute.png where the rows allow them; returns which."""
-    figures = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
+    """Writes compare.png and, if the rows allow them, labels.png and compute.png; returns the paths."""
+    drawn = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
     written = []
-    for name, figure in figures.items():
+    for name, figure in drawn.items():
         path = workdir / f'{name}.png'
-        path.unlink(missing_ok=True)  # That of other configs would not be of this table.
+        path.unlink(missing_ok=True)  # It may be from a comparison of other configs.
         if figure is not None:
-            pictures.save(figure, path)
+            figures.save(figure, path)
             written.append(path)
     return written
 
 
 def seeds(rows: list[Row]) -> Figure:
-    """Test accuracy (validation where there is no test) of each row: its seeds, mean and spread."""
+    """Test accuracy (else validation) of each row: seeds, mean and standard deviation."""
     part = _part(rows)
     figure = Figure((8, 1.2 + 0.4 * len(rows)), layout='constrained')
     axes = figure.subplots()
     order = list(dict.fromkeys(row.config for row in rows))
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         values, color = 100 * getattr(row, part), f'C{order.index(row.config) % 10}'
-        axes.plot(values, np.full(len(values), place), 'o', color=color, alpha=0.45, markersize=5)
+        axes.plot(
+            values, np.full(len(values), position), 'o', color=color, alpha=0.45, markersize=5
+        )
         axes.errorbar(
             np.mean(values),
-            place + 0.22,
+            position + 0.22,
             xerr=None if len(values) < 2 else table.spread(values),
             fmt='D',
             color=color,
@@ -57,29 +59,29 @@ def seeds(rows: list[Row]) -> Figure:
 
 
 def by_labels(rows: list[Row]) -> Figure | None:
-    """Accuracy against the number of labels, a line for each method, the first one dashed.
+    """Accuracy over the number of labels, a line per method, the first one dashed.
 
-    None where no method has two numbers of labels.
+    None if no method has two numbers of labels.
     """
     lines = {}
     for row in finals(rows):
         lines.setdefault(method(row), []).append(row)
-    if all(len({row.labels for row in of}) < 2 for of in lines.values()):
+    if all(len({row.labels for row in points}) < 2 for points in lines.values()):
         return None
     part, ends = _part(rows), []
     figure = Figure((8, 5), layout='constrained')
     axes = figure.subplots()
-    for number, (name, of) in enumerate(lines.items()):
-        of = sorted(of, key=lambda row: row.labels)
-        # A little beside each other, that error bars can be told apart.
-        aside = 1.01 ** (number - (len(lines) - 1) / 2)
-        x, y = [aside * row.labels for row in of], [_mean(row, part) for row in of]
-        style = _style(number)
+    for index, (name, points) in enumerate(lines.items()):
+        points = sorted(points, key=lambda row: row.labels)
+        # Shifted a little, so that error bars do not overlap.
+        shift = 1.01 ** (index - (len(lines) - 1) / 2)
+        x, y = [shift * row.labels for row in points], [_mean(row, part) for row in points]
+        style = _style(index)
         axes.errorbar(
             x,
             y,
-            yerr=[_error_bar(row, part) for row in of],
-            **style | ({'linestyle': '--', 'linewidth': 2} if number == 0 else {'linestyle': '-'}),
+            yerr=[_error_bar(row, part) for row in points],
+            **style | ({'linestyle': '--', 'linewidth': 2} if index == 0 else {'linestyle': '-'}),
         )
         ends.append((x[-1], y[-1], name, style['color']))
     counts = sorted({row.labels for row in rows})
@@ -96,9 +98,9 @@ def by_labels(rows: list[Row]) -> Figure | None:
 
 
 def by_compute(rows: list[Row]) -> Figure | None:
-    """Accuracy against seconds of training and images seen, a row for each number of labels.
+    """Accuracy over seconds of training and over images seen, a row per number of labels.
 
-    None where there is one config alone.
+    None for a single config.
     """
     rows = finals(rows)
     if len(rows) < 2:
@@ -114,7 +116,9 @@ def by_compute(rows: list[Row]) -> Figure | None:
         for row in (row for row in rows if row.labels == labels):
             style = _style(methods.index(method(row)))
             seconds.errorbar(row.seconds, _mean(row, part), _error_bar(row, part), **style)
-            images.errorbar(row.images, _mean(row, part), **style)  # One above the other.
+            images.errorbar(
+                row.images, _mean(row, part), **style
+            )  # Same images: points in a column.
             ends.append((row.images, _mean(row, part), method(row), style['color']))
         seconds.set(xlabel='training (seconds)', ylabel=_accuracy(rows, part))
         images.set(xlabel='images seen in training')
@@ -129,40 +133,51 @@ def by_compute(rows: list[Row]) -> Figure | None:
 
 
 def finals(rows: list[Row]) -> list[Row]:
-    """One network of each config: the averaged student, or the student, as mpl.predict takes it."""
-    of = {}
+    """One network per config: student_ema if there is one, else the first; as in mpl.predict."""
+    by_config = {}
     for row in rows:
-        of.setdefault(row.config, {})[row.network] = row
+        by_config.setdefault(row.config, {})[row.network] = row
     return [
         networks['student_ema'] if 'student_ema' in networks else next(iter(networks.values()))
-        for networks in of.values()
+        for networks in by_config.values()
     ]
 
 
 def method(row: Row) -> str:
-    """The name of a row's config without its number of labels: labels=40, or 40 in the file's name."""
+    """The name of a row's config without its number of labels: labels=40, or 40 in a file name."""
     name = re.sub(r'([-,])labels=[^,]*,?', r'\1', row.config).rstrip('-,')
     return re.sub(rf'[-_]{row.labels}(?=[-_]|$)', '', name)
 
 
-def spread(places: list[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Ascending places moved as little as possible to lie `gap` apart, in [low, high] if they fit."""
-    steps = gap * np.arange(len(places))
+def spread(positions: list[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Ascending positions moved as little as possible (least squares) to be `gap` apart.
+
+    They stay in [low, high] if they fit.
+    """
+    steps = gap * np.arange(len(positions))
     return steps + isotonic_regression(
-        np.array(places) - steps, y_min=low, y_max=max(low, high - steps[-1])
+        np.array(positions) - steps, y_min=low, y_max=max(low, high - steps[-1])
     )
 
 
 def _name_ends(axes: Axes, ends: list[tuple[float, float, str, str]], height: float) -> None:
-    """Names at the right of axes of some inches, beside (x, y, name, color)."""
+    """Names the curves at the right of the axes.
+
+    Args:
+      axes: of the curves.
+      ends: the last point, name and color of each curve: (x, y, name, color).
+      height: of the axes, in inches.
+    """
     ends = sorted((end for end in ends if np.isfinite(end[1])), key=lambda end: end[1])
     low, high = axes.get_ylim()
     gap = (high - low) * 1.3 * TEXT / 72 / (0.8 * height)
-    for (x, y, name, color), place in zip(ends, spread([end[1] for end in ends], gap, low, high)):
+    for (x, y, name, color), position in zip(
+        ends, spread([end[1] for end in ends], gap, low, high)
+    ):
         axes.annotate(
             name,
             (x, y),
-            (1.04, place),
+            (1.04, position),
             textcoords=('axes fraction', 'data'),
             arrowprops=dict(
                 arrowstyle='-', color=color, linewidth=0.6, alpha=0.6, relpos=(0, 0.5), shrinkB=4
@@ -174,11 +189,11 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, str, str]], height: fl
         )
 
 
-def _style(number):
-    """Of the method of this number; the first, to which the others are compared, is black."""
+def _style(index):
+    """The style of the method with this index; the first one, the reference, is black."""
     return dict(
-        color='black' if number == 0 else f'C{(number - 1) % 10}',
-        marker=MARKERS[number // 10 % len(MARKERS)],
+        color='black' if index == 0 else f'C{(index - 1) % 10}',
+        marker=MARKERS[index // 10 % len(MARKERS)],
         linestyle='none',
         markersize=5,
         capsize=2,

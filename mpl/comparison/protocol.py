@@ -1,4 +1,4 @@
-"""In words, what configs that are compared have in common and where they differ."""
+"""The protocol of a comparison as text: what the configs share and where they differ."""
 
 import json
 from typing import Any
@@ -8,23 +8,25 @@ from ml_collections import ConfigDict
 from mpl.comparison.table import Reports
 from mpl.run import config as configs
 
-SHOWN = 3  # numbers of a section that are named where they differ; more are 'another'
+SHOWN = 3  # maximum number of differing keys that are listed; more are shown as 'another'
 
 
 def show(reports: Reports, named: dict[str, ConfigDict]) -> str:
-    """What the numbers of the table are: the data, what is the same for all configs, the measure."""
+    """The data, the shared and differing settings of the configs, and the metrics of the table."""
     finished = {name: config for name, config in named.items() if reports[name]}
     data = {}
     for name, config in finished.items():
         for report in reports[name].values():
             data.setdefault(_data(config, report), {})[name] = None
-    listed = [text + (f' ({", ".join(of)})' if len(data) > 1 else '') for text, of in data.items()]
+    listed = [
+        text + (f' ({", ".join(names)})' if len(data) > 1 else '') for text, names in data.items()
+    ]
     return (
         f'Data: {"; ".join(listed)}. The seed draws split, weights and order.\n'
-        f'{_likeness({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
+        f'{_compare({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
         'Accuracy of the last checkpoint, test measured once, after training: mean ± sample '
-        'standard deviation over seeds. Difference: in test accuracy to the first row with as many '
-        'labels, seed by seed, mean ± standard error.'
+        'standard deviation over seeds. Difference: test accuracy minus that of the first row with as '
+        'many labels, paired by seed, mean ± standard error.'
     )
 
 
@@ -40,7 +42,7 @@ def _data(config, report):
 
 
 def _aspects(config: ConfigDict, reports: dict[int, dict]) -> dict[str, Any]:
-    """What a fair comparison holds fixed, or must name: a number, or a section as a dict."""
+    """Settings that a fair comparison fixes or reports: a value, or a section as a dict."""
     networks = config.networks.to_dict()
     return {
         'network': _only([net['model'] for net in networks.values()]),
@@ -53,19 +55,19 @@ def _aspects(config: ConfigDict, reports: dict[int, dict]) -> dict[str, Any]:
 
 
 def _only(sections):
-    """The section that all roles of a config share, or all of them."""
+    """The section if it is the same for all roles, else all sections by position."""
     return (
         sections[0] if sections.count(sections[0]) == len(sections) else dict(enumerate(sections))
     )
 
 
-def _likeness(aspects: dict[str, dict[str, Any]]) -> str:
-    """One line: aspects that all configs share, and of the others how they differ from most."""
+def _compare(aspects: dict[str, dict[str, Any]]) -> str:
+    """One line: the shared aspects, and for the others the differences from the most common value."""
     same, other = [], []
     for aspect in next(iter(aspects.values())):
         holders = {}
-        for name, of in aspects.items():
-            holders.setdefault(json.dumps(of[aspect], sort_keys=True), []).append(name)
+        for name, values in aspects.items():
+            holders.setdefault(json.dumps(values[aspect], sort_keys=True), []).append(name)
         most = max(holders, key=lambda text: len(holders[text]))
         texts = {}
         for text, names in holders.items():
@@ -73,8 +75,10 @@ def _likeness(aspects: dict[str, dict[str, Any]]) -> str:
                 change = _change(json.loads(most), json.loads(text))
                 texts.setdefault(change, []).extend(names)
         if texts:
-            told = '; '.join(f'{change} in {", ".join(names)}' for change, names in texts.items())
-            other.append(f'{aspect} ({told})')
+            differences = '; '.join(
+                f'{change} in {", ".join(names)}' for change, names in texts.items()
+            )
+            other.append(f'{aspect} ({differences})')
         else:
             same.append(f'{aspect} ({_short(json.loads(most))})')
     return '. '.join(
@@ -92,9 +96,9 @@ def _change(most, own):
 
 
 def _short(value):
-    """1000 as '1,000'; a section by its name or numbers."""
+    """1000 as '1,000'; a section as its name or its values."""
     if not isinstance(value, dict):
         return f'{value:,}'
     if 'name' in value:
         return value['name']
-    return ', '.join(f'{key} {_short(of)}' for key, of in value.items())
+    return ', '.join(f'{key} {_short(inner)}' for key, inner in value.items())

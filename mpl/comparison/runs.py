@@ -1,4 +1,4 @@
-"""The runs of a comparison: configs by name, what is left to do, and what came of it."""
+"""The runs of a comparison: configs by name, unfinished runs as jobs, reports and curves."""
 
 import contextlib
 import os
@@ -17,26 +17,26 @@ from mpl.comparison import curves, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
 from mpl.run import config as configs
-from mpl.run import config_files, data_record, pictures, report
+from mpl.run import config_files, data_record, figures, report
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 
-# What the command itself writes to its folder.
+# Files that the command writes to its folder.
 FILES = ('compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png', 'curves.png')
 
 
 def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
-    """The configs by the names of their folders, which are those of config_files.name.
+    """The configs by the names of their folders, see config_files.name.
 
     Raises:
-      ValueError: two of them have one name, or are one config of one file, or one is refused.
+      ValueError: two configs have the same name or are the same, or one is refused.
     """
     named, seen = {}, {}
     for path in paths:
         name = config_files.name(path)
         if name in FILES or not name.strip('.'):
             raise ValueError(
-                f'The runs of {path} can not lie in a folder {name!r} of --workdir; give the file '
+                f'The runs of {path} can not be in a folder {name!r} of --workdir; give the file '
                 'another name.'
             )
         if name in named:
@@ -53,9 +53,9 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
 
 
 def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[Job], Reports]:
-    """The runs that are left to do, and the reports of those that are finished.
+    """Jobs for the unfinished runs, and the reports of the finished ones.
 
-    Seed by seed, so that whenever it is stopped the configs have the same seeds.
+    Ordered by seed, so that a stopped comparison has the same seeds for all configs.
 
     Raises:
       ValueError: a config is refused, or a folder holds a run of another config.
@@ -73,7 +73,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     new = []
     for name in dict.fromkeys(job.name for job in jobs):
         try:
-            new.append((named[name], data_record.of(experiments.assemble(named[name]))))
+            new.append((named[name], data_record.make(experiments.assemble(named[name]))))
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
     runs = [(named[n], epath.Path(workdir / n / str(s))) for n in named for s in range(seeds)]
@@ -82,15 +82,15 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
 
 
 def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
-    """Does the jobs and adds their reports; returns a sentence for each that failed.
+    """Runs the jobs and adds their reports; returns a sentence for each failure.
 
     Raises:
-      loop.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+      loop.Stopped: SIGTERM or SIGINT was received, and all active runs are saved.
     """
     failures = []
     for job in jobs:
         Path(job.folder).parent.mkdir(parents=True, exist_ok=True)
-    done = sum(len(of) for of in reports.values())
+    done = sum(map(len, reports.values()))
     with tqdm(total=done + len(jobs), initial=done, unit='run', smoothing=0) as bar:
         for job, result in workers.run(jobs, processes):
             if isinstance(result, str):
@@ -98,7 +98,7 @@ def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
                 line = failures[-1]
             else:
                 reports[job.name][job.seed] = result
-                line = f'{job.name}, seed {job.seed}: {_numbers(result)}'
+                line = f'{job.name}, seed {job.seed}: {_summarize(result)}'
             tqdm.write(line, file=sys.stderr)
             bar.update()
     return failures
@@ -106,7 +106,7 @@ def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
 
 @contextlib.contextmanager
 def limit(minutes: float | None) -> Iterator[None]:
-    """Sends this process SIGTERM if what is within takes longer."""
+    """Context that sends this process SIGTERM after some minutes; None or 0: never."""
     timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
     if minutes:
         timer.start()
@@ -117,9 +117,9 @@ def limit(minutes: float | None) -> Iterator[None]:
 
 
 def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list[Path]:
-    """Writes curves.png, where any run has measured something; returns what was written."""
+    """Writes curves.png if any run has an evaluation; returns the written paths."""
     path = workdir / 'curves.png'
-    path.unlink(missing_ok=True)  # That of other configs would not be of this comparison.
+    path.unlink(missing_ok=True)  # It may be from a comparison of other configs.
     try:
         figure = curves.draw(
             {name: [workdir / name / str(s) for s in range(seeds)] for name in named}
@@ -129,25 +129,25 @@ def draw_curves(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> list
         return []
     if figure is None:
         return []
-    pictures.save(figure, path)
+    figures.save(figure, path)
     return [path]
 
 
 def warnings(reports: Reports) -> list[str]:
-    """What the runs were warned of, a sentence each."""
+    """The warnings of all runs, a sentence each."""
     return [
         f'{name}, seed {seed}, {sentence}'
-        for name, of in reports.items()
-        for seed, one in sorted(of.items())
-        for sentence in report.warnings(one)
+        for name, by_seed in reports.items()
+        for seed, of_run in sorted(by_seed.items())
+        for sentence in report.warnings(of_run)
     ]
 
 
-def _numbers(told):
-    measured = [part for net in told['networks'].values() for part in net]
+def _summarize(result):
+    measured = [part for net in result['networks'].values() for part in net]
     part = 'test' if 'test' in measured else 'validation'
     texts = [
-        f'{network} {table.percent(table.accuracy(told, network, part))} %'
-        for network in told['networks']
+        f'{network} {table.percent(table.accuracy(result, network, part))} %'
+        for network in result['networks']
     ]
-    return f'{part} {", ".join(texts)} ({told["seconds"]:.0f} s)'
+    return f'{part} {", ".join(texts)} ({result["seconds"]:.0f} s)'

@@ -1,4 +1,4 @@
-"""What runs of several configs come to over their seeds, as a table."""
+"""The results of several configs over seeds, as a table."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ Reports = dict[str, dict[int, dict]]  # by config, then seed
 
 
 class Row(NamedTuple):
-    """A network of a config over its seeds. Accuracies [seeds] are shares, nan for no such part."""
+    """A network of a config over its seeds. Accuracies [seeds] are fractions, nan for a missing part."""
 
     config: str
     network: str
@@ -23,35 +23,37 @@ class Row(NamedTuple):
     seeds: list[int]
     test: np.ndarray
     validation: np.ndarray
-    difference: np.ndarray  # in test accuracy to the first row of as many labels, by shared seed
+    difference: (
+        np.ndarray
+    )  # test accuracy minus that of the first row with as many labels, by shared seed
     seconds: float  # of training, mean
-    memory: int  # bytes, greatest
+    memory: int  # bytes, maximum
     images: int  # seen in training
 
 
 def gather(reports: Reports) -> list[Row]:
     """One row per config and network, in order."""
     rows, firsts = [], {}
-    for config, of in reports.items():
-        of = dict(sorted(of.items()))
-        for network in next(iter(of.values()))['networks'] if of else ():
+    for config, by_seed in reports.items():
+        by_seed = dict(sorted(by_seed.items()))
+        for network in next(iter(by_seed.values()))['networks'] if by_seed else ():
             test, validation = (
-                np.array([accuracy(report, network, part) for report in of.values()])
+                np.array([accuracy(report, network, part) for report in by_seed.values()])
                 for part in ('test', 'validation')
             )
-            one = next(iter(of.values()))
-            labels = one['split']['labeled']
+            first = next(iter(by_seed.values()))
+            labels = first['split']['labeled']
             row = Row(
                 config,
                 network,
                 labels,
-                list(of),
+                list(by_seed),
                 test,
                 validation,
-                _difference(list(of), test, firsts.get(labels)),
-                float(np.mean([report['seconds'] for report in of.values()])),
-                max(report['peak_memory_bytes'] for report in of.values()),
-                one['images_seen'],
+                _difference(list(by_seed), test, firsts.get(labels)),
+                float(np.mean([report['seconds'] for report in by_seed.values()])),
+                max(report['peak_memory_bytes'] for report in by_seed.values()),
+                first['images_seen'],
             )
             firsts.setdefault(labels, row)
             rows.append(row)
@@ -59,7 +61,7 @@ def gather(reports: Reports) -> list[Row]:
 
 
 def show(rows: list[Row], style: str) -> str:
-    """The rows as a table, in a style of tabulate."""
+    """The rows as a table in a format of tabulate."""
     headers = [
         'config', 'network', 'test (%)', 'difference', 'validation (%)', 'seeds', 'seconds',
         'peak memory', 'images seen',
@@ -85,10 +87,10 @@ def show(rows: list[Row], style: str) -> str:
 
 def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> list[Path]:
     """Writes compare.md, with the notes below the table, and compare.csv; returns both."""
-    text, numbers = workdir / 'compare.md', workdir / 'compare.csv'
+    markdown, values = workdir / 'compare.md', workdir / 'compare.csv'
     listed = ''.join(f'\n- {note}' for note in notes)
     shown = show([row._replace(config=_escape(row.config)) for row in rows], 'github')
-    records.write_whole(text, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
+    records.write_utf8(markdown, f'{protocol}\n\n{shown}\n' + (listed and f'{listed}\n'))
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
         lines.writerow(
@@ -104,23 +106,23 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 + [_mean(row.difference), _error(row.difference)]
                 + [row.seconds, row.memory, row.images]
             )
-        records.write_whole(numbers, file.getvalue())
-    return [text, numbers]
+        records.write_utf8(values, file.getvalue())
+    return [markdown, values]
 
 
 def accuracy(report: dict, network: str, part: str) -> float:
-    """A network's accuracy in a run's report, a share; nan where the run has no such part."""
+    """A network's accuracy in a run's report, a fraction; nan if the run has no such part."""
     measured = report['networks'][network]
     return measured[part]['accuracy'] if part in measured else np.nan
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """0.5 as '50.00', nan as '-'."""
-    return '-' if np.isnan(share) else f'{100 * share:.2f}'
+    return '-' if np.isnan(fraction) else f'{100 * fraction:.2f}'
 
 
 def _escape(name):
-    """A name that does not break a table in Markdown, or become a tag or emphasis."""
+    """A name escaped for a Markdown table."""
     return re.sub(r'([|*<`])', r'\\\1', name)
 
 
@@ -137,7 +139,7 @@ def _mean(values):
 
 
 def spread(values: np.ndarray) -> float:
-    """Sample standard deviation; nan of one value."""
+    """Sample standard deviation; nan for a single value."""
     return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 

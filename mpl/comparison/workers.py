@@ -1,4 +1,4 @@
-"""Runs side by side: worker processes that train one config after another."""
+"""Worker processes that train runs in parallel, each one run after another."""
 
 import collections
 import contextlib
@@ -21,12 +21,12 @@ from mpl.run import config as configs
 
 
 class Job(NamedTuple):
-    """A run to do."""
+    """A run to train."""
 
     name: str  # of its config
     seed: int
     config: dict
-    folder: str  # its work directory; what it prints goes to <folder>.log
+    folder: str  # its work directory; its output goes to <folder>.log
 
 
 class _Worker(NamedTuple):
@@ -36,58 +36,58 @@ class _Worker(NamedTuple):
 
 
 def run(jobs: list[Job], processes: int) -> Iterator[tuple[Job, dict | str]]:
-    """Does the jobs in order, so many at a time, each process with its share of the cores.
+    """Runs the jobs in order in several processes, each bound to its own cores.
 
     Yields:
-      Each job as it ends, with its report, or with a sentence where it failed.
+      Each job when it ends, with its report, or with a sentence if it failed.
 
     Raises:
-      loop.Stopped: SIGTERM or SIGINT came, and every run at work has saved and ended.
+      loop.Stopped: SIGTERM or SIGINT was received, and all active runs are saved.
     """
     waiting, busy, free = collections.deque(jobs), {}, []
     with loop.Signals() as signals:
         try:
-            free = [_start(cores) for cores in _shares(min(processes, len(jobs)))]
-            asked = False
+            free = [_start(cores) for cores in _split_cores(min(processes, len(jobs)))]
+            terminated = False
             while busy or (waiting and not signals.caught):
                 while waiting and free and not signals.caught:
                     worker, job = free.pop(0), waiting.popleft()
                     worker.pipe.send(job)
                     busy[worker.pipe] = worker, job
-                if signals.caught and not asked:
-                    _ask_to_stop([worker for worker, _ in busy.values()])
-                    asked = True
-                for pipe in connection.wait(busy, timeout=0.2):  # Seconds, to see signals.
+                if signals.caught and not terminated:
+                    _terminate([worker for worker, _ in busy.values()])
+                    terminated = True
+                for pipe in connection.wait(busy, timeout=0.2):  # seconds; returns to check signals
                     worker, job = busy.pop(pipe)
                     result, worker = _receive(worker, job, again=not signals.caught)
                     free += [worker] if worker else []
                     if not (signals.caught and isinstance(result, str)):
                         yield job, result
         finally:
-            _ask_to_stop([worker for worker, _ in busy.values()])
+            _terminate([worker for worker, _ in busy.values()])
             for worker in [*free, *(worker for worker, _ in busy.values())]:
-                worker.pipe.close()  # The end of a worker that waits for a job.
+                worker.pipe.close()  # Ends a worker that waits for a job.
                 worker.process.join()
         if signals.caught:
-            raise loop.Stopped(signals.caught, f'{signals.caught.name} came.')
+            raise loop.Stopped(signals.caught, f'{signals.caught.name} received.')
 
 
 def default_count() -> int:
-    """One per core on a CPU; one on accelerators, where a process takes all there are."""
-    # Asked in another process, because the one that asks takes them.
-    asked = [sys.executable, '-c', 'import jax; print(jax.default_backend())']
-    backend = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    """One per core on a CPU; one on accelerators, because a process uses all of them."""
+    # In another process, because the process that counts devices acquires them.
+    query = [sys.executable, '-c', 'import jax; print(jax.default_backend())']
+    backend = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
     count = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return count if backend == 'cpu' else 1
 
 
-def _ask_to_stop(workers):
+def _terminate(workers):
     for worker in workers:
-        worker.process.terminate()  # SIGTERM: the run saves.
+        worker.process.terminate()  # SIGTERM: the run saves and ends.
 
 
 def _receive(worker, job, again):
-    """What a worker says of its job, and the worker that takes the next one."""
+    """The result of a job, and the worker for the next one; restarts a worker that died."""
     try:
         return worker.pipe.recv(), worker
     except (EOFError, OSError):
@@ -99,8 +99,8 @@ def _receive(worker, job, again):
         )
 
 
-def _shares(processes: int) -> list[list[int]]:
-    """The cores of each process; empty where the platform can not bind to cores."""
+def _split_cores(processes: int) -> list[list[int]]:
+    """The cores of each process; empty if the platform cannot bind processes to cores."""
     if not hasattr(os, 'sched_setaffinity'):
         return [[]] * processes
     cores = sorted(os.sched_getaffinity(0))
@@ -115,44 +115,44 @@ def _start(cores: list[int]) -> _Worker:
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    # Both are inherited. Cores first, because libraries count them when they are imported;
-    # and Ctrl-C goes to every process of a terminal, but it is for the parent to pass on.
+    # The child inherits both. Cores are set before its imports, in which libraries count them.
+    # Ctrl-C reaches every process of a terminal, but only the parent handles it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if cores:
-        everywhere = os.sched_getaffinity(0)
+        all_cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)
     try:
         process.start()
     finally:
         signal.signal(signal.SIGINT, before)
         if cores:
-            os.sched_setaffinity(0, everywhere)
+            os.sched_setaffinity(0, all_cores)
     theirs.close()
     return _Worker(process, ours, cores)
 
 
 def _work(pipe: connection.Connection) -> None:
-    """A worker's life: jobs come, reports or sentences go."""
+    """The loop of a worker: receives jobs, sends reports or error sentences."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # Outside of `fit`.
     command.open_streams()
     command.cache()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError):
         while True:
-            pipe.send(_do(pipe.recv()))
+            pipe.send(_run_job(pipe.recv()))
 
 
 def _end_with_parent() -> None:
-    """Ends this process as soon as its parent is killed, which then can start the run again."""
+    """Ends this process when its parent is killed, so that the run can be started again."""
     multiprocessing.parent_process().join()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _do(job: Job) -> dict | str:
+def _run_job(job: Job) -> dict | str:
     with open(f'{job.folder}.log', 'a', encoding='utf-8') as log:
-        for printed in (1, 2):  # Of the process, so that what libraries print goes there too.
-            os.dup2(log.fileno(), printed)
-    with contextlib.suppress(OSError):  # Linux forgets the peak of the runs before.
+        for descriptor in (1, 2):  # Of the process, to include the output of libraries.
+            os.dup2(log.fileno(), descriptor)
+    with contextlib.suppress(OSError):  # Resets the peak memory on Linux.
         Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')
     try:
         return stages.run(configs.complete(job.config), epath.Path(job.folder))

@@ -90,9 +90,9 @@ def assemble(config: ConfigDict, devices: list[jax.Device], examples: int) -> Ex
     """The run on these devices, with black images instead of those in files."""
     source = stand_in(config, examples)
     experiment = experiments.assemble(config, devices, source)
-    if experiments.is_taught(config):
-        shape = (len(experiment.source.train.label), len(experiment.source.classes))
-        experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), shape))
+    if experiments.has_teacher(config):
+        said = (len(experiment.source.train.label), len(experiment.source.classes))
+        experiment = experiment._replace(logits=np.broadcast_to(np.float32(0), said))
     return experiment
 
 

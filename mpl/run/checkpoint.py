@@ -1,4 +1,4 @@
-"""Checkpoints of a run: saved in the background by Orbax, believed only if intact."""
+"""Checkpoints of a run: saved asynchronously by Orbax, verified by a fingerprint when restored."""
 
 import contextlib
 import glob
@@ -19,9 +19,9 @@ KEPT = 3
 
 
 class LiteralPath(type(epath.Path())):
-    """A path on a disk whose own characters are no pattern: epath's `glob` takes them for one.
+    """A local path that is taken literally by `glob`; epath's `glob` reads it as a pattern.
 
-    Orbax globs below the folder of a checkpoint, and without this finds nothing in 'lr[0.1]'.
+    Orbax globs below the folder of a checkpoint, and would find nothing in 'lr[0.1]'.
     """
 
     def glob(self, pattern: str) -> Iterator[epath.Path]:
@@ -29,30 +29,30 @@ class LiteralPath(type(epath.Path())):
 
 
 def check_folder(folder: epath.Path) -> None:
-    """Refuses a folder in which checkpoints could not be read again.
+    """Refuses a folder from which checkpoints could not be restored.
 
     Raises:
-      ValueError: its path has a backslash, or bytes that are not UTF-8, or is taken for a bucket.
+      ValueError: the path has a backslash or bytes that are not UTF-8, or is parsed as a bucket.
     """
     if is_remote(folder):
         return
-    place = os.path.abspath(folder)
+    location = os.path.abspath(folder)
     try:
-        place.encode()
-        reason = 'has a backslash' if '\\' in place else ''
+        location.encode()
+        reason = 'has a backslash' if '\\' in location else ''
     except UnicodeEncodeError:
         reason = 'is not UTF-8'
-    if is_remote(epath.Path(place)):
-        reason = 'is taken for a bucket by the library of paths'
+    if is_remote(epath.Path(location)):
+        reason = 'is parsed as a bucket by etils.epath'
     if reason:
         raise ValueError(
-            f'No checkpoint can be kept in {place!r}, whose path {reason}; give another --workdir.'
+            f'No checkpoint can be kept in {location!r}, whose path {reason}; give another --workdir.'
         )
 
 
 @contextlib.contextmanager
 def open_folder(folder: epath.Path) -> Iterator[ocp.CheckpointManager]:
-    """Within it, a handle on the checkpoints of a run; makes the folder, and ends all saves.
+    """Context of a manager of the checkpoints of a run; creates the folder, waits for all saves at exit.
 
     Raises:
       ValueError: see `check_folder`.
@@ -68,23 +68,23 @@ def open_folder(folder: epath.Path) -> Iterator[ocp.CheckpointManager]:
         try:
             yield manager
         except BaseException:
-            with contextlib.suppress(Exception):  # The error within is the first one.
+            with contextlib.suppress(Exception):  # The error of the body is raised.
                 manager.close()
             raise
         _save(manager.close)
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) -> None:
-    """Starts saving; a JSON-able record of the run so far goes with the state.
+    """Starts an asynchronous save of the state and a JSON-serializable record of the run so far.
 
     Raises:
       FloatingPointError: the state is not finite; nothing is saved.
-      RuntimeError: this save can not begin, or one before has failed.
+      RuntimeError: the save cannot start, or an earlier one has failed.
     """
     if not is_finite(state):
         raise FloatingPointError(
             f'The weights are not finite after step {step}; lower the learning rate or clip the '
-            'gradient (clip_norm). Checkpoints from before are kept.'
+            'gradient (clip_norm). Earlier checkpoints are kept.'
         )
     sealed = records.seal(record | {'fingerprint': int(fingerprint(state))})
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))
@@ -92,7 +92,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) ->
 
 
 def read_back(manager: ocp.CheckpointManager, step: int, shapes: Any) -> Any:
-    """The state of a checkpoint whose save has begun, as it is on the disk.
+    """The state of a checkpoint as read from the disk; waits for its save.
 
     Args:
       manager: of the folder.
@@ -100,30 +100,30 @@ def read_back(manager: ocp.CheckpointManager, step: int, shapes: Any) -> Any:
       shapes: see `restore`.
 
     Raises:
-      RuntimeError: it was not saved, or is not what was saved.
+      RuntimeError: it was not saved, or differs from what was saved.
     """
     _save(manager.wait_until_finished)
     try:
         return _read(manager, step, shapes)[0]
-    except Exception as error:  # Orbax and its storage raise whatever they meet.
+    except Exception as error:  # Orbax and its storage raise errors of many types.
         raise RuntimeError(
             f'The checkpoint of step {step} was written to {manager.directory}, but can not be '
-            f'read back ({_reason(error)}). Check the disk; the same command goes on from the '
-            'newest checkpoint that can be read.'
+            f'read back ({_reason(error)}). Check the disk; the same command resumes from '
+            'the newest checkpoint that can be read.'
         ) from error
 
 
 def restore(
     manager: ocp.CheckpointManager, shapes: Any, set_aside: Callable[[int], None] | None = None
 ) -> tuple[int, Any, dict] | None:
-    """The newest intact checkpoint as (step, state, record); None if there never was one.
+    """The newest intact checkpoint as (step, state, record); None if there are no checkpoints.
 
     Args:
       manager: of the folder.
-      shapes: the state as jax.ShapeDtypeStructs with the wanted shardings, which may
-        be on another number of devices than the state was saved from.
+      shapes: the state as jax.ShapeDtypeStructs with the target shardings; the number of
+        devices may differ from that of the save.
       set_aside: called with the step of each damaged checkpoint once an intact one
-        is found, so that its number is free again; None to only read.
+        is found, so that the step can be saved again; None to only read.
 
     Raises:
       ValueError: there are checkpoints and none is intact. Nothing was changed.
@@ -133,7 +133,7 @@ def restore(
     for step in steps:
         try:
             state, record = _read(manager, step, shapes)
-        except Exception as error:  # Orbax and its storage raise whatever they meet.
+        except Exception as error:  # Orbax and its storage raise errors of many types.
             logging.warning(
                 'The checkpoint of step %d is damaged (%s); trying the one before.',
                 step,
@@ -148,13 +148,13 @@ def restore(
     if steps:
         raise ValueError(
             f'None of the checkpoints in {manager.directory} (steps {sorted(steps)}) can be read; '
-            'nothing was changed. Give another --workdir, or delete the folder to start anew.'
+            'nothing was changed. Give another --workdir, or delete the folder to start again.'
         )
     return None
 
 
 def _read(manager: ocp.CheckpointManager, step: int, shapes: Any) -> tuple[Any, dict]:
-    """The state and the record of a checkpoint; raises where they are not what was saved."""
+    """The state and the record of a checkpoint; raises if they differ from what was saved."""
     saved = manager.restore(
         step,
         args=ocp.args.Composite(
@@ -163,24 +163,24 @@ def _read(manager: ocp.CheckpointManager, step: int, shapes: Any) -> tuple[Any, 
     )
     record = records.unseal(saved.record, 'its record is not', 'use another one')
     if record['fingerprint'] != int(fingerprint(saved.state)):
-        raise ValueError('its numbers are not those that were saved')
+        raise ValueError('its fingerprint does not match the saved one')
     return saved.state, record
 
 
 def _save(call: Callable[[], Any]) -> None:
-    """A call of Orbax that saves, or waits for saves; raises RuntimeError where they fail."""
+    """Calls Orbax to save or to wait for saves; raises RuntimeError if that fails."""
     try:
         call()
-    except Exception as error:  # Orbax and its storage raise whatever they meet.
+    except Exception as error:  # Orbax and its storage raise errors of many types.
         raise RuntimeError(
-            f'A checkpoint could not be saved ({_reason(error)}). Those from before are kept: once '
-            'there is room, or the disk is mended, the same command goes on.'
+            f'A checkpoint could not be saved ({_reason(error)}). Earlier ones are kept. Free '
+            'space on the disk or repair it; the same command resumes.'
         ) from error
 
 
 @contextlib.contextmanager
 def _no_tracebacks() -> Iterator[None]:
-    """Within it, Orbax does not log the errors that it raises, each several times with traceback."""
+    """Context in which Orbax does not log the errors that it also raises."""
 
     def is_wanted(line):
         return line.levelno < logging.converter.STANDARD_ERROR or '/orbax/' not in line.pathname
@@ -207,21 +207,21 @@ def is_finite(state: Any) -> jax.Array:
 
 @jax.jit
 def fingerprint(state: Any) -> jax.Array:
-    """A 32-bit number of all bits of a state and their places, uint32.
+    """A position-dependent checksum of all bits of a state, uint32.
 
-    Sums of integers wrap and commute, so it is the same however the state is laid
-    out over devices; any single changed bit changes it.
+    Sums of integers wrap and commute, so it does not depend on the sharding of the
+    state; any single changed bit changes it.
     """
     total = jnp.zeros((), jnp.uint32)
-    for number, leaf in enumerate(jax.tree.leaves(state)):
+    for index, leaf in enumerate(jax.tree.leaves(state)):
         width = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
         if leaf.dtype == jnp.bool_:
             leaf = leaf.astype(jnp.uint8)
         bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
-        weight = jnp.full(bits.shape, 2 * number + 1, jnp.uint32)
+        weight = jnp.full(bits.shape, 2 * index + 1, jnp.uint32)
         for axis in range(bits.ndim):
-            # Odd steps of weight: even sums stay odd, so that no bit is multiplied away.
-            place = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
-            weight += place * jnp.uint32(2 * (7919 * axis + 104729) & 0xFFFFFFFF)
+            # Even increments keep every weight odd, so that no bit is lost in the product.
+            position = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+            weight += position * jnp.uint32(2 * (7919 * axis + 104729) & 0xFFFFFFFF)
         total += jnp.sum(bits * weight, dtype=jnp.uint32)
     return total

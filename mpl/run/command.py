@@ -1,4 +1,4 @@
-"""What all commands share: arguments, log lines, and errors as one sentence."""
+"""Shared by all commands: arguments, log lines, and errors as one sentence."""
 
 import argparse
 import errno
@@ -15,7 +15,7 @@ from absl import logging
 
 from mpl.run import paths
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parse(of: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
         if not argument.startswith('--config.') or '=' not in argument:
             raise ValueError(
                 f'The argument {argument!r} is unknown; see --help. '
-                'Numbers of the config are given as --config.steps=2000.'
+                'Values of the config are given as --config.steps=2000.'
             )
     return given, rest
 
@@ -50,15 +50,14 @@ def local_path(text: str) -> str:
 def _argument(parse, text):
     try:
         return parse(text, 'The path')
-    except ValueError as error:  # argparse would leave the sentence out.
+    except ValueError as error:  # argparse would drop the message of a ValueError.
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(command: Callable[[], None]) -> None:
-    """Runs a command. Exit code 2 and one sentence where the input is refused, 1 where it fails.
+    """Runs a command. Errors are one sentence; exit code 2 for refused input, 1 for failures.
 
-    Programs compiled once are kept in JAX_COMPILATION_CACHE_DIR, by default
-    ~/.cache/mpl, so that the next run of the same program starts sooner.
+    Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/mpl.
     """
     open_streams()
     logging.set_verbosity(logging.WARNING)
@@ -76,10 +75,10 @@ def main(command: Callable[[], None]) -> None:
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
-    """An error that is no bug as a sentence, with the exit code for it; None for a bug."""
+    """The sentence and exit code of an expected error; None for a bug."""
     if isinstance(error, OSError):
-        if error.errno in NO_ROOM:
-            return f'{error}; once there is room, the same command goes on.', 1
+        if error.errno in NO_SPACE:
+            return f'{error}; free space, and the same command resumes.', 1
         return str(error), 2
     ours = (ValueError, FloatingPointError, RuntimeError)
     if isinstance(error, ours) and _is_ours(error):
@@ -88,32 +87,32 @@ def explain(error: Exception) -> tuple[str, int] | None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether this package itself raised it, to refuse its input, and not a library or a bug."""
+    """Whether a `raise` statement of this package raised the error, not a library or a bug."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = Path(__file__).parents[1] in Path(frames[-1].filename).parents
     return inside and frames[-1].line.startswith('raise ')
 
 
 def open_streams() -> None:
-    """Makes stdout and stderr such that printing never ends a run.
+    """Replaces stdout and stderr so that printing never ends a run.
 
-    A closed one is /dev/null, characters that its encoding lacks are escaped, and where its
-    reader has gone (`| head -1`), or where stderr can not be written, what follows is dropped.
+    Closed streams become /dev/null and characters outside the encoding are escaped. After a broken
+    pipe (`| head -1`), or any write error of stderr, further output is dropped.
     """
-    for number in (0, 1, 2):
+    for descriptor in (0, 1, 2):
         try:
-            os.fstat(number)
-        except OSError:  # Or the next file that is opened would get the number.
+            os.fstat(descriptor)
+        except OSError:  # Else the next opened file gets this descriptor.
             null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, number)
-            if null != number:
+            os.dup2(null, descriptor)
+            if null != descriptor:
                 os.close(null)
     sys.stdout = _Stream(sys.stdout or open(os.devnull, 'w', encoding='utf-8'), BrokenPipeError)
     sys.stderr = _Stream(sys.stderr or open(os.devnull, 'w', encoding='utf-8'), OSError)
 
 
 class _Stream:
-    """A text stream that drops what comes after an error of some kind."""
+    """A text stream that drops all output after an error of type `dropped`."""
 
     def __init__(self, stream: TextIO, dropped: type[OSError]):
         stream.reconfigure(errors='backslashreplace')
@@ -142,7 +141,7 @@ class _Stream:
 
 
 def cache() -> None:
-    """Keeps compiled programs over runs, where there is a folder for them."""
+    """Enables the persistent compilation cache if its folder can be written."""
     folder = os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/mpl')
     try:
         folder = paths.parse(folder, 'JAX_COMPILATION_CACHE_DIR')
@@ -152,7 +151,7 @@ def cache() -> None:
                 pass
     except (ValueError, OSError) as error:
         logging.warning(
-            'Compiled programs are not kept in %s (%s), so that every start compiles anew; set '
+            'Compiled programs are not cached in %s (%s), so every start compiles again; set '
             'JAX_COMPILATION_CACHE_DIR to a folder that can be written.',
             folder,
             error,

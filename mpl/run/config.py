@@ -1,7 +1,6 @@
 """Configs: read, overridden, completed, checked. The folders are the registry.
 
-The sections and their keys are in mpl/schema.py; how config files are found and called is in
-mpl/config_files.py.
+The sections and their keys are in schema.py; config files are found and called in config_files.py.
 """
 
 import json
@@ -18,27 +17,27 @@ def load(path: str, given: list[str]) -> ml_collections.ConfigDict:
     """The config of a Python file, with overrides, completed with every default.
 
     Args:
-      path: of the file, and after a ':' its arguments, as in mpl/config_files.py.
-      given: overrides such as '--config.steps=2000', as in mpl/overrides.py.
+      path: of the file, and after a ':' its arguments, see config_files.py.
+      given: overrides such as '--config.steps=2000', see overrides.py.
 
     Raises:
-      ValueError: there is no such file, argument or key, or a value of the wrong type.
-      SystemExit: the argument is `help`; what the file offers was printed.
+      ValueError: unknown file, argument or key, or a value of the wrong type.
+      SystemExit: the argument is `help`; the help of the file was printed.
     """
     return _override(config_files.read(path), given)
 
 
 def override(config: ml_collections.ConfigDict, given: list[str]) -> ml_collections.ConfigDict:
-    """The complete config with other values, such as '--config.steps=2000'.
+    """The complete config with overrides such as '--config.steps=2000'.
 
     Raises:
-      ValueError: there is no such key, or a value is of the wrong type.
+      ValueError: unknown key, or a value of the wrong type.
     """
     return _override(config.to_dict(), given)
 
 
 def complete(config: dict) -> ml_collections.ConfigDict:
-    """The config with the default of every key that it does not give.
+    """The config with defaults for all missing keys.
 
     Raises:
       ValueError: an unknown, missing or wrongly typed key; an unknown name.
@@ -77,15 +76,15 @@ def complete(config: dict) -> ml_collections.ConfigDict:
 
 
 def read(path: epath.Path) -> ml_collections.ConfigDict:
-    """The config of a run, from the config.json in its folder, completed.
+    """The completed config of a run, from its config.json.
 
     Raises:
-      ValueError: there is none, or it can not be read.
+      ValueError: the file is missing or cannot be read.
     """
     if not path.exists():
         raise ValueError(f'{path.parent} holds no run (no config.json); give the --workdir of one.')
     record = records.read(
-        path, 'the config of a run', 'bring it back, or train again in another folder'
+        path, 'the config of a run', 'restore it, or train again in another folder'
     )
     try:
         return complete(record)
@@ -97,7 +96,7 @@ def build(folder: str, spec: dict, **runtime) -> Any:
     """Calls `make` of mpl/<folder>/<spec['name']>.py with the other keys of spec.
 
     Raises:
-      ValueError: `make` cannot take them.
+      ValueError: `make` refuses the values.
     """
     given = {k: v for k, v in dict(spec).items() if k != 'name'}
     make = sections.find_module(folder, spec['name'], folder).make

@@ -1,16 +1,16 @@
-"""Config files: found, and called with the arguments behind their name.
+"""Finds config files and calls them with the arguments that follow their path.
 
-A config file is a Python file with either of
+A config file is a Python file with one of
 
     def get_config(...)      returns a ConfigDict
-    METHODS = {...}          functions that do, by the name that comes first among the arguments
+    METHODS = {...}          such functions by name; the first argument is the name
 
 so that --config=configs/digits.py:mpl,labels=20,feedback=dot is the config
-METHODS['mpl'](labels=20, feedback='dot'), and `configs/digits.py:help` prints what there is.
+METHODS['mpl'](labels=20, feedback='dot'), and `configs/digits.py:help` prints all methods and arguments.
 
-A value is read as the annotation of its argument asks: int, float, bool, str, Literal, or several
-of them joined by |. Quotes keep commas together: path='a,b'. Files of one folder import each other by
-`from . import released`; the folder is a package of its own, whatever else has its name.
+Values are parsed by the annotation of the argument: int, float, bool, str, Literal, or a union of
+these. Values with commas are quoted: path='a,b'. Files of one folder import each other by
+`from . import released`; each folder is a package with a unique name.
 """
 
 import functools
@@ -33,40 +33,40 @@ PROJECT = Path(__file__).parents[2]
 
 
 class Call(NamedTuple):
-    """A config file, the function of it that gives the config, and its arguments."""
+    """A config file, its function that returns the config, and the arguments."""
 
     shown: str  # the path as given, without arguments
     file: Path
     module: ModuleType
     method: str  # '' for get_config
     function: Callable
-    arguments: dict[str, Any]  # those given, in the order of the signature
+    arguments: dict[str, Any]  # as given, in the order of the signature
 
 
 def read(path: str) -> dict:
-    """The config of a file, not completed yet.
+    """The config of a file, without defaults.
 
     Args:
       path: of the file, and after a ':' its arguments.
 
     Raises:
-      ValueError: there is no such file or argument, or it gives no config.
-      SystemExit: the argument is `help`; what the file offers was printed.
+      ValueError: unknown file or argument, or the file returns no config.
+      SystemExit: the argument is `help`; the help of the file was printed.
     """
     call = _call(path)
     try:
         return call.function(**call.arguments).to_dict()
     except ValueError as error:
         raise ValueError(_with_help(f'{path} is refused: {error}', call)) from error
-    except (Exception, SystemExit) as error:  # A config is a program, and fails in any way.
+    except (Exception, SystemExit) as error:  # Config files may raise anything.
         raise _no_config(path, error) from error
 
 
 def name(path: str) -> str:
     """The name of a config in tables and folders: its file, method and arguments.
 
-    The arguments are those given, in the order of the signature: digits-mpl,labels=20,feedback=dot,
-    in whatever order they were given. Characters that are odd in a folder name become hyphens.
+    The given arguments in the order of the signature: digits-mpl,labels=20,feedback=dot. Other
+    characters than letters, digits and .,=+%_ become hyphens.
 
     Raises:
       ValueError: as `read`, and for a name too long for a folder.
@@ -76,7 +76,7 @@ def name(path: str) -> str:
     words += [f'{key}={value}' for key, value in call.arguments.items()]
     text = '-'.join([call.file.stem, *filter(None, [','.join(words)])])
     text = re.sub(r'[^\w.,=+%-]+', '-', text)
-    text = re.sub(r'^\.+', '-', text)  # Else hidden, or the folder above.
+    text = re.sub(r'^\.+', '-', text)  # Else a hidden folder or the parent folder.
     if len(os.fsencode(text)) > 200:
         raise ValueError(
             f'{path} makes a name of more than 200 bytes, too long for a folder; give the file a '
@@ -86,13 +86,13 @@ def name(path: str) -> str:
 
 
 def find(path: str) -> tuple[Path, int]:
-    """The file of a config, and how long its name is in `path`; a ':' and arguments may follow.
+    """The file of a config, and the length of its path in `path`; a ':' and arguments may follow.
 
-    A relative path is looked up in the current folder first, then in the project's own; the latter is
-    said on stderr. Colons may be part of the path.
+    Relative paths are looked up in the current folder, then in the project folder; a note on stderr
+    reports the latter. Paths may contain colons.
 
     Raises:
-      ValueError: there is no such file, or it is no Python file.
+      ValueError: no such file, or not a Python file.
     """
     ends = [match.start() for match in re.finditer(':', path)] + [len(path)]
     for folder in (Path(), PROJECT):
@@ -102,11 +102,13 @@ def find(path: str) -> tuple[Path, int]:
                 if file.suffix != '.py':
                     raise ValueError(f'{file} is no Python file; give one that ends in .py.')
                 if folder is PROJECT and not Path.cwd().samefile(PROJECT):
-                    _say(f'note: {path[:end]} is that of {PROJECT}.')
+                    _print_once(f'note: {path[:end]} is that of {PROJECT}.')
                 return file, end
     wanted = re.split(r'(?<=\.py):', path)[0]
     folders = [folder / Path(wanted).parent for folder in (Path(), PROJECT)]
-    near = next((found for of in folders if (found := sorted(map(str, of.glob('*.py'))))), [])
+    near = next(
+        (found for folder in folders if (found := sorted(map(str, folder.glob('*.py'))))), []
+    )
     raise ValueError(
         f'There is no config file {wanted}; its folder has {", ".join(near) or "none"}.'
     )
@@ -139,8 +141,8 @@ def _call(path):
         if methods:
             method = words.pop(0) if words else ''
             if method not in methods:
-                asked = f'has no method {method!r}' if method else 'needs a method'
-                raise ValueError(f'{call.shown} {asked}; choose one of {", ".join(methods)}.')
+                problem = f'has no method {method!r}' if method else 'needs a method'
+                raise ValueError(f'{call.shown} {problem}; choose one of {", ".join(methods)}.')
             call = call._replace(method=method, function=methods[method])
         return call._replace(arguments=_arguments(call, words))
     except ValueError as error:
@@ -148,7 +150,7 @@ def _call(path):
 
 
 def _import(file):
-    """The module of a file, in a package of its folder that nothing else can have the name of."""
+    """The module of a file, in a package with a unique name for its folder."""
     folder = file.parent.resolve()
     package = f'mpl_configs_{os.fsencode(folder).hex()}'
     if package not in sys.modules:
@@ -169,18 +171,18 @@ def _split(text):
         return list(words)
     except ValueError as error:
         raise ValueError(
-            f'A quote in {text!r} is not closed; a value with a quote in it goes into the other kind.'
+            f'A quote in {text!r} is not closed; put a value that contains a quote into the other kind of quotes.'
         ) from error
 
 
 def _arguments(call, words):
-    """The words as arguments of the function, checked by its annotations."""
+    """The words parsed as arguments of the function, checked by its annotations."""
     parameters = inspect.signature(call.function, eval_str=True).parameters
     free, given = list(parameters), {}
     owner = f'{call.shown}:{call.method}' if call.method else call.shown
     for word in words:
         key, equals, value = word.partition('=')
-        if not equals and not call.method and free:  # get_config takes them in order, too.
+        if not equals and not call.method and free:  # get_config also takes positional arguments.
             key, value = free[0], word
         elif not equals or key not in parameters:
             allowed = ', '.join(parameters) or 'none'
@@ -195,7 +197,7 @@ def _arguments(call, words):
 
 
 def _convert(text, annotation, key):
-    """The text as a value of one of the types of the annotation."""
+    """The text parsed as one of the types of the annotation."""
     for kind in config_help.kinds(annotation):
         if typing.get_origin(kind) is Literal:
             for value in typing.get_args(kind):
@@ -225,6 +227,6 @@ def _no_config(path, error):
 
 
 @functools.cache
-def _say(line):
-    """Prints a line on stderr, each once."""
+def _print_once(line):
+    """Prints a line on stderr the first time."""
     print(line, file=sys.stderr)

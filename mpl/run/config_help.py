@@ -1,4 +1,4 @@
-"""What a config file offers, as text: its methods, their arguments and values, its recipes."""
+"""The help text of a config file: methods, arguments, values, recipes."""
 
 import inspect
 import types
@@ -13,16 +13,16 @@ def show(shown: str, module: ModuleType) -> str:
     """The help of a config file.
 
     Args:
-      shown: its path, as the user gives it.
-      module: the file; each of its RECIPES, if it has any, has arguments, source, published and result.
+      shown: its path, as the user gave it.
+      module: the file; entries of its optional RECIPES have arguments, source, published and result.
     """
     lines = [*(module.__doc__ or '').strip().splitlines()[:1], '']
     if hasattr(module, 'METHODS'):
         lines += [f'--config={shown}:METHOD,KEY=VALUE,... with one of these methods:', '']
-        alike = {}  # Methods with the same keys.
+        names_by_keys = {}
         for name, function in module.METHODS.items():
-            alike.setdefault(tuple(_keys(function)), []).append(name)
-        for keys, names in alike.items():
+            names_by_keys.setdefault(tuple(_keys(function)), []).append(name)
+        for keys, names in names_by_keys.items():
             lines += [f'  {", ".join(names)}', *(f'      {line}' for line in keys)]
     else:
         lines += [f'--config={shown}:KEY=VALUE,... with these keys:', '']
@@ -33,7 +33,7 @@ def show(shown: str, module: ModuleType) -> str:
 
 
 def allowed(annotation: Any) -> str:
-    """The values of an argument, such as 'a whole number or all'."""
+    """The allowed values of an argument, such as 'a whole number or all'."""
     words = []
     for kind in kinds(annotation):
         if typing.get_origin(kind) is Literal:
@@ -44,7 +44,7 @@ def allowed(annotation: Any) -> str:
 
 
 def kinds(annotation: Any) -> tuple:
-    """The types of a union, or the one type that it is."""
+    """The member types of a union, or the type itself."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if is_union else (annotation,)
 

@@ -1,4 +1,4 @@
-"""The data of a run, kept in its folder as a record (data.json), and whether they are still the same."""
+"""The record of a run's data (data.json), and checks that the data have not changed."""
 
 import json
 from collections.abc import Iterable
@@ -15,109 +15,109 @@ from mpl.run.experiment import Experiment
 FILE, LABELS = 'data.json', 'label_values'
 
 
-def of(experiment: Experiment) -> dict:
-    """The record of a run's data, and the hash of its split under 'split', JSON-able."""
-    return identity.of(experiment.source) | {'split': experiment.split.hash}
+def make(experiment: Experiment) -> dict:
+    """The record of a run's data, with the hash of its split under 'split', JSON-serializable."""
+    return identity.make(experiment.source) | {'split': experiment.split.hash}
 
 
 def write(experiment: Experiment, workdir: epath.Path) -> dict:
-    """Writes the record, with the labels so that changed ones can be named; returns it without."""
-    record = of(experiment)
+    """Writes the record and the labels, which name changed examples later; returns it without labels."""
+    record = make(experiment)
     records.write(workdir / FILE, record | {LABELS: identity.pack_labels(experiment.source)})
     return record
 
 
 def read(workdir: epath.Path) -> tuple[dict, dict[str, str]]:
-    """The record of the data that a run was trained on; and the labels of each part, packed.
+    """The record of the data of a run, and the packed labels of each part.
 
     Raises:
-      ValueError: there is none, or it was changed.
+      ValueError: the record is missing or was changed.
     """
     path = workdir / FILE
     if not path.exists():
         raise ValueError(f'{workdir} holds no run (no {FILE}); give the --workdir of one.')
-    record = records.read(path, 'the record of the data of a run', 'train anew in another folder')
+    record = records.read(path, 'the record of the data of a run', 'train again in another folder')
     labels = record.pop(LABELS)
     return record, labels
 
 
 def read_split(workdir: epath.Path) -> tuple[Split, dict]:
-    """The split that a run began with, and the record of its data.
+    """The initial split of a run, and the record of its data.
 
     Raises:
-      ValueError: one of them is not there or was changed.
+      ValueError: one of them is missing or was changed.
     """
     record, _ = read(workdir)
     split, _ = split_files.read(workdir / 'split.json', record)
     if split.hash != record['split']:
         raise ValueError(
-            f'{workdir}/split.json has the hash {split.hash}, but the run began with {record["split"]}; '
-            'bring the split back, or train anew.'
+            f'{workdir}/split.json has the hash {split.hash}, but the run started with {record["split"]}; '
+            'restore the split, or train again.'
         )
     return split, record
 
 
-def has_begun(workdir: epath.Path) -> bool:
-    """Whether there is a run in the folder that has data to go on with."""
+def has_started(workdir: epath.Path) -> bool:
+    """Whether the folder has a run to resume."""
     return (workdir / FILE).exists() or (workdir / 'checkpoints').exists()
 
 
 def read_source(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> Source:
-    """The data set of a run that has begun, which is still the one it was trained on.
+    """The data set of a started run, checked against its record.
 
     Args:
       config: of the run.
       workdir: its folder.
-      source: the data set, where it is at hand already.
+      source: the data set, if it is loaded already.
 
     Raises:
-      ValueError: the data are not there, or have changed; names what differs.
+      ValueError: the data are missing or have changed; names the differences.
     """
     try:
         source = experiments.read_source(config) if source is None else source
-        record = identity.of(source)
+        record = identity.make(source)
     except (ValueError, OSError) as error:
         raise ValueError(
             f'The data of the run in {workdir} can not be read ({str(error).rstrip(".")}); where they '
-            'have been moved, run the training command with their new place '
-            '(--config.source.path=...), which writes it down. mpl.predict --images needs no data.'
+            'have been moved, run the training command with their new path '
+            '(--config.source.path=...), which records it. mpl.predict --images needs no data.'
         ) from error
     check(record, workdir, source)
     return source
 
 
 def check(record: dict, workdir: epath.Path, source: Source) -> None:
-    """Refuses other data than those of the run in a folder: numbers of examples would mean other images.
+    """Refuses data that differ from those of the run in a folder: indices would mean other images.
 
     Args:
-      record: of the data at hand; the split is compared where it has one.
+      record: of the present data; the split is compared if it has one.
       workdir: of the run.
-      source: the data at hand, to name examples of.
+      source: the present data, for the names of examples.
 
     Raises:
-      ValueError: names what differs.
+      ValueError: names the differences.
     """
     old, labels = read(workdir)
     if lines := identity.differences(old, record, labels, source):
         raise ValueError(
-            f'The data of the run in {workdir} have changed since it began ({"; ".join(lines)}); '
-            'bring them back, or give another --workdir.'
+            f'The data of the run in {workdir} have changed since it started ({"; ".join(lines)}); '
+            'restore them, or give another --workdir.'
         )
 
 
 def check_same_data(
     runs: Iterable[tuple[ConfigDict, epath.Path]], new: Iterable[tuple[ConfigDict, dict]] = ()
 ) -> None:
-    """Refuses to compare runs whose configs name one data set, but that were trained on different data.
+    """Refuses to compare runs of the same source config that were trained on different data.
 
-    Splits may differ, as those of several seeds do.
+    Splits may differ, as they do between seeds.
 
     Args:
-      runs: their configs and folders; one that has not begun is passed over.
-      new: configs of runs that are yet to begin, and records of the data at hand.
+      runs: their configs and folders; runs that have not started are skipped.
+      new: configs of new runs, and records of the present data.
 
     Raises:
-      ValueError: names two such runs, and what differs.
+      ValueError: names two such runs and the differences.
     """
     found = [(c, str(w), read(w)[0]) for c, w in runs if (w / FILE).exists()]
     found += [(config, 'a new run', record) for config, record in new]
@@ -129,5 +129,5 @@ def check_same_data(
         if lines := identity.differences(known, record):
             raise ValueError(
                 f'{other} was trained on other data than {name} is ({"; ".join(lines)}), so their '
-                'results can not be compared; bring the data back, or give another --workdir.'
+                'results can not be compared; restore the data, or give another --workdir.'
             )

@@ -1,4 +1,4 @@
-"""Finished runs: loaded with their networks, and measured on a whole split."""
+"""Loads finished runs, and evaluates their networks on whole splits."""
 
 from typing import Any, NamedTuple
 
@@ -13,17 +13,17 @@ from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
 SPLITS = ('test', 'validation', 'train', 'labeled', 'unlabeled')
-SHOWN = 20  # classes, up to which tables by class are printed
+SHOWN = 20  # maximum number of classes in printed tables
 
 
 class Stage(NamedTuple):
-    """One training of a run, finished: the run itself, or its fine-tuning."""
+    """A finished training of a run: the run itself, or its fine-tuning."""
 
     experiment: Experiment
     state: Any
-    names: dict[str, str]  # of its networks: the algorithm's -> the report's
+    names: dict[str, str]  # of networks: in the algorithm -> in the report
     workdir: epath.Path
-    data: dict  # record of what it was trained on, with the hash of the split it began with
+    data: dict  # the record of its data, with the hash of its initial split
 
 
 def load(workdir: epath.Path, source: Source | None = None, images: bool = True) -> list[Stage]:
@@ -31,17 +31,16 @@ def load(workdir: epath.Path, source: Source | None = None, images: bool = True)
 
     Args:
       workdir: of the run.
-      source: that of the run, where it is at hand already.
-      images: whether examples of the run are wanted. Without them its data need not be at hand.
+      source: that of the run, if it is loaded already.
+      images: whether to load the data of the run; without them only the networks can be used.
 
     Raises:
-      ValueError: there is no run in the folder, or it is not finished; or its data are wanted and
-        not at hand, or have changed.
+      ValueError: the folder has no finished run; or the data are missing or have changed.
     """
     if (workdir / 'config.json').exists() and not (workdir / 'report.json').exists():
         raise ValueError(
             f'The run in {workdir} is not finished (no report.json); '
-            'the command that started it goes on where it stopped.'
+            'the command that started it resumes it.'
         )
     stages = []
     for folder in (workdir, workdir / 'finetune'):
@@ -64,55 +63,57 @@ def load(workdir: epath.Path, source: Source | None = None, images: bool = True)
 
 
 def check_network(name: str, stages: list[Stage]) -> None:
-    """Raises ValueError where the run has no network of that name."""
-    there = [n for stage in stages for n in stage.names.values()]
-    if name not in there:
-        raise ValueError(f'The run has no network {name!r}; give one of {", ".join(there)}.')
+    """Raises ValueError if the run has no network of that name."""
+    names = [n for stage in stages for n in stage.names.values()]
+    if name not in names:
+        raise ValueError(f'The run has no network {name!r}; give one of {", ".join(names)}.')
 
 
-def find(name: str, stages: list[Stage]) -> tuple[Stage, str]:
-    """The stage that has the network of that name, and its name there; ValueError for none."""
+def find_network(name: str, stages: list[Stage]) -> tuple[Stage, str]:
+    """The stage of a network, and its name in the algorithm; raises ValueError for unknown names."""
     check_network(name, stages)
     return next((s, inner) for s in stages for inner, n in s.names.items() if n == name)
 
 
 def check_output(path: str) -> None:
-    """Raises ValueError where a file can not be written for want of its folder."""
+    """Raises ValueError for the path of a folder, or a path in a folder that does not exist."""
     folder = epath.Path(path).parent
     if not folder.is_dir():
-        raise ValueError(f'{path} can not be written: there is no folder {folder}; make it first.')
+        raise ValueError(
+            f'{path} can not be written: there is no folder {folder}; create it first.'
+        )
     if epath.Path(path).is_dir():
         raise ValueError(f'{path} is a folder; give the name of a file.')
 
 
-def part(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
-    """The pool that holds a split's examples, and their numbers in it, ascending, each once.
+def find_examples(experiment: Experiment, split: str) -> tuple[Pool, np.ndarray]:
+    """The pool of a split, and the indices of its examples, ascending, without repeats.
 
     Args:
-      experiment: the run whose split it is.
-      split: one of SPLITS; 'train' is every example that is not held out.
+      experiment: the run.
+      split: one of SPLITS; 'train' is the union of 'labeled' and 'unlabeled'.
 
     Raises:
-      ValueError: the name is unknown, or the run has no such examples.
+      ValueError: unknown split, or one without examples.
     """
     if split not in SPLITS:
         raise ValueError(f'The split {split!r} is unknown; give one of {", ".join(SPLITS)}.')
     source, drawn = experiment.source, experiment.split
     if split == 'test':
-        pool, numbers = source.test, np.arange(len(source.test.label) if source.test else 0)
+        pool, indices = source.test, np.arange(len(source.test.label) if source.test else 0)
     elif split == 'validation':
-        pool, numbers = experiments.validation(experiment)
+        pool, indices = experiments.validation(experiment)
     elif split == 'train':
-        pool, numbers = source.train, np.union1d(drawn.labeled, drawn.unlabeled)
+        pool, indices = source.train, np.union1d(drawn.labeled, drawn.unlabeled)
     else:
-        pool, numbers = source.train, np.unique(getattr(drawn, split))
-    if not len(numbers):
+        pool, indices = source.train, np.unique(getattr(drawn, split))
+    if not len(indices):
         raise ValueError(f'The run has no {split} examples; give another of {", ".join(SPLITS)}.')
-    return pool, numbers
+    return pool, indices
 
 
 def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
-    """Measures networks of a finished run on a whole split.
+    """Evaluates networks of a finished run on a whole split.
 
     Args:
       workdir: of the run.
@@ -120,18 +121,18 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
       chosen: names of networks as in the report; empty for all.
 
     Returns:
-      JSON-able; accuracies are shares, nll is in nats, confusion counts true class by
-      predicted class. accuracy_by_class is None for a class without examples.
+      JSON-serializable; accuracies are fractions, nll is in nats, confusion has counts by true and
+      predicted class. accuracy_by_class is None for classes without examples.
 
     Raises:
-      ValueError: there is no such run, split or network, or no label to measure by.
+      ValueError: unknown run, split or network, or no example has a label.
     """
     stages = load(workdir)
     for name in chosen:
         check_network(name, stages)
     experiment = stages[0].experiment
-    pool, numbers = part(experiment, split)
-    label = pool.label[numbers]
+    pool, indices = find_examples(experiment, split)
+    label = pool.label[indices]
     known = label >= 0
     if not known.any():
         raise ValueError(
@@ -140,10 +141,10 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
     networks = {}
     for stage in stages:
         forward = measure.make_forward(stage.experiment)
-        said = measure.outputs(stage.experiment, forward, stage.state, pool, numbers)
+        outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)
         for inner, name in stage.names.items():
             if not chosen or name in chosen:
-                networks[name] = _numbers(said[inner].logits[known], label[known])
+                networks[name] = _summarize(outputs[inner].logits[known], label[known])
     return {
         'workdir': str(workdir),
         'split': split,
@@ -156,7 +157,7 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
 
 
 def show(result: dict) -> str:
-    """The result as tables."""
+    """The result of `evaluate` as tables."""
     networks, classes = result['networks'], result['classes']
     rows = [
         [name, f'{100 * n["accuracy"]:.2f} %', f'{n["nll"]:.4f}', f'{n["calibration_error"]:.4f}']
@@ -183,7 +184,7 @@ def show(result: dict) -> str:
             rows = [[true, *counts] for true, counts in zip(classes, n['confusion'])]
             tables.append(f'{name}: true class by predicted class\n' + _table(rows, ['', *classes]))
     else:
-        tables.append(f'Of the {len(classes)} classes one by one: see the file of --json.')
+        tables.append(f'For each of the {len(classes)} classes, see the file of --json.')
     without = result['examples_without_label']
     return '\n\n'.join(tables) + (
         f'\n\n{result["examples"]} {result["split"]} examples'
@@ -192,7 +193,7 @@ def show(result: dict) -> str:
     )
 
 
-def _numbers(logits, label):
+def _summarize(logits, label):
     confusion = measure.confusion(logits, label)
     return measure.summarize(logits, label) | {
         'accuracy_by_class': [

@@ -1,4 +1,4 @@
-"""A config made into parts that fit together; everything is checked here, before any compile."""
+"""Builds the parts of a run from its config and checks that they fit, before anything is compiled."""
 
 import math
 import os
@@ -20,8 +20,8 @@ from mpl.data import batches, damage, open_set, splits, stream
 from mpl.data.source import Pool, Source
 from mpl.models import network
 from mpl.parallel import sharding
+from mpl.run import checks, paths, split_files
 from mpl.run import config as configs
-from mpl.run import paths, split_files
 
 
 class Experiment(NamedTuple):
@@ -36,11 +36,11 @@ class Experiment(NamedTuple):
     mesh: Mesh
     batch: Any  # of one step, as jax.ShapeDtypeStructs
     state: Any  # as jax.ShapeDtypeStructs with shardings
-    logits: np.ndarray | None = None  # [N, K] of the training pool, of a teacher
+    logits: np.ndarray | None = None  # [N, K], of a teacher for the training pool
 
     @property
     def pipeline(self) -> batches.Pipeline:
-        """What its batches are made of."""
+        """Everything that its batches are made from."""
         return _pipeline(self.config, self.source, self.split, self.views, self.mesh, self.logits)
 
 
@@ -55,25 +55,25 @@ def assemble(
     Args:
       config: of the run.
       devices: to run on; None takes all.
-      source: that of the config, where it is at hand already, less split.unlabeled_only.
-      split: that of the config, where it is at hand already.
+      source: that of the config with split.unlabeled_only applied, if it is loaded already.
+      split: that of the config, if it is made already.
 
     Raises:
-      ValueError: a part refuses its numbers, or two parts do not fit.
+      ValueError: a part refuses its values, or two parts do not fit.
     """
     devices = jax.devices() if devices is None else devices
     mesh = sharding.make_mesh(devices, config.mesh.model)
-    _check_numbers(config, mesh)
+    checks.check_values(config, mesh)
     if source is None:
         source = read_source(config)
-    split, views, definitions, learner = build(config, source, mesh, split)
+    split, views, definitions, algorithm = build(config, source, mesh, split)
     damage.check(source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
-    batch = jax.eval_shape(lambda: batches.zeros(pipeline, is_taught(config)))
-    init = partial(learner.init, sizes=_sizes(source, split))
+    batch = jax.eval_shape(lambda: batches.zeros(pipeline, has_teacher(config)))
+    init = partial(algorithm.init, sizes=_sizes(source, split))
     shapes = jax.eval_shape(init, jax.random.key(0), batch)
     try:
-        jax.eval_shape(learner.update, shapes, batch, 0, jax.random.key(0))
+        jax.eval_shape(algorithm.update, shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
         if error.args == ('logits',):
             raise ValueError(
@@ -86,19 +86,19 @@ def assemble(
             f'algorithm {config.algorithm.name} learns from {error} images, but '
             f'batch.{error.args[0]} is 0; give a number above 0.'
         ) from error
-    _check_evaluation(learner, shapes, source, views, config.batch.evaluate)
-    places = sharding.layout(shapes, mesh, config.mesh.weights)
+    checks.check_evaluation(algorithm, shapes, source, views, config.batch.evaluate)
+    shardings = sharding.layout(shapes, mesh, config.mesh.weights)
     state = jax.tree.map(
-        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places
+        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings
     )
-    return Experiment(config, source, split, views, definitions, learner, mesh, batch, state)
+    return Experiment(config, source, split, views, definitions, algorithm, mesh, batch, state)
 
 
 def read_source(config: ConfigDict) -> Source:
-    """The data set of a config, less the labels of split.unlabeled_only.
+    """The data set of a config, without the labels of the classes in split.unlabeled_only.
 
     Raises:
-      ValueError: it is not there, or not as the config says.
+      ValueError: it cannot be read with these values.
     """
     source = configs.build('data', config.source)
     return open_set.hide(source, config.split.unlabeled_only)
@@ -107,10 +107,10 @@ def read_source(config: ConfigDict) -> Source:
 def build(
     config: ConfigDict, source: Source, mesh: Mesh, split: splits.Split | None = None
 ) -> tuple[splits.Split, Views, dict[str, network.Definition], Algorithm]:
-    """Split, views, networks by role and algorithm of a run, each of which checks its own numbers.
+    """Split, views, networks by role and algorithm of a run; each checks its own values.
 
     Raises:
-      ValueError: a part refuses its numbers.
+      ValueError: a part refuses its values.
     """
     split = make_split(config, source) if split is None else split
     views = configs.build('augment', config.views)
@@ -125,8 +125,8 @@ def build(
         )
         for role, net in config.networks.items()
     }
-    learner = configs.build('algorithms', config.algorithm, **definitions)
-    return split, views, definitions, learner
+    algorithm = configs.build('algorithms', config.algorithm, **definitions)
+    return split, views, definitions, algorithm
 
 
 def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:
@@ -134,32 +134,32 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
 
     Args:
       experiment: the run.
-      starts: by role, the weights of networks that do not start from random ones.
+      starts: by role, initial weights of networks that are not initialized randomly.
     """
-    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    shardings = jax.tree.map(lambda s: s.sharding, experiment.state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), experiment.batch)
     sizes = _sizes(experiment.source, experiment.split)
 
-    def init(key, batch, starts):  # Arguments, since a program would be as large as its constants.
+    def init(key, batch, starts):  # Arguments, not constants of the program.
         definitions = {
             role: definition._replace(start=starts.get(role))
             for role, definition in experiment.definitions.items()
         }
-        learner = configs.build('algorithms', experiment.config.algorithm, **definitions)
-        return learner.init(key, batch, sizes)
+        algorithm = configs.build('algorithms', experiment.config.algorithm, **definitions)
+        return algorithm.init(key, batch, sizes)
 
     root = jax.random.key(experiment.config.seed)
-    return jax.jit(init, out_shardings=places)(stream.derive(root, 0, 'init'), zeros, starts)
+    return jax.jit(init, out_shardings=shardings)(stream.derive(root, 0, 'init'), zeros, starts)
 
 
 def check_memory(experiment: Experiment) -> None:
-    """Refuses a run that no device of this process has the memory for.
+    """Refuses a run that does not fit into the memory of a device.
 
-    Counts what is there for certain: the state, and the images of a step or of one call of the
-    evaluation. A step takes more, see `mpl.plan`.
+    A lower bound: the state, and the images of a step or of an evaluation batch. A step needs more,
+    see `mpl.plan`.
 
     Raises:
-      ValueError: they take more than a device has.
+      ValueError: the lower bound is more than the memory of a device.
     """
     limit = _device_memory()
     shards = experiment.mesh.shape['data']
@@ -173,13 +173,13 @@ def check_memory(experiment: Experiment) -> None:
     if limit is not None and needed > limit:
         raise ValueError(
             f'The run takes at least {needed / 2**30:,.1f} GiB of each device ({state / 2**30:,.1f} '
-            f'GiB of weights and the like, the rest images), but there are {limit / 2**30:,.1f} GiB; '
+            f'GiB of state, the rest images), but a device has {limit / 2**30:,.1f} GiB; '
             'give smaller networks or batches, or more devices.'
         )
 
 
 def _device_memory():
-    """Bytes of memory of each device of this process; None where that is not known."""
+    """Memory of each device of this process in bytes; None if it is not known."""
     device = jax.local_devices()[0]
     if device.platform == 'cpu':
         host = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -189,7 +189,7 @@ def _device_memory():
 
 
 def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
-    """The pool that holds the validation examples, and their numbers in it."""
+    """The pool of the validation examples, and their indices."""
     if experiment.source.validation is not None:
         pool = experiment.source.validation
         return pool, np.arange(len(pool.label))
@@ -197,7 +197,7 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
 
 
 def labeled_counts(experiment: Experiment) -> np.ndarray:
-    """Labeled examples of each class, int [K]."""
+    """Number of labeled examples per class, int [K]."""
     label = experiment.source.train.label[experiment.split.labeled]
     return np.bincount(label, minlength=len(experiment.source.classes))
 
@@ -213,8 +213,8 @@ def _sizes(source, split):
     return algorithms.Sizes(len(source.train.label), distinct, len(source.classes))
 
 
-def is_taught(config: ConfigDict) -> bool:
-    """Whether a teacher labels the training examples before the run."""
+def has_teacher(config: ConfigDict) -> bool:
+    """Whether a teacher labels the training examples before this run."""
     return bool(config.teacher.config or config.teacher.workdir)
 
 
@@ -222,7 +222,7 @@ def make_split(config: ConfigDict, source: Source) -> splits.Split:
     """The split of a run, drawn or read from split.file.
 
     Raises:
-      ValueError: the section is not allowed, or the data have too few examples for it.
+      ValueError: a value of the section is not allowed, or the data have too few examples.
     """
     if config.split.validation and source.validation is not None:
         raise ValueError(
@@ -232,7 +232,7 @@ def make_split(config: ConfigDict, source: Source) -> splits.Split:
     if config.split.file:
         if config.split.labels or config.split.validation or config.split.imbalance != 1:
             raise ValueError(
-                'split.file says which examples to take; set labels and validation to 0, '
+                'split.file has the indices of all examples; set labels and validation to 0, '
                 'imbalance to 1.'
             )
         split = split_files.load(epath.Path(paths.parse(config.split.file, 'split.file')), source)
@@ -257,38 +257,3 @@ def _draw(config, source):
         source.classes,
         config.split.imbalance,
     )
-
-
-def _check_numbers(config, mesh):
-    shards = mesh.shape['data']
-    for name, size in config.batch.items():
-        if size < (0 if name == 'unlabeled' else 1) or size % shards:
-            raise ValueError(
-                f'batch.{name} is {size}; give a multiple of the {shards} '
-                f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
-                + ('.' if name == 'unlabeled' else ' above 0.')
-            )
-    if not 0 <= config.seed < 2**31:
-        raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
-    for name, number in {
-        'steps': config.steps,
-        'steps_per_call': config.steps_per_call,
-        **{f'every.{k}': v for k, v in config.every.items()},
-    }.items():
-        if number < 1:
-            raise ValueError(f'{name} is {number}; give a number above 0.')
-
-
-def _check_evaluation(learner, state, source, views, size):
-    """Networks that take images of one size only train on views of that size."""
-    shape = source.image_shape
-    if views.crop is None or shape[:2] == (views.crop.size, views.crop.size):
-        return
-    image = jax.ShapeDtypeStruct((size, *shape), np.uint8)
-    try:
-        jax.eval_shape(lambda s, x: algorithms.predict(learner, s, views.evaluate(x)), state, image)
-    except Exception as error:  # Models refuse shapes in their own ways.
-        raise ValueError(
-            f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
-            f'for evaluation, which the networks can not take: {error}; give both one size.'
-        ) from error

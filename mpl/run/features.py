@@ -1,4 +1,4 @@
-"""Features of examples in npz files, with what made them, and which of them look alike."""
+"""Features of examples in npz files with their provenance, and near-duplicates among them."""
 
 import contextlib
 import json
@@ -12,28 +12,28 @@ from etils import epath
 from mpl.data import selection
 from mpl.data.splits import Split
 from mpl.models.network import Outputs
-from mpl.run import identity, origin, records
+from mpl.run import identity, provenance, records
 
 
 class Features(NamedTuple):
-    """What an npz file of `mpl.predict --features` has."""
+    """The content of an npz file of `mpl.predict --features`."""
 
     features: np.ndarray  # float32 [n, D]
-    numbers: np.ndarray  # int [n], of the examples in their pool
+    indices: np.ndarray  # int [n], into the pool
     made_by: dict
     path: str
 
 
 def write(path: str, chunks: list[tuple[list[str], np.ndarray, Outputs]], made_by: dict) -> None:
-    """Writes what `predict.predict` yields, whole: features, logits, names and numbers."""
-    names, numbers, outputs = zip(*chunks)
-    with whole(path, 'wb') as file:
+    """Writes what `prediction.predict` yields, atomically: features, logits, names and indices."""
+    names, indices, outputs = zip(*chunks)
+    with open_atomic(path, 'wb') as file:
         np.savez(
             file,
-            features=np.concatenate([of.features for of in outputs]),
-            logits=np.concatenate([of.logits for of in outputs]),
-            names=np.concatenate([np.array(of) for of in names]),
-            numbers=np.concatenate(numbers),
+            features=np.concatenate([chunk.features for chunk in outputs]),
+            logits=np.concatenate([chunk.logits for chunk in outputs]),
+            names=np.concatenate([np.array(chunk) for chunk in names]),
+            indices=np.concatenate(indices),
             made_by=json.dumps(records.seal(made_by)),
         )
 
@@ -42,47 +42,47 @@ def read(path: str) -> Features:
     """The features in a file.
 
     Raises:
-      ValueError: the file is none, or was changed.
+      ValueError: the file is not a features file, or was changed.
     """
-    features, numbers, text = read_arrays(
-        path, ('features', 'numbers', 'made_by'), 'a file of features'
+    features, indices, text = read_arrays(
+        path, ('features', 'indices', 'made_by'), 'a file of features'
     )
     made_by = json.loads(str(text))
     if not records.is_intact(made_by):
-        raise ValueError(f'{path} was changed after it was written; write it anew.')
-    return Features(features, numbers, made_by, path)
+        raise ValueError(f'{path} was changed after it was written; write it again.')
+    return Features(features, indices, made_by, path)
 
 
 def check(pool: Features, test: Features, data: dict, workdir: epath.Path) -> None:
-    """Refuses features of the pool and of the test images that can not be compared.
+    """Refuses features of the pool and of the test images that cannot be compared.
 
     Args:
-      pool: features of examples of the training pool.
-      test: features of the test images.
-      data: the record of the data of a run, with its split.
+      pool: of examples of the training pool.
+      test: of the test images.
+      data: the record of a run's data and split.
       workdir: of the run, for the message.
 
     Raises:
-      ValueError: they are not of one network, or not of the run's data and split.
+      ValueError: they are of different networks, or of other data or another split than the run.
     """
-    origin.check_data(pool.made_by, data, pool.path, workdir)
+    provenance.check_data(pool.made_by, data, pool.path, workdir)
     if test.made_by['pool'] != 'test':
         raise ValueError(
-            f'{test.path} ({origin.describe(test.made_by)}) has no test images; write it with '
+            f'{test.path} ({provenance.describe(test.made_by)}) has no test images; write it with '
             'mpl.predict --split=test.'
         )
-    there = identity.numbering(test.made_by['data'], 'test')
-    if lines := identity.differences(there, identity.numbering(data, 'test')):
+    record = identity.index_record(test.made_by['data'], 'test')
+    if lines := identity.differences(record, identity.index_record(data, 'test')):
         raise ValueError(
-            f'{test.path} ({origin.describe(test.made_by)}) is of other test images than those of the '
+            f'{test.path} ({provenance.describe(test.made_by)}) is of other test images than those of the '
             f'run in {workdir} ({"; ".join(lines)}); give features of those.'
         )
-    if lines := origin.differences(
+    if lines := provenance.differences(
         *(features.made_by | {'pool': None, 'split': None} for features in (pool, test))
     ):
         raise ValueError(
-            f'{pool.path} is of {origin.describe(pool.made_by)} and {test.path} of '
-            f'{origin.describe(test.made_by)} ({"; ".join(lines)}); give features of one network with '
+            f'{pool.path} is of {provenance.describe(pool.made_by)} and {test.path} of '
+            f'{provenance.describe(test.made_by)} ({"; ".join(lines)}); give features of one network with '
             'the same weights.'
         )
 
@@ -90,26 +90,26 @@ def check(pool: Features, test: Features, data: dict, workdir: epath.Path) -> No
 def duplicates(
     pool: Features, test: Features, similarity: float, split: Split, examples: int
 ) -> np.ndarray:
-    """Which of the examples look like one of the test set, bool [N]; all others are False.
+    """Which unlabeled examples are near-duplicates of a test image, bool [N]; other examples are False.
 
     Args:
       pool: features of all unlabeled examples.
       test: of the test images, by the same network.
-      similarity: least cosine of the angle between features.
-      split: with the unlabeled examples.
-      examples: N.
+      similarity: minimum cosine similarity of the features.
+      split: with the indices of the unlabeled examples.
+      examples: N, the size of the pool.
 
     Raises:
       ValueError: an unlabeled example is not in the file.
     """
-    without = np.setdiff1d(split.unlabeled, pool.numbers)
-    if len(without):
+    missing = np.setdiff1d(split.unlabeled, pool.indices)
+    if len(missing):
         raise ValueError(
-            f'{pool.path} lacks {len(without):,} unlabeled examples, such as {without[0]}; write it with '
+            f'{pool.path} lacks {len(missing):,} unlabeled examples, such as {missing[0]}; write it with '
             'mpl.predict --split=unlabeled.'
         )
     found = np.zeros(examples, bool)
-    found[pool.numbers] = selection.near(pool.features, test.features, similarity)
+    found[pool.indices] = selection.near(pool.features, test.features, similarity)
     return found
 
 
@@ -117,25 +117,25 @@ def read_arrays(path: str, names: tuple[str, ...], what: str) -> list[np.ndarray
     """The arrays of these names in an npz file.
 
     Raises:
-      ValueError: the file is not `what` it should be, or was damaged.
+      ValueError: the file lacks one of them or is damaged; `what` names its kind in the message.
     """
     try:
-        with np.load(path) as kept:
-            return [kept[name] for name in names]
-    except Exception as error:  # On damaged archives zipfile and numpy raise errors of many types.
+        with np.load(path) as file:
+            return [file[name] for name in names]
+    except Exception as error:  # For damaged archives zipfile and numpy raise errors of many types.
         raise ValueError(
             f'{path} is not {what}, an npz file with {", ".join(names)} ({error}); see --help.'
         ) from error
 
 
 @contextlib.contextmanager
-def whole(path: str, mode: str, **how) -> Iterator[IO]:
-    """A file that takes its name once it is complete."""
-    beside = f'{path}.tmp'
+def open_atomic(path: str, mode: str, **options) -> Iterator[IO]:
+    """A file for writing that gets its name when the context ends without an error."""
+    temporary = f'{path}.tmp'
     try:
-        with open(beside, mode, **how) as file:
+        with open(temporary, mode, **options) as file:
             yield file
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        os.remove(beside)
+        os.remove(temporary)
         raise

@@ -1,12 +1,11 @@
-"""What data a run was trained on, as a record that is kept with the run and with what it makes.
+"""Records that identify the data of a run, kept with the run and with the files made from it.
 
-A record has the class names, the shape of the images, and of each part (train, validation, test)
-the number of examples and checksums of their names, their labels and what is cheaply known of
-their pixels: of images in memory all of them; of encoded pictures that are kept in memory every
-byte; of others only the sizes of their files, so that a picture replaced by one of the same number
-of bytes is not noticed there, nor one whose record in an array_record file changes and leaves the
-file's size; of synthetic images the settings they are computed from. Places are not part of it:
-names are relative to the folder of a data set.
+A record has the class names, the shape of the images and, for each part (train, validation, test),
+the number of examples and checksums of their names, labels and pixels. The pixel checksum covers:
+all pixels of arrays in memory; every byte of encoded images in memory; only the file sizes of other
+images, so that a change that keeps the size of an image file or array_record file is not detected;
+the settings of synthetic images. Paths are not part of a record: names are relative to the folder
+of the data set.
 """
 
 import base64
@@ -22,8 +21,8 @@ PARTS = ('train', 'validation', 'test')
 SHOWN = 3  # examples or classes in a message
 
 
-def of(source: Source) -> dict:
-    """The record of a data set, JSON-able."""
+def make(source: Source) -> dict:
+    """The record of a data set, JSON-serializable."""
     return {
         'classes': list(source.classes),
         'image_shape': list(source.image_shape),
@@ -33,14 +32,14 @@ def of(source: Source) -> dict:
     }
 
 
-def numbering(record: dict, part: str = 'train') -> dict:
-    """What of a record the meaning of the example numbers and labels of a part rests on."""
+def index_record(record: dict, part: str = 'train') -> dict:
+    """The entries of a record that the indices and labels of a part depend on."""
     parts = record['parts']
     return {'classes': record['classes'], 'parts': {part: parts[part]} if part in parts else {}}
 
 
 def pack_labels(source: Source) -> dict[str, str]:
-    """The labels of each part as text, so that changed ones can be named: 3 MB for ImageNet at most."""
+    """The labels of each part as text, to name changed ones later; at most 3 MB for ImageNet."""
     return {
         name: base64.b64encode(zlib.compress(_bytes(pool.label), 1)).decode()
         for name, pool in _pools(source).items()
@@ -48,18 +47,18 @@ def pack_labels(source: Source) -> dict[str, str]:
 
 
 def unpack_labels(text: str) -> np.ndarray:
-    """What `pack_labels` made of the labels of a part, int32 [N]."""
+    """The labels of a part from the text of `pack_labels`, int32 [N]."""
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), '<i4').astype(np.int32)
 
 
 def differences(old: dict, new: dict, labels: dict = {}, source: Source | None = None) -> list[str]:
-    """What differs between two records, a phrase each; empty where nothing does.
+    """The differences between two records, a phrase each; empty for none.
 
     Args:
-      old, new: records, whole or what `numbering` leaves; with 'split', the hash of a split, or
-        without. What only one of them has is not compared.
-      labels: those of the old record, from `pack_labels`, to name examples whose labels differ.
-      source: the data set of the new record, where it is at hand.
+      old, new: records, or results of `index_record`, optionally with the hash of a split under
+        'split'. Keys that only one of them has are not compared.
+      labels: those of the old record, from `pack_labels`, to name relabeled examples.
+      source: the data set of the new record, if it is loaded.
     """
     lines = []
     if old['classes'] != new['classes']:
@@ -82,18 +81,16 @@ def differences(old: dict, new: dict, labels: dict = {}, source: Source | None =
     return lines
 
 
-def stand_in(record: dict, labels: dict) -> Source:
-    """A data set of that record and those labels whose images are not at hand.
+def placeholder_source(record: dict, labels: dict) -> Source:
+    """A data set with the given record and labels, without images.
 
-    Reading images raises ValueError; everything else of a run can be assembled with it.
+    Reading images raises ValueError; everything else of a run can be assembled.
     """
     shape, dtype = tuple(record['image_shape']), np.dtype(record['dtype'])
 
-    def read(numbers):
-        if len(numbers):
-            raise ValueError(
-                'The images of the run are not at hand; only its networks were loaded.'
-            )
+    def read(indices):
+        if len(indices):
+            raise ValueError('The images of the run were not loaded, only its networks.')
         return np.zeros((0, *shape), dtype)
 
     pools = {}
@@ -105,8 +102,8 @@ def stand_in(record: dict, labels: dict) -> Source:
 
 
 def _pools(source):
-    there = zip(PARTS, (source.train, source.validation, source.test))
-    return {name: pool for name, pool in there if pool is not None}
+    pools = zip(PARTS, (source.train, source.validation, source.test))
+    return {name: pool for name, pool in pools if pool is not None}
 
 
 def _part(pool):
@@ -124,10 +121,10 @@ def _bytes(label):
 
 
 def _compare(name, old, new):
-    """What differs between the records of a part, but for its labels."""
+    """The differences between the records of a part, except labels."""
     if old is None or new is None:
-        was, is_ = (f'{p["examples"]:,} examples' if p else 'none' for p in (old, new))
-        return [f'{name}: {was} -> {is_}'] if old != new else []
+        before, after = (f'{p["examples"]:,} examples' if p else 'none' for p in (old, new))
+        return [f'{name}: {before} -> {after}'] if old != new else []
     if old['examples'] != new['examples']:
         return [f'{name}: {old["examples"]:,} -> {new["examples"]:,} examples']
     lines = [f'names of the {name} examples'] if old['names'] != new['names'] else []
@@ -139,10 +136,10 @@ def _compare(name, old, new):
 
 
 def _relabeled(name, label, classes, pool, new_classes):
-    """The examples whose class has another name than before."""
+    """The examples whose class name has changed."""
     before, after = (
-        np.append(np.array(names, object), 'no label')[of]
-        for names, of in ((classes, label), (new_classes, pool.label))
+        np.append(np.array(names, object), 'no label')[indices]
+        for names, indices in ((classes, label), (new_classes, pool.label))
     )
     changed = np.flatnonzero(before != after)
     if not len(changed):
@@ -152,6 +149,6 @@ def _relabeled(name, label, classes, pool, new_classes):
 
 
 def shorten(names: Sequence[str]) -> str:
-    """The first names, for a message."""
+    """The first names and the number of all, for a message."""
     more = f', ... ({len(names)})' if len(names) > 2 * SHOWN else ''
     return ', '.join(names[: 2 * SHOWN]) + more

@@ -1,17 +1,14 @@
 """The training loop of a run: steps, logs, evaluations, checkpoints, signals."""
 
 import contextlib
-import functools
 import math
 import signal
-import sys
 import time
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from mpl.data import batches, stream
 from mpl.models import network
@@ -21,17 +18,18 @@ from mpl.run import (
     collapse,
     measure,
     metrics,
+    train_log,
 )
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
-# Unlabeled examples whose labels, known but never trained on, measure the pseudo-labels.
+# Maximum number of unlabeled examples on which pseudo-labels are evaluated, if their labels are known.
 UNLABELED_MEASURED = 2048
 
 
 class Stopped(Exception):
-    """A signal asked the run to end; everything is saved."""
+    """The run was stopped by a signal; everything is saved."""
 
     def __init__(self, caught: signal.Signals, message: str):
         super().__init__(message)
@@ -41,14 +39,13 @@ class Stopped(Exception):
 def fit(
     experiment: Experiment, workdir: epath.Path, starts: dict[str, network.Variables] = {}
 ) -> tuple[Any, float]:
-    """The training loop, from the newest checkpoint, `starts` or random weights.
+    """Trains from the newest checkpoint, or from `starts` and random weights.
 
     Returns:
-      The last state, and the seconds it took over all restarts.
+      The last state, and the seconds of training over all restarts.
     """
     config, every = experiment.config, experiment.config.every
-    size = math.gcd(config.steps, every.log, every.evaluate, every.save)
-    size = max(d for d in range(1, config.steps_per_call + 1) if size % d == 0)
+    size = _count_steps_per_call(config)
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open_folder(workdir / 'checkpoints'))
         signals = stack.enter_context(Signals())
@@ -56,34 +53,30 @@ def fit(
         started = time.monotonic() - record['seconds']
         opened = metrics.Writer(workdir, step, record['lines'])
         writer = stack.enter_context(contextlib.closing(opened))
-        window, due = metrics.Window(record['window']), None
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment), batches.resident(experiment.pipeline)
         root = jax.random.key(config.seed)
         calls = range(step, config.steps, size)
         fetched = stream.prefetch(batches.make_fetch(experiment.pipeline, size), calls)
-        with contextlib.closing(fetched), _progress(config, workdir, step) as bar:
-            log = functools.partial(_log, config, writer, bar, started)
+        with contextlib.closing(fetched), train_log.make_bar(config, workdir, step) as bar:
+            log = train_log.Log(config, writer, bar, started, metrics.Window(record['window']))
             for step, batch in zip(calls, fetched):
                 state, values = steps(state, resident, batch, root)
-                if due is not None:  # Read while the device is at work on this call.
-                    log(*due)
-                    due = None
-                window.add(step, values)
+                log.flush()  # Fetches the last window while the device computes this call.
+                log.window.add(step, values)
                 step += size
                 bar.update(size)
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
-                # Asked once: a signal from here on stops the next turn.
+                # Read once: a later signal stops the next iteration.
                 caught = (
                     signals.caught or processes.should_stop(step // size - 1) and signal.SIGTERM
                 )
                 saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
-                    due, window = (step, window), metrics.Window({})
-                if due is not None and (evaluates or saves):
-                    log(*due)
-                    due = None
+                    log.close_window(step)
+                if evaluates or saves:
+                    log.flush()
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
                 if evaluates or saves:
@@ -91,28 +84,24 @@ def fit(
                 if evaluates and processes.is_primary():
                     _warn(experiment, workdir, step)
                 if saves:
-                    record = {
-                        'seconds': time.monotonic() - started,
-                        'window': window.values(),
-                        'lines': writer.written,
-                    }
+                    record = _make_record(started, log.window, writer)
                     checkpoint.save(manager, step, state, record)
                 if caught and not last:
                     break
-        if calls:  # What is reported, and said to be saved, is what lies on the disk.
-            del state  # Before there is another one.
+        if calls:  # Report, and confirm as saved, only a state that was read from the disk.
+            del state  # Frees its memory first.
             state = checkpoint.read_back(manager, step, experiment.state)
         if step != config.steps:
             raise Stopped(
                 caught,
-                f'{caught.name} came: saved step {step} of {config.steps} in {workdir}. '
-                'The same command goes on from there.',
+                f'{caught.name} received: saved step {step} of {config.steps} in {workdir}. '
+                'The same command resumes from there.',
             )
         return state, record['seconds']
 
 
 def make_steps(experiment: Experiment):
-    """The compiled call of as many steps as its batch has.
+    """The compiled function of several training steps, as many as its batch has.
 
     Returns:
       (state, resident images, batch of batches.make_fetch, root key) -> (state, metrics, each
@@ -121,71 +110,59 @@ def make_steps(experiment: Experiment):
     pipeline = experiment.pipeline
 
     def steps(state, resident, batch, root):
-        def one(state, batch):
+        def train_step(state, batch):
             step = batch.pop('step')
             batch = batches.augment(pipeline, batch, resident, root, step)
             key = stream.derive(root, step, 'update')
             return experiment.algorithm.update(state, batch, step, key)
 
-        return jax.lax.scan(one, state, batch)
+        return jax.lax.scan(train_step, state, batch)
 
-    places = jax.tree.map(lambda s: s.sharding, experiment.state)
+    shardings = jax.tree.map(lambda s: s.sharding, experiment.state)
     replicated = sharding.replicated(experiment.mesh)
-    return jax.jit(steps, donate_argnums=0, out_shardings=(places, replicated))
+    return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, replicated))
+
+
+def _count_steps_per_call(config):
+    """The largest divisor of all intervals that is at most config.steps_per_call."""
+    every = config.every
+    common = math.gcd(config.steps, every.log, every.evaluate, every.save)
+    return max(d for d in range(1, config.steps_per_call + 1) if common % d == 0)
 
 
 def _begin(experiment, workdir, manager, starts):
-    """The step to go on from, the state there, and the record of the run so far."""
+    """The step to start from, its state, and the record of the run so far."""
     restored = checkpoint.restore(
         manager, experiment.state, lambda step: folders.set_aside(manager, step)
     )
     if restored is None:
         record = {'seconds': 0.0, 'window': {}, 'lines': 0}
         return 0, experiments.initialize(experiment, starts), record
-    processes.print_line(f'{workdir}: goes on from step {restored[0]}.')
+    processes.print_line(f'{workdir}: resumes from step {restored[0]}.')
     return restored
 
 
-def _progress(config, workdir, step):
-    return tqdm(
-        total=config.steps,
-        initial=step,
-        unit='step',
-        desc=workdir.name,
-        mininterval=0.5,
-        disable=not processes.is_primary(),
-        dynamic_ncols=True,
-        file=sys.stderr,
-    )
-
-
-def _log(config, writer, bar, started, step, window):
-    values = window.read()
-    writer.write(step, values | {'seconds': time.monotonic() - started})
-    if bar.disable:
-        return
-    rate = bar.format_dict['rate'] or 0.0
-    images = f'{rate * (config.batch.labeled + config.batch.unlabeled):,.0f}'
-    losses = {
-        name.removeprefix('loss/'): f'{value:.3f}'
-        for name, value in values.items()
-        if name.startswith('loss/')
+def _make_record(started, window, writer):
+    """The record that is saved with a checkpoint; `_begin` restores it."""
+    return {
+        'seconds': time.monotonic() - started,
+        'window': window.values(),
+        'lines': writer.written,
     }
-    bar.set_postfix({'images/s': images} | losses, refresh=False)
 
 
 def _evaluate(experiment, forward, state, step, writer):
-    """Accuracy of every network on validation, and of its labels on unlabeled images."""
+    """Writes the accuracy of every network on validation, and of its pseudo-labels."""
     values = {}
-    pool, numbers = experiments.validation(experiment)
-    said = measure.outputs(experiment, forward, state, pool, numbers) if len(numbers) else {}
-    for name, output in said.items():
-        for key, value in measure.summarize(output.logits, pool.label[numbers]).items():
+    pool, indices = experiments.validation(experiment)
+    outputs = measure.outputs(experiment, forward, state, pool, indices) if len(indices) else {}
+    for name, output in outputs.items():
+        for key, value in measure.summarize(output.logits, pool.label[indices]).items():
             values[f'validation/{name}/{key}'] = value
     pool = experiment.source.train
-    numbers = np.setdiff1d(experiment.split.unlabeled, experiment.split.labeled)
-    if len(numbers) and experiment.config.batch.unlabeled:
-        chosen = numbers[:: math.ceil(len(numbers) / UNLABELED_MEASURED)]
+    indices = np.setdiff1d(experiment.split.unlabeled, experiment.split.labeled)
+    if len(indices) and experiment.config.batch.unlabeled:
+        chosen = indices[:: math.ceil(len(indices) / UNLABELED_MEASURED)]
         for name, output in measure.outputs(experiment, forward, state, pool, chosen).items():
             logits, label = output.logits, pool.label[chosen]
             if np.any(label >= 0):
@@ -196,19 +173,19 @@ def _evaluate(experiment, forward, state, step, writer):
                 np.argmax(logits, -1), minlength=logits.shape[-1]
             ).tolist()
     writer.write(step, values)
-    best = {
+    accuracies = {
         k.split('/')[1]: v
         for k, v in values.items()
         if k.startswith('validation/') and k.endswith('/accuracy')
     }
-    if best:
+    if accuracies:
         processes.print_line(
-            f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in best.items())
+            f'step {step}: validation ' + ', '.join(f'{k} {v:.4f}' for k, v in accuracies.items())
         )
 
 
 def _warn(experiment, workdir, step):
-    """Says what has gone wrong since the evaluation before."""
+    """Logs the warnings that are new since the previous evaluation."""
     config = experiment.config
     counts = experiments.labeled_counts(experiment)
     lines = metrics.read(workdir / 'metrics.jsonl')
@@ -218,20 +195,20 @@ def _warn(experiment, workdir, step):
 
 
 class Signals:
-    """Within it, SIGTERM and SIGINT are noted instead of ending the process.
+    """Context in which SIGTERM and SIGINT are recorded in `caught` instead of ending the process.
 
-    Where there are several processes jax notes SIGTERM, for all; see processes.should_stop.
+    With several processes jax handles SIGTERM for all of them; see processes.should_stop.
     """
 
     caught = None
 
     def __enter__(self):
-        def note(number, frame):
+        def record(number, frame):
             self.caught = signal.Signals(number)
-            signal.signal(number, self._before[number])  # A second one acts at once.
+            signal.signal(number, self._before[number])  # A second signal ends the process.
 
-        noted = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
-        self._before = {s: signal.signal(s, note) for s in noted}
+        handled = (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else ()
+        self._before = {s: signal.signal(s, record) for s in handled}
         return self
 
     def __exit__(self, *_):

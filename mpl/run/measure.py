@@ -1,4 +1,4 @@
-"""What networks say of whole pools of examples, and how right they are."""
+"""Outputs of networks for whole pools of examples, and metrics of the outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from mpl.models.network import Outputs
 from mpl.parallel import sharding
 from mpl.run.experiment import Experiment
 
-BINS = 15  # of confidence, for the calibration error
+BINS = 15  # confidence bins of the calibration error
 
 
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
-    """The one compiled function behind evaluation and prediction: (state, image) -> outputs."""
+    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
 
     def forward(state, image):
         return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
@@ -25,29 +25,28 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
 
 
 def outputs(
-    experiment: Experiment, forward: Callable, state: Any, pool: Pool, numbers: np.ndarray
+    experiment: Experiment, forward: Callable, state: Any, pool: Pool, indices: np.ndarray
 ) -> dict[str, Outputs]:
-    """Features [N, D] and logits [N, K] of the examples, in order, as numpy arrays.
+    """Features [N, D] and logits [N, K] of the examples, in the order of the indices, as numpy arrays.
 
-    The last batch is filled up with copies of its first image, whose outputs are
-    dropped, so that each example counts once and one shape is compiled.
+    The last batch is padded with copies of its first image, whose outputs are
+    dropped, so that each example counts once and only one shape is compiled.
     """
     size = experiment.config.batch.evaluate
     parts = []
-    for start in range(0, len(numbers), size):
-        chosen = numbers[start : start + size]
-        filled = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
-        mine = pool.read(filled[sharding.local_rows(experiment.mesh, size)])
+    for start in range(0, len(indices), size):
+        chosen = indices[start : start + size]
+        padded = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
+        local = pool.read(padded[sharding.local_rows(experiment.mesh, size)])
         image = jax.make_array_from_process_local_data(
-            sharding.rows(experiment.mesh, 0), mine, (size, *mine.shape[1:])
+            sharding.rows(experiment.mesh, 0), local, (size, *local.shape[1:])
         )
-        told = jax.device_get(forward(state, image))
-        parts.append(told)
-    return jax.tree.map(lambda *a: np.concatenate(a)[: len(numbers)], *parts)
+        parts.append(jax.device_get(forward(state, image)))
+    return jax.tree.map(lambda *a: np.concatenate(a)[: len(indices)], *parts)
 
 
 def accuracy(logits: np.ndarray, label: np.ndarray) -> float:
-    """Share of logits [N, K] whose greatest entry is label [N]."""
+    """Fraction of rows of logits [N, K] whose argmax is label [N]."""
     return float(np.mean(np.argmax(logits, -1) == label))
 
 
@@ -59,21 +58,21 @@ def nll(logits: np.ndarray, label: np.ndarray) -> float:
 def calibration_error(logits: np.ndarray, label: np.ndarray) -> float:
     """Expected calibration error over equal bins of confidence (arXiv 1706.04599, eq. 3)."""
     confidence = np.exp(np.max(log_softmax(logits), -1))
-    right = np.argmax(logits, -1) == label
+    correct = np.argmax(logits, -1) == label
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(np.sum(right[bins == b]) - np.sum(confidence[bins == b])) for b in range(BINS)]
+    gaps = [abs(np.sum(correct[bins == b]) - np.sum(confidence[bins == b])) for b in range(BINS)]
     return float(np.sum(gaps) / len(label))
 
 
 def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Counts int64 [K, K]: true class by predicted class."""
+    """Confusion matrix, counts int64 [K, K]: true class by predicted class."""
     classes = logits.shape[-1]
     pairs = label.astype(np.int64) * classes + np.argmax(logits, -1)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """The numbers reported of a network on a part: examples with label -1 do not count."""
+    """The reported metrics of a network on a part; examples with label -1 are ignored."""
     known = label >= 0
     logits, label = logits[known], label[known]
     return {
@@ -84,7 +83,7 @@ def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """In float64 [N, K]."""
+    """Log-softmax of logits [N, K], in float64."""
     logits = logits.astype(np.float64)
     shifted = logits - np.max(logits, -1, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), -1, keepdims=True))

@@ -1,4 +1,4 @@
-"""What a run writes while it runs: JSON lines and TensorBoard events."""
+"""Metrics of a run while it trains: JSON lines and TensorBoard events."""
 
 import json
 import time
@@ -15,24 +15,23 @@ from tensorboardX.proto.summary_pb2 import Summary
 from mpl.parallel import processes
 from mpl.run import records
 from mpl.run.paths import is_remote
-from mpl.run.records import write_whole
 
-REMEDY = 'bring the file back, or delete it to go on without the lines before'
+REMEDY = 'restore the file, or delete it to resume without the earlier lines'
 
 
 class Writer:
     """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard, in one process.
 
-    written: the lines in the file, 0 in the other processes.
+    written: the number of lines in the file, 0 in the other processes.
     """
 
     def __init__(self, folder: epath.Path, step: int, written: int):
-        """Opens them to go on after `step`; later lines, of a run cut short, are dropped.
+        """Opens both files to append after `step`; drops later lines of an interrupted run.
 
         Args:
           folder: of the run.
-          step: of the checkpoint that the run goes on from.
-          written: lines when that checkpoint was saved.
+          step: of the checkpoint that the run resumes from.
+          written: the number of lines when that checkpoint was saved.
 
         Raises:
           ValueError: lines up to that step are damaged or missing.
@@ -51,16 +50,16 @@ class Writer:
                 )
             self.written = written
             kept = ''.join(map(_line, lines))
-            write_whole(self._path, kept)
+            records.write_utf8(self._path, kept)
         elif written:
             logging.warning(
-                '%s is gone, with %d lines: curves and warnings begin after step %d.',
+                '%s is missing, with %d lines: curves and warnings start after step %d.',
                 self._path,
                 written,
                 step,
             )
         if is_remote(folder):
-            self._kept = kept  # Files there can not grow.
+            self._kept = kept  # Files in a bucket cannot be appended to.
         else:
             self._file = self._path.open('a', encoding='utf-8')
         self._board = _open_board(folder / 'tensorboard', step)
@@ -87,9 +86,9 @@ class Writer:
         self._board.flush()
 
     def save(self) -> None:
-        """Brings all lines to where they are kept, before a checkpoint that is newer than they."""
+        """Writes all lines to a bucket; call it before saving a checkpoint that refers to them."""
         if self._kept is not None:
-            write_whole(self._path, self._kept)
+            records.write_utf8(self._path, self._kept)
 
     def close(self) -> None:
         self.save()
@@ -100,10 +99,10 @@ class Writer:
 
 
 def _open_board(folder: epath.Path, step: int) -> EventsWriter:
-    """An event file in the folder, whose events hide those after `step` of files before.
+    """A new event file in the folder; its events hide events after `step` of older files.
 
-    Not a SummaryWriter: that writes in a thread, which a full disk ends, and then it waits for
-    that thread for good.
+    Not a SummaryWriter: that writes in a thread, which ends on a full disk, and then waits for
+    it forever.
     """
     if not is_remote(folder):
         folder = folder.resolve()  # 's3:x/y' is a bucket to tensorboardX, '/a/s3:x/y' is not.
@@ -120,7 +119,7 @@ def _line(values: dict) -> str:
 
 
 def read(path: epath.Path) -> list[dict]:
-    """The lines of a metrics.jsonl, without checksums; the last is left out where a kill cut it.
+    """The lines of a metrics.jsonl, without checksums; skips a last line that a kill truncated.
 
     Raises:
       ValueError: a line is damaged.
@@ -129,17 +128,17 @@ def read(path: epath.Path) -> list[dict]:
     if rest and not _is_cut(rest):
         whole.append(rest)
     lines = []
-    for number, text in enumerate(whole, 1):
+    for row, text in enumerate(whole, 1):
         try:
             line = json.loads(text.decode())
         except ValueError:  # Not JSON, or not UTF-8.
             line = None
-        lines.append(records.unseal(line, f'Line {number} of {path} is not', REMEDY))
+        lines.append(records.unseal(line, f'Line {row} of {path} is not', REMEDY))
     return lines
 
 
 def _is_cut(text: bytes) -> bool:
-    """Whether a line that does not end lacks its end; one with something else there is damaged."""
+    """Whether a last line is the prefix of a JSON value; other lines are damaged."""
     try:
         json.JSONDecoder().raw_decode(text.decode(errors='replace'))
     except ValueError:
@@ -148,19 +147,19 @@ def _is_cut(text: bytes) -> bool:
 
 
 class Window:
-    """The metrics of the steps since the last log line, left on the device until read."""
+    """The metrics of the steps since the last log line, on the device until they are read."""
 
     def __init__(self, values: dict[str, list[float]]):
-        """Begins with the values of steps before, from `values` of a window that was saved."""
-        self._values = {name: list(of) for name, of in values.items()}
+        """Starts with the values of earlier steps, from `values` of a saved window."""
+        self._values = {name: list(steps) for name, steps in values.items()}
         self._calls = []
 
     def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """metrics: of the steps from `step` on, each [S]."""
+        """Adds metrics of the S steps that start at `step`, each [S]."""
         self._calls.append((step, metrics))
 
     def values(self) -> dict[str, list[float]]:
-        """The values of every step, by name; waits for the steps.
+        """The values of all steps by metric; waits for the steps.
 
         Raises:
           FloatingPointError: a metric is not finite; names it and its first step.
@@ -176,7 +175,7 @@ class Window:
             step, name = min(bad)
             raise FloatingPointError(
                 f'{name} is not finite at step {step}; lower the learning rate or clip the '
-                'gradient (clip_norm). Checkpoints from before are kept.'
+                'gradient (clip_norm). Earlier checkpoints are kept.'
             )
         for _, metrics in calls:
             for name, values in metrics.items():

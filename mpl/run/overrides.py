@@ -22,21 +22,21 @@ class Override(NamedTuple):
 
 
 def apply(config: dict, overrides: list[str]) -> tuple[dict, list[str]]:
-    """The config with other values, still to be completed and checked.
+    """The config with the overrides applied, before it is completed and checked.
 
-    Names come first, whatever the order of the overrides: a section with a new name loses the
-    keys that the new one does not have, and a new algorithm the networks that it does not use.
+    Names are set first, in any order of the overrides: a section with a new name drops the keys
+    that the new name does not have, and a new algorithm drops the networks that it does not use.
     Then the other keys are set.
 
     Returns:
-      The config, and a sentence for each section that lost keys.
+      The config, and a sentence for each section that dropped keys.
 
     Raises:
-      ValueError: an override is not of the form --config.KEY=VALUE, sets a whole section, or sets what the
-        teacher's config takes over from the run.
+      ValueError: an override is not of the form --config.KEY=VALUE, sets a whole section, or sets a key
+        that the teacher's config copies from the run.
     """
     config, notes = _with_plain_sections(copy.deepcopy(config)), []
-    parsed = sorted(  # Names first, those of outer sections before inner ones.
+    parsed = sorted(  # Names first, outer sections before inner ones.
         map(_parse, overrides),
         key=lambda one: (one.key != 'name', len(one.section) * (one.key == 'name')),
     )
@@ -63,14 +63,14 @@ def _parse(override):
         value = {'true': True, 'false': False}.get(text, text)
     if key in schema.SHARED and section[-2:] == ['teacher', 'config']:
         raise ValueError(
-            f'config.{path} is taken over from the run that the teacher is trained for; '
+            f'config.{path} is copied from the run that the teacher is trained for; '
             f'set --config.{key} instead.'
         )
     return Override(tuple(section), key, value)
 
 
 def _with_plain_sections(config):
-    """The config with every section of schema.PLAIN, so that one key of a default can be set."""
+    """The config with all sections of schema.PLAIN, so that single keys of defaults can be set."""
     for section, kind in schema.PLAIN.items():
         given = config.get(section, {})
         if isinstance(given, dict):
@@ -82,7 +82,7 @@ def _with_plain_sections(config):
 
 
 def _open(config, one):
-    """The section of the override; sections on the way that are not there yet are added."""
+    """The section of the override; adds missing sections on its path."""
     node, where = config, 'config'
     for part in one.section:
         if node.get(part) is None:
@@ -94,7 +94,7 @@ def _open(config, one):
 
 
 def _rename(config, parent, one):
-    """Drops what a section cannot keep under its new name; returns a sentence if it drops anything."""
+    """Drops the keys that a section does not have under its new name; returns a sentence if any."""
     make = _find(config, one)
     if make is None:
         return []
@@ -115,7 +115,7 @@ def _rename(config, parent, one):
 
 
 def _find(config, one):
-    """The function whose arguments are the keys of the section under its new name; or None."""
+    """The function whose arguments are the keys of the section under its new name, or None."""
     section, where = one.section, '.'.join(one.section)
     while section[:2] == ('teacher', 'config'):
         section, config = section[2:], config['teacher']['config']

@@ -1,4 +1,4 @@
-"""Paths as they are given on the command line and in configs: what is taken, what is refused."""
+"""Paths of the command line and of configs: parsed and checked."""
 
 import os
 import unicodedata
@@ -13,14 +13,14 @@ CONTROL = (
 
 
 def parse(text: str, name: str) -> str:
-    """A path with a leading ~ or ~user expanded to a home directory, as shells do it.
+    """A path with a leading ~ or ~user expanded to a home directory.
 
-    Everything else in it is literal: brackets, *, ?, $, colons, spaces, quotes, %. A relative
-    path that begins with ~ is given as ./~.
+    Everything else is literal: brackets, *, ?, $, colons, spaces, quotes, %. Write a relative
+    path that begins with ~ as ./~.
 
     Args:
       text: the path.
-      name: of the argument or the key of the config, for the message: '--workdir'.
+      name: the argument or config key, for the message: '--workdir'.
 
     Raises:
       ValueError: the path is empty, or not UTF-8, or has a control character, an unknown home
@@ -54,14 +54,14 @@ def parse(text: str, name: str) -> str:
         ) from error
     if is_remote(path) and not is_remote(expanded):
         raise ValueError(
-            f'{name} {text!r} is read as the bucket {path} by the library of paths; give another path.'
+            f'{name} {text!r} is parsed as the bucket {path} by etils.epath; give another path.'
         )
-    # epath drops ./, and what is left must not be expanded when it is parsed again.
+    # epath drops ./, and the rest must not be expanded when it is parsed again.
     return os.path.abspath(path) if path.startswith('~') else path
 
 
 def parse_local(text: str, name: str) -> str:
-    """`parse` for what has to be on a disk; raises ValueError for a path in a bucket, too."""
+    """`parse` for local paths; also raises ValueError for a path in a bucket."""
     path = parse(text, name)
     if is_remote(path):
         raise ValueError(f'{name} {text!r} is in a bucket; give a path on a disk.')

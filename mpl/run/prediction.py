@@ -1,4 +1,4 @@
-"""Features and logits of a finished network for the examples of a pool or the pictures of a folder."""
+"""Features and logits of a trained network for the examples of a pool or the images of a folder."""
 
 import contextlib
 import csv
@@ -17,57 +17,57 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import logits, measure, origin
+from mpl.run import logits, measure, provenance
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
 
-THREADS = 8  # that decode pictures
-NAMED = 100  # pictures that cannot be read that are named in a warning each; the others are counted
+THREADS = 8  # for decoding images
+NAMED = 100  # maximum number of unreadable images with a warning each; all are counted
 
 
 class Chunk(NamedTuple):
-    """Examples that are in memory at the same time."""
+    """Examples that are read and predicted together."""
 
     pool: Pool
-    numbers: np.ndarray  # int [n], of the examples in `pool`
-    public: np.ndarray  # int [n], what they are called in the npz file
+    indices: np.ndarray  # int [n], into `pool`
+    written: np.ndarray  # int [n], the indices that are written to files
 
 
 def predict(
     stage: Stage, network: str, chunks: Iterator[Chunk]
 ) -> Iterator[tuple[list[str], np.ndarray, Outputs]]:
-    """What one network, by its name in the stage, says of chunks of examples.
+    """Outputs of one network, by its name in the algorithm, for chunks of examples.
 
     Yields:
-      For each chunk the names of its n examples, their public numbers [n] and the
-      outputs, features [n, D] and logits [n, K].
+      For each chunk the names of its n examples, their `written` indices [n] and the
+      outputs: features [n, D] and logits [n, K].
 
     Raises:
-      FloatingPointError: one of them is not finite.
+      FloatingPointError: an output is not finite.
     """
-    everything = measure.make_forward(stage.experiment)
-    forward = jax.jit(lambda state, image: {network: everything(state, image)[network]})
-    for pool, numbers, public in chunks:
-        said = measure.outputs(stage.experiment, forward, stage.state, pool, numbers)
-        names = [pool.name[n] for n in numbers]
-        logits.check_finite(names, said[network])
-        yield names, public, said[network]
+    forward_all = measure.make_forward(stage.experiment)
+    forward = jax.jit(lambda state, image: {network: forward_all(state, image)[network]})
+    for pool, indices, written in chunks:
+        outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)[network]
+        names = [pool.name[n] for n in indices]
+        logits.check_finite(names, outputs)
+        yield names, written, outputs
 
 
-def from_pool(pool: Pool, numbers: np.ndarray, size: int) -> Iterator[Chunk]:
-    """The examples of these numbers [n], so many at a time."""
-    cuts = (numbers[start : start + size] for start in range(0, len(numbers), size))
-    return (Chunk(pool, cut, cut) for cut in cuts)
+def from_pool(pool: Pool, indices: np.ndarray, size: int) -> Iterator[Chunk]:
+    """The examples with these indices [n], in chunks of `size`."""
+    chunks = (indices[start : start + size] for start in range(0, len(indices), size))
+    return (Chunk(pool, chunk, chunk) for chunk in chunks)
 
 
 def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chunk]]:
-    """The number of pictures at any depth of a folder, and the pictures, in the order of their paths.
+    """The number of image files at any depth of a folder, and the images in the order of their paths.
 
-    They are found as those of a training folder are (see `walk`), each file once. Damaged ones
-    are named in a warning each, and left out.
+    Files are found by the rules of training folders (see `walk`), each file once. Damaged images are
+    skipped with a warning each.
 
     Raises:
-      ValueError: the folder has no pictures, or the run's images are no pictures.
+      ValueError: the folder has no images, or the run's images cannot come from files.
     """
     height, width, channels = experiment.source.image_shape
     if height != width or channels not in (1, 3):
@@ -106,9 +106,9 @@ def _read(folder: Path, names: Sequence[str], decode: Callable, size: int) -> It
             good = [n for n, image in enumerate(loaded) if not isinstance(image, Exception)]
             for n in np.setdiff1d(np.arange(len(loaded)), good):
                 bad += 1
-                place = data_names.shown(str(folder / names[start + n]))
+                shown = data_names.shown(str(folder / names[start + n]))
                 if bad <= NAMED:
-                    logging.warning('%s cannot be read and is left out: %s', place, loaded[n])
+                    logging.warning('%s cannot be read and is left out: %s', shown, loaded[n])
             if good:
                 image = np.stack([loaded[n] for n in good])
                 name = [names[start + n] for n in good]
@@ -116,22 +116,22 @@ def _read(folder: Path, names: Sequence[str], decode: Callable, size: int) -> It
                 yield Chunk(pool, np.arange(len(good)), start + np.array(good))
             count += len(good)
     if not count:
-        raise ValueError(f'None of the {len(names)} pictures in {folder} can be read.')
+        raise ValueError(f'None of the {len(names)} images in {folder} can be read.')
 
 
 def write(
-    said: Iterator[tuple[list[str], np.ndarray, Outputs]],
+    predicted: Iterator[tuple[list[str], np.ndarray, Outputs]],
     classes: tuple[str, ...],
     output: str,
     features: str | None,
     made_by: dict,
 ) -> int:
-    """Writes what `predict` yields as CSV and, if wanted, as npz; returns how many examples."""
+    """Writes the chunks of `predict` as CSV and optionally as npz; returns the number of examples."""
     kept, count = [], 0
-    with features_files.whole(output, 'w', newline='', encoding='utf-8') as file:
+    with features_files.open_atomic(output, 'w', newline='', encoding='utf-8') as file:
         lines = csv.writer(file)
         lines.writerow(['name', 'class', 'confidence', *classes])
-        for names, numbers, outputs in said:
+        for names, indices, outputs in predicted:
             probability = np.exp(measure.log_softmax(outputs.logits))
             for name, row in zip(names, probability):
                 best = int(np.argmax(row))
@@ -139,8 +139,8 @@ def write(
                 lines.writerow([name, classes[best], texts[best], *texts])
             count += len(names)
             if features:
-                kept.append((names, numbers, outputs))
+                kept.append((names, indices, outputs))
     if kept:
         features_files.write(features, kept, made_by)
-    origin.write_beside(output, made_by)
+    provenance.write_beside(output, made_by)
     return count

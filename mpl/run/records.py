@@ -1,4 +1,4 @@
-"""Files that are written whole, and JSON records that show whether they were changed since."""
+"""Atomic writes of files, and JSON records with a checksum."""
 
 import contextlib
 import hashlib
@@ -10,24 +10,24 @@ CHECKSUM = 'checksum'
 
 
 def seal(record: dict) -> dict:
-    """The record with a checksum of everything else in it, under CHECKSUM."""
+    """The record with a checksum of all other entries, under CHECKSUM."""
     body = {key: value for key, value in record.items() if key != CHECKSUM}
     text = json.dumps(body, sort_keys=True, separators=(',', ':'))
     return body | {CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def is_intact(record: object) -> bool:
-    """Whether a record is one that `seal` made, unchanged since."""
+    """Whether a record was made by `seal` and is unchanged."""
     return isinstance(record, dict) and CHECKSUM in record and seal(record) == record
 
 
 def unseal(record: object, place: str, remedy: str) -> dict:
-    """A record that `seal` made, without its checksum.
+    """The record of `seal` without its checksum.
 
     Args:
-      record: as JSON gives it.
-      place: where it comes from, for the message: 'runs/x/config.json is not the config of a run'.
-      remedy: what to do where it is damaged, a clause: 'train it again'.
+      record: as decoded from JSON.
+      place: start of the message: 'runs/x/config.json is not the config of a run'.
+      remedy: end of the message, an imperative: 'train it again'.
 
     Raises:
       ValueError: it was changed, or has no checksum.
@@ -36,24 +36,24 @@ def unseal(record: object, place: str, remedy: str) -> dict:
         reason = (
             'its checksum does not match: it was changed or damaged since'
             if isinstance(record, dict) and CHECKSUM in record
-            else 'it has no checksum: it was damaged, or is of a version of mpl before checksums'
+            else 'it has no checksum: it was damaged, or written by a version of mpl without checksums'
         )
         raise ValueError(f'{place} as it was written ({reason}); {remedy}.')
     return {key: value for key, value in record.items() if key != CHECKSUM}
 
 
 def write(path: epath.Path, record: dict) -> None:
-    """Writes a sealed record, whole: a kill leaves the file before or the new one."""
-    write_whole(path, json.dumps(seal(record), indent=2) + '\n')
+    """Writes a sealed record, atomically: a kill leaves the old file or the new one."""
+    write_utf8(path, json.dumps(seal(record), indent=2) + '\n')
 
 
 def read(path: epath.Path, what: str, remedy: str) -> dict:
-    """A record as it was written, without its checksum.
+    """The record in a file, without its checksum.
 
     Args:
       path: of the file.
-      what: the file is, for the message: 'the config of a run'.
-      remedy: what to do where it is damaged, a clause: 'train it again'.
+      what: the kind of file, for the message: 'the config of a run'.
+      remedy: end of the message, an imperative: 'train it again'.
 
     Raises:
       ValueError: the file can not be read, or was changed after it was written.
@@ -65,18 +65,18 @@ def read(path: epath.Path, what: str, remedy: str) -> dict:
     return unseal(record, f'{path} is not {what}', remedy)
 
 
-def write_whole(path: epath.Path, text: str) -> None:
-    """Writes a text in UTF-8; see `write_bytes`. What is not Unicode is written as \\udc80."""
+def write_utf8(path: epath.Path, text: str) -> None:
+    """Writes a text in UTF-8, atomically; surrogates are escaped as \\udc80."""
     write_bytes(path, text.encode('utf-8', 'backslashreplace'))
 
 
 def write_bytes(path: epath.Path, content: bytes) -> None:
-    """Writes a file so that a kill or a full disk leaves the one before or the new one."""
-    beside = path.parent / (path.name + '.tmp')
+    """Writes a file atomically: a kill or a full disk leaves the old file or the new one."""
+    temporary = path.parent / (path.name + '.tmp')
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise

@@ -1,4 +1,4 @@
-"""What a finished run leaves: report.json, and a table for the terminal."""
+"""The report of a finished run: report.json, and a table for the terminal."""
 
 import importlib.metadata
 import re
@@ -15,11 +15,11 @@ from tabulate import tabulate
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, measure, metrics, pictures, records, teacher
+from mpl.run import collapse, figures, measure, metrics, records, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
-SHOWN = 20  # classes in the table of damaged pictures
+SHOWN = 20  # maximum number of classes in the table of damaged images
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -30,30 +30,30 @@ def write(
     stages: dict[str, dict],
     workdir: epath.Path,
 ) -> dict:
-    """Measures the last state on validation and, once, on test; draws; writes report.json.
+    """Evaluates the last state on validation and, once, on test; draws figures; writes report.json.
 
     Args:
       experiment: the run.
       state: after its last step.
       seconds: of training, over all restarts.
-      stages: reports of the stages 'teacher', that came before, and 'finetune', after.
+      stages: the reports of the stages 'teacher' and 'finetune', if the run has them.
       workdir: of the run.
     """
     networks, confusions = _measure(experiment, state)
     if processes.is_primary():
         report, findings = _compose(experiment, networks, seconds, stages, workdir)
         try:
-            pictures.draw(experiment, confusions, findings, workdir)
-        except Exception as error:  # No picture is worth a trained run.
-            logging.warning('The pictures could not be drawn: %r', error)
-        # Last: a run with a report is finished.
+            figures.draw(experiment, confusions, findings, workdir)
+        except Exception as error:  # A failed figure must not end a trained run.
+            logging.warning('The figures could not be drawn: %r', error)
+        # Last, because a report marks a finished run.
         records.write(workdir / 'report.json', report)
     processes.wait('reported')
     return read(workdir)
 
 
 def read(workdir: epath.Path) -> dict:
-    """The report of a finished run; raises ValueError where it is damaged."""
+    """The report of a finished run; raises ValueError if it is damaged."""
     return records.read(
         workdir / 'report.json',
         'the report of a run',
@@ -62,7 +62,7 @@ def read(workdir: epath.Path) -> dict:
 
 
 def _measure(experiment, state):
-    """What is known of each network, and its confusion matrix, of the test where there is one."""
+    """Metrics of each network, and its confusion matrix on test, or on validation without a test set."""
     forward = measure.make_forward(experiment)
     parts = {'validation': experiments.validation(experiment)}
     if experiment.source.test is not None:
@@ -74,11 +74,11 @@ def _measure(experiment, state):
         for name, net in frozen.items()
     }
     confusions = {}
-    for part, (pool, numbers) in parts.items():
-        if len(numbers):
-            said = measure.outputs(experiment, forward, state, pool, numbers)
-            for name, output in said.items():
-                label = pool.label[numbers]
+    for part, (pool, indices) in parts.items():
+        if len(indices):
+            outputs = measure.outputs(experiment, forward, state, pool, indices)
+            for name, output in outputs.items():
+                label = pool.label[indices]
                 networks[name][part] = measure.summarize(output.logits, label)
                 known = label >= 0
                 confusions[name] = measure.confusion(output.logits[known], label[known])
@@ -86,7 +86,7 @@ def _measure(experiment, state):
 
 
 def _compose(experiment, networks, seconds, stages, workdir):
-    """The report, and the warnings in it."""
+    """The report, and the findings of collapse.py in it."""
     config, split = experiment.config, experiment.split
     if 'finetune' in stages:
         networks['finetuned'] = stages['finetune']['networks']['student']
@@ -113,7 +113,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
             'unlabeled_only': list(config.split.unlabeled_only),
             'imbalance': config.split.imbalance,
         },
-        **teacher.selected(experiment, workdir),
+        **teacher.selection_counts(experiment, workdir),
         'seed': config.seed,
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
@@ -133,20 +133,20 @@ def _compose(experiment, networks, seconds, stages, workdir):
 
 
 def _damaged(experiment: Experiment) -> damage.Counts:
-    """Pictures that stand as gray: of validation and test, and of those that the steps drew."""
+    """Damaged images that are read as gray: of validation and test, and of the training batches."""
     config, source, split = experiment.config, experiment.source, experiment.split
     parts = {}
-    for part, numbers in (('labeled', split.labeled), ('unlabeled', split.unlabeled)):
+    for part, indices in (('labeled', split.labeled), ('unlabeled', split.unlabeled)):
         drawn = config.steps * config.batch[part]
-        if 0 < drawn < len(numbers):  # Less than an epoch.
-            numbers = stream.sample(config.seed, part, 0, drawn, numbers)
+        if 0 < drawn < len(indices):  # Less than an epoch.
+            indices = stream.sample(config.seed, part, 0, drawn, indices)
         if drawn:
-            parts[part] = source.train, numbers
+            parts[part] = source.train, indices
     return damage.count(parts | damage.measured(source, split), source.classes)
 
 
 def show(report: dict, workdir: str) -> str:
-    """The report as a table, and where everything lies."""
+    """The report as a table, with the path of the run."""
     rows = [
         [name, f'{net["parameters"]:,}']
         + [
@@ -167,39 +167,39 @@ def show(report: dict, workdir: str) -> str:
         f'seed {report["seed"]}, {report["steps"]} steps, {report["seconds"]:.0f} s; accuracy of '
         f'the {report["weights"]}.\n'
         + ''.join(f'Warning: {sentence}\n' for sentence in warnings(report))
-        + f'Report, metrics, checkpoints and pictures: {workdir}'
+        + f'Report, metrics, checkpoints and figures: {workdir}'
     )
 
 
 def _show_damaged(damaged: dict[str, damage.Counts]) -> str:
-    """A table of the damaged pictures, '' without any."""
+    """A table of damaged images; '' if there are none."""
     counts = {
-        f'{part}, {"left out" if kind == "left_out" else kind}': of
+        f'{part}, {"left out" if kind == "left_out" else kind}': by_class
         for kind, parts in damaged.items()
-        for part, of in parts.items()
+        for part, by_class in parts.items()
     }
     if not counts:
         return ''
-    classes = sorted({name for of in counts.values() for name in of})
+    classes = sorted({name for by_class in counts.values() for name in by_class})
     rows = [
-        [name] + [of[name] if name in of else '-' for of in counts.values()]
+        [name] + [by_class[name] if name in by_class else '-' for by_class in counts.values()]
         for name in classes[:SHOWN]
     ]
     rows += [['...'] + [''] * len(counts)] if len(classes) > SHOWN else []
-    rows.append(['all classes'] + [sum(of.values()) for of in counts.values()])
+    rows.append(['all classes'] + [sum(by_class.values()) for by_class in counts.values()])
     align = ['left'] + ['right'] * len(counts)
-    return '\n' + tabulate(rows, ['damaged pictures', *counts], colalign=align) + '\n\n'
+    return '\n' + tabulate(rows, ['damaged images', *counts], colalign=align) + '\n\n'
 
 
 def warnings(report: dict) -> list[str]:
-    """The sentences of a report's warnings; reports from before there were any have none."""
+    """The sentences of a report's warnings; old reports have none."""
     return [warning['sentence'] for warning in report['warnings']] if 'warnings' in report else []
 
 
 def peak_memory() -> int:
-    """Greatest resident size of this process so far, bytes."""
+    """Peak resident memory of this process, in bytes."""
     status = epath.Path('/proc/self/status')
-    if status.exists():  # Linux; its getrusage tells of the parent process too.
+    if status.exists():  # Linux; its getrusage includes the parent process.
         kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text(encoding='utf-8'))
         if kilobytes:
             return int(kilobytes[1]) * 1024

@@ -1,13 +1,13 @@
 """The schema of a config: its sections, their keys, types and defaults.
 
-What completes and checks a config by it is in mpl/config.py and mpl/sections.py.
+config.py and sections.py complete and check configs by it.
 """
 
 from typing import NamedTuple
 
 
 class Batch(NamedTuple):
-    """Images per step over all devices, and per call when measuring."""
+    """Images per training step, over all devices, and per evaluation batch."""
 
     labeled: int
     unlabeled: int = 0
@@ -17,11 +17,11 @@ class Batch(NamedTuple):
 class Split(NamedTuple):
     """Which training examples are labeled, unlabeled and held out.
 
-    labels: to keep in all, 0 for all. validation: to hold out, 0 where the source has
-    a validation part. file: a split saved before, instead of a drawn one. unlabeled_only:
-    names of classes that are not to be learned; their training images are unlabeled, and
-    they are in no other part. imbalance: how many times as frequent the first class is in
-    training as the last, see data.splits.draw; 1 leaves the classes as they are.
+    labels: total number of labeled examples, 0 for all. validation: number of examples to
+    hold out, 0 if the source has a validation part. file: a saved split, instead of drawing
+    one. unlabeled_only: names of classes that are not learned; their training images are
+    unlabeled, and the other parts do not have them. imbalance: frequency of the first class
+    divided by that of the last in training, see data.splits.draw; 1 keeps all examples.
     """
 
     labels: int = 0
@@ -43,8 +43,8 @@ class Every(NamedTuple):
 class Finetune(NamedTuple):
     """The last stage of MPL: the student alone, on the labeled images (section 3.2).
 
-    steps: 0 leaves the stage out. network: whose weights it starts from, under their
-    name in the report. labeled: images per step. optimizer: as in `networks`.
+    steps: 0 skips the stage. network: the network that it starts from, by its name in
+    the report. labeled: images per step. optimizer: as in `networks`.
     """
 
     steps: int = 0
@@ -54,12 +54,12 @@ class Finetune(NamedTuple):
 
 
 class InitFrom(NamedTuple):
-    """Weights to start from, instead of random ones: of another run, or of a file.
+    """Initial weights from another run or from a file.
 
-    workdir: of another run, whose network `network` is taken. file: a .safetensors file
+    workdir: another run; `network` is the name of its network. file: a .safetensors file
     with the names and layouts of timm, for models with a `from_timm`. Not both. head:
-    'keep' takes the last layer too, 'new' draws it, for other classes. networks: the
-    roles that start from it; none names all.
+    'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    networks: the roles that load the weights; empty for all.
     """
 
     workdir: str = ''
@@ -70,13 +70,13 @@ class InitFrom(NamedTuple):
 
 
 class Teacher(NamedTuple):
-    """The stage before: a trained network labels all training examples, once, for this run.
+    """The stage before training: a trained network labels all training examples once.
 
-    config: of the run that trains it, whole, but for its seed, source and split, which are this
-    run's; it may have a teacher of its own. workdir: a finished run of the same data and split,
-    instead. network: whose labels, under its name in that run's report. per_class: unlabeled
-    examples to keep of each class, the most confident; 0 keeps all. confidence: least probability
-    of those. balance: repeats those of smaller classes until there are `per_class`.
+    config: of the run that trains the teacher, without seed, source and split, which are copied
+    from this run; it may have a teacher too. workdir: a finished run of the same data and split,
+    instead. network: the teacher, by its name in the report. per_class: number of unlabeled
+    examples to keep per class, the most confident; 0 keeps all. confidence: minimum probability
+    of those. balance: repeats examples of smaller classes up to `per_class`.
     """
 
     config: dict = {}
@@ -88,11 +88,11 @@ class Teacher(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """How devices share the work. Examples are spread over groups of devices.
+    """The device mesh, and the sharding of the state. Batches are sharded over groups of devices.
 
-    model: devices in a group; they share each image, by its columns. weights: 'whole' keeps
-    a copy of each weight on every device, 'data' one part in each group, 'model' one part on
-    each device of a group; likewise what the optimizer keeps, and averages.
+    model: devices per group; each image is sharded over them by columns. weights: 'whole'
+    replicates the state (weights, optimizer state, averages); 'data' shards it over the groups,
+    'model' over the devices of a group.
     """
 
     model: int = 1
@@ -102,9 +102,10 @@ class Mesh(NamedTuple):
 class Run(NamedTuple):
     """Every section of a config.
 
-    seed: draws labels, weights, order, views, everything. steps_per_call: most steps
-    in one compiled call. resident_bytes: a training set up to this size stays on the
-    device. Sections with a name are passed on to `make` of the file of that name.
+    seed: of labels, initial weights, data order, views and all other random choices.
+    steps_per_call: maximum number of steps in one compiled call. resident_bytes: training
+    sets up to this size stay on the device. Sections with a name are the arguments of
+    `make` in the file of that name.
     """
 
     steps: int
@@ -127,11 +128,11 @@ class Run(NamedTuple):
 def network(model: dict, optimizer: dict, evaluation_mode: bool = False):
     """An entry of `networks`; only its arguments are read.
 
-    evaluation_mode: train with running batch statistics, which then stay, and without dropout.
+    evaluation_mode: train with fixed running batch statistics and without dropout.
     """
 
 
-# Sections without a name, with the class that holds their keys.
+# Sections without a name -> class of their keys.
 PLAIN = {
     'batch': Batch,
     'split': Split,
@@ -141,9 +142,9 @@ PLAIN = {
     'teacher': Teacher,
     'mesh': Mesh,
 }
-# Sections with a name, with the folder of mpl/ that has a file of that name.
+# Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
-# Arguments of `make` that no config has: they are known at run time.
+# Arguments of `make` that are not config keys, but known at run time.
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
-# Keys of a run that the teacher trained for it shares.
+# Keys that the config of a teacher copies from the run.
 SHARED = ('seed', 'source', 'split')

@@ -1,7 +1,7 @@
-"""One section of a config: completed with defaults and checked, by the signature of a function.
+"""Completes one section of a config with defaults and checks it, by the signature of a function.
 
-The keys of a section are the arguments of the function that takes it, such as `make` of
-mpl/models/cnn.py; their annotations give the types.
+The keys of a section are the arguments of a function, such as `make` of mpl/models/cnn.py; the
+annotations are the types.
 """
 
 import difflib
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-DEEPEST = 64  # sections in each other
-SMALLEST, LARGEST = 1.2e-38, 3.4e38  # positive numbers that float32 holds; XLA takes less for 0
+DEEPEST = 64  # levels of nested sections
+SMALLEST, LARGEST = 1.2e-38, 3.4e38  # normal float32 numbers; XLA flushes smaller ones to 0
 TYPES = (int, float, str, bool, tuple, dict)
 
 
@@ -23,7 +23,7 @@ def find_module(folder: str, name: str, where: str) -> ModuleType:
     """The module mpl/<folder>/<name>.py, which has a function `make`.
 
     Raises:
-      ValueError: there is none; `where` is the section that names it.
+      ValueError: there is no such module; `where` is the section, for the message.
     """
     package = importlib.import_module(f'mpl.{folder}')
     if isinstance(name, str) and name.isidentifier():
@@ -44,7 +44,7 @@ def find_module(folder: str, name: str, where: str) -> ModuleType:
 
 
 def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]) -> dict:
-    """Completes {'name': ..., **keys}, which `make` of mpl/<folder>/<name>.py takes.
+    """Completes {'name': ..., **keys}, the arguments of `make` in mpl/<folder>/<name>.py.
 
     Raises:
       ValueError: as `complete`, and for a missing or unknown name.
@@ -58,9 +58,9 @@ def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]
 def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
     """`given` with the defaults of the function's arguments, checked by its annotations.
 
-    Arguments named in `runtime` are left to the caller; a function that lacks one of
-    them, or wants one more, is refused. An argument Annotated[dict, f] is a section of
-    its own with the arguments of f; or, where f takes a name alone, of f(name).
+    Arguments named in `runtime` are set by the caller; a function with others is refused. An
+    argument Annotated[dict, f] is a nested section with the arguments of f or, if the only
+    argument of f is `name`, of f(name).
 
     Raises:
       ValueError: an unknown or missing key, or a value of another type or out of range.
@@ -72,7 +72,7 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
     if unused := [name for name in runtime if name not in arguments]:
         used = [name for name in runtime if name in arguments]
         raise ValueError(
-            f'{where} has no use for networks.{unused[0]}; remove it'
+            f'{where} does not use networks.{unused[0]}; remove it'
             + (f', and give networks.{", networks.".join(used)} alone.' if used else '.')
         )
     for key in given:
@@ -97,10 +97,10 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
 
 
 def check_values(value: object, where: str, depth: int = 0) -> None:
-    """Refuses what no key may have: other types than those of JSON, numbers beyond 32 bits.
+    """Refuses values that no key may have: types without JSON, numbers outside 32 bits.
 
     Raises:
-      ValueError: names the key, and what it may have.
+      ValueError: names the key and the allowed values.
     """
     kind = type(value).__name__
     if isinstance(value, dict | list | tuple):
@@ -129,7 +129,7 @@ def check_values(value: object, where: str, depth: int = 0) -> None:
 
 
 def keys(function: Callable, where: str, runtime: tuple[str, ...] = ()) -> list[str]:
-    """The keys of a section: the arguments of its function that a config can give."""
+    """The keys of a section: the arguments of its function that are set by a config."""
     return [
         name
         for name, argument in inspect.signature(function, eval_str=True).parameters.items()
@@ -138,7 +138,7 @@ def keys(function: Callable, where: str, runtime: tuple[str, ...] = ()) -> list[
 
 
 def roles(make: Callable) -> list[str]:
-    """The networks that an algorithm can have, by the arguments of its `make`."""
+    """The roles of an algorithm's networks, from the arguments of its `make`."""
     return [
         name
         for name, argument in inspect.signature(make, eval_str=True).parameters.items()
@@ -153,12 +153,12 @@ def metadata(argument: inspect.Parameter) -> Callable | None:
 
 
 def is_by_name(function: Callable) -> bool:
-    """Whether the function of an inner section takes a name, and returns the function of its keys."""
+    """Whether a function of a nested section maps a name to the function of its keys."""
     return list(inspect.signature(function).parameters) == ['name']
 
 
 def unknown_key(where: str, key: str, allowed: list[str]) -> str:
-    """The sentence for a key that a section does not have."""
+    """The error sentence for an unknown key."""
     near = difflib.get_close_matches(key, allowed, 1)
     return (
         f'{where} has no key {key!r}'
@@ -180,18 +180,18 @@ def _complete_inner(function, spec, where):
 
 
 def _is_optional_network(argument):
-    """Whether an algorithm can do without the network of this role."""
+    """Whether the network of this role is optional."""
     kinds = typing.get_args(argument.annotation)
     return argument.default is None and any(kind not in (*TYPES, type(None)) for kind in kinds)
 
 
 def _kinds(annotation):
-    annotation = getattr(annotation, '__origin__', annotation)  # without what Annotated adds
+    annotation = getattr(annotation, '__origin__', annotation)  # without the metadata of Annotated
     return typing.get_args(annotation) or (annotation,)
 
 
 def _cast(value, annotation, where):
-    """The value in the form that the annotation asks for; other annotations are not checked."""
+    """The value converted to the type of the annotation; only annotations of TYPES are checked."""
     allowed = _kinds(annotation)
     if isinstance(value, list):
         value = tuple(value)
@@ -205,7 +205,7 @@ def _cast(value, annotation, where):
 
 
 def _check_range(name, value, where):
-    """Ranges go by the last word of a key: a decay is a decay in every section."""
+    """The range follows from the last word of the key, in every section."""
     if not isinstance(value, int | float):
         return
     last = name.rpartition('_')[2]

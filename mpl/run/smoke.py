@@ -1,4 +1,4 @@
-"""Any recipe made small: through every stage of it in seconds, without its data."""
+"""Shrinks any recipe, so that all its stages run in seconds without its data."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mpl.run import config as configs
 STEPS = 6
 BATCH = 8
 SIZE = 16  # pixels
-# A small network of each kind; kinds that are not named stay as they are.
+# Arguments of a small network of each model; other models stay as they are.
 MODELS = {
     'wide_resnet': dict(depth=10, width=1),
     'resnet': dict(depth=18),
@@ -20,12 +20,12 @@ MODELS = {
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
-    """The config with few steps, small batches, networks and images, which are made up if they are files.
+    """The config with few steps, small batches, networks and images.
 
-    All numbers of steps keep their share of the run, and are at least 1 if they were; all
-    else stays: algorithm, optimizer, views, precision, fine-tuning. The config of a teacher is
-    made small too. A folder or a prepared set becomes a synthetic one of two classes with as
-    many channels.
+    Numbers of steps are scaled with the length of the run, to at least 1 unless they are 0. The
+    algorithm, optimizer, views, precision and fine-tuning stay. The config of a teacher is shrunk
+    too. Folders and prepared sets are replaced by a synthetic set of two classes with the same
+    number of channels.
     """
     small = config.to_dict()
     if 'path' in small['source'] or 'dataset' in small['source']:
@@ -66,7 +66,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
 
 
 def _shorten(section: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The section with its numbers of steps as for a run of STEPS instead of `steps`."""
+    """The section with its numbers of steps scaled from a run of `steps` to one of STEPS."""
     return {
         key: max(1, value * STEPS // steps) if key.endswith('_steps') and value else value
         for key, value in section.items()

@@ -1,10 +1,10 @@
-"""A run, and the stages before and after its training.
+"""Trains a run with the stages before and after it.
 
-A stage is a run of its own: a config, and a folder inside that of the run it belongs to. It is
-resumed as any run is, and hands on what it has learned:
+A stage is a run with its own config, in a folder inside that of the run it belongs to. It is resumed
+as any run is, and passes on its result:
 
-    teacher    before: labels all training examples; hands on logits
-    finetune   after: the student alone, on the labeled images; starts from the run's weights
+    teacher    before training: its logits label all training examples
+    finetune   after training: the student, on the labeled images, from the weights of the run
 """
 
 from typing import NamedTuple
@@ -26,48 +26,48 @@ class Stage(NamedTuple):
 
     name: str  # of its folder
     config: ConfigDict
-    comes_after: bool  # the training of the run; otherwise before
+    comes_after: bool  # the training of the run; else before
 
 
 def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> dict:
-    """Trains, or goes on where a run of the same config stopped, and reports.
+    """Trains a run, or resumes one of the same config, and returns its report.
 
     Args:
       config: of the run.
       workdir: its folder.
-      source: that of the config, where it is at hand already; see experiment.assemble.
+      source: that of the config, if it is loaded already; see experiment.assemble.
 
     Returns:
-      The report, also written to <workdir>/report.json; pictures lie beside it.
+      The report, also written to <workdir>/report.json, with figures beside it.
 
     Raises:
       ValueError: the config or the work directory is refused; nothing was written.
       FloatingPointError: a loss is not finite.
-      RuntimeError: a checkpoint could not be saved, or not be read back.
-      loop.Stopped: SIGTERM or SIGINT came; the same call goes on from there.
+      RuntimeError: a checkpoint could not be saved or read back.
+      loop.Stopped: SIGTERM or SIGINT was received; the same call resumes from there.
     """
     folders.check(config, workdir)
     if (workdir / 'report.json').exists():
         folders.check_finished(config, workdir, source)
-        processes.print_line(f'{workdir} holds a finished run; nothing is left to do.')
+        processes.print_line(f'{workdir} holds a finished run; there is nothing to do.')
         return report.read(workdir)
-    begun = data_record.has_begun(workdir)
-    if begun:
+    has_started = data_record.has_started(workdir)
+    if has_started:
         source = data_record.read_source(config, workdir, source)
     experiment, stages = assemble(config, workdir, source)
-    if begun:
-        data_record.check(data_record.of(experiment), workdir, experiment.source)
+    if has_started:
+        data_record.check(data_record.make(experiment), workdir, experiment.source)
     starts = _find_starts(experiment, workdir)
     processes.wait('checked')  # Before anything is written there.
     folders.prepare(experiment, workdir)
-    with folders.hold(workdir):
+    with folders.lock(workdir):
         reports = {}
 
         def run_stages(comes_after):
             for stage in stages:
                 if stage.comes_after == comes_after:
-                    place = workdir / stage.name
-                    reports[stage.name] = run(stage.config, place, experiment.source)
+                    folder = workdir / stage.name
+                    reports[stage.name] = run(stage.config, folder, experiment.source)
 
         run_stages(comes_after=False)
         experiment = teacher.label(experiment, workdir)
@@ -81,7 +81,7 @@ def assemble(
 ) -> tuple[Experiment, list[Stage]]:
     """The run and its stages.
 
-    Each stage is assembled too, and its own stages: refused now, not after a training.
+    Assembles all stages recursively, so that errors are raised before any training.
 
     Raises:
       ValueError: the run or one of its stages is refused.
@@ -104,10 +104,10 @@ def assemble(
 
 
 def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
-    """The config of the last stage: labels only, from the trained weights.
+    """The config of the fine-tuning stage: labels only, from the trained weights.
 
     Raises:
-      ValueError: the network to start from is not one of the run's.
+      ValueError: the run has no network of that name.
     """
     config = experiment.config
     stage = config.finetune
@@ -133,7 +133,7 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
 
 
 def _find_starts(experiment, workdir):
-    """The weights of init_from by role, where the run has no checkpoint yet."""
+    """The weights of init_from by role; empty if the run has a checkpoint."""
     checkpoints = workdir / 'checkpoints'
     if checkpoints.exists() and any(checkpoints.iterdir()):
         return {}

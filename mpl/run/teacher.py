@@ -1,10 +1,9 @@
-"""The teacher of a run: a network, trained before, that labels all training examples, once.
+"""The teacher of a run: a network, trained before, that labels all training examples once.
 
-Its folder is <workdir>/teacher, a run of its own. What it says lies in <workdir>/logits.npy, a row
-for each example of the training pool, by number; where it selects, the split that is trained on
-lies in <workdir>/selected.json, and what became of the others in selected_counts.json. Each is made
-once, goes on where it was stopped, and carries what made it: where that is not the teacher and the
-data of this run, it is refused.
+Its run is in <workdir>/teacher. Its logits are in <workdir>/logits.npy, one row per example of the
+training pool. If examples are selected, the split for training is in <workdir>/selected.json and the
+counts are in selected_counts.json. Each file is made once, resumed if incomplete, and refused if its
+provenance differs from the teacher and the data of this run.
 """
 
 import contextlib
@@ -22,9 +21,9 @@ from mpl.run import (
     evaluation,
     identity,
     logits,
-    origin,
     paths,
     prediction,
+    provenance,
     records,
     split_files,
 )
@@ -37,18 +36,18 @@ LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
 
 
 def check_section(config: ConfigDict) -> None:
-    """Refuses keys of the section `teacher` that contradict each other.
+    """Refuses inconsistent keys of the section `teacher`.
 
     Raises:
-      ValueError: names them.
+      ValueError: names the keys.
     """
     stage = config.teacher
     if stage.config and stage.workdir:
         raise ValueError('teacher has both a config and a workdir; give one of them.')
     rule = _rule(config)
-    if not experiments.is_taught(config) and rule != Rule():
+    if not experiments.has_teacher(config) and rule != Rule():
         raise ValueError(
-            'teacher.per_class, confidence and balance select by what a teacher says; give '
+            'teacher.per_class, confidence and balance select by the logits of a teacher; give '
             'teacher.config or teacher.workdir too.'
         )
     try:
@@ -58,15 +57,15 @@ def check_section(config: ConfigDict) -> None:
     if rule.confidence and not rule.per_class:
         raise ValueError(
             f'teacher.confidence is {rule.confidence}, but teacher.per_class is 0, which keeps every '
-            'example; give per_class above 0, as many as there are to keep all the confident ones.'
+            'example; give per_class above 0; the number of examples keeps all confident ones.'
         )
 
 
 def check(experiment: Experiment, teacher: Experiment) -> None:
-    """Refuses a teacher that does not fit, before it is trained.
+    """Refuses a teacher without the network of `teacher.network`, before it is trained.
 
     Raises:
-      ValueError: it has no network of the name.
+      ValueError: the teacher has no network of that name.
     """
     names = [*teacher.algorithm.networks(teacher.state)]
     names += ['finetuned'] if teacher.config.finetune.steps else []
@@ -76,87 +75,89 @@ def check(experiment: Experiment, teacher: Experiment) -> None:
 
 
 def check_run(experiment: Experiment, workdir: epath.Path) -> None:
-    """Refuses a teacher.workdir that is no finished run of the same data; not once it has labeled.
+    """Refuses a teacher.workdir that is not a finished run of the same data and split.
+
+    A missing teacher is allowed if this run has its logits.
 
     Raises:
-      ValueError: the folder of this run is in a bucket; or the run of the teacher is not there or
-        not finished, or its data, split or networks are other ones.
+      ValueError: the folder of this run is in a bucket; or the run of the teacher is missing or not
+        finished, or its data, split or networks differ.
     """
     stage = experiment.config.teacher
-    if experiments.is_taught(experiment.config) and paths.is_remote(workdir):
+    if experiments.has_teacher(experiment.config) and paths.is_remote(workdir):
         raise ValueError(
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
         )
     if not stage.workdir:
         return
-    place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
-    if (workdir / LOGITS).exists() and not place.exists():
+    folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
+    if (workdir / LOGITS).exists() and not folder.exists():
         return
-    stages = evaluation.load(place)
-    evaluation.find(stage.network, stages)
-    there, here = stages[0].data, data_record.of(experiment)
+    stages = evaluation.load(folder)
+    evaluation.find_network(stage.network, stages)
+    there, here = stages[0].data, data_record.make(experiment)
     if there['split'] != here['split']:
         raise ValueError(
-            f'teacher.workdir {place} has another split than this run (hash {there["split"]}, here '
+            f'teacher.workdir {folder} has another split than this run (hash {there["split"]}, here '
             f'{here["split"]}); give both the same split section and seed.'
         )
-    if lines := identity.differences(identity.numbering(there), identity.numbering(here)):
+    if lines := identity.differences(identity.index_record(there), identity.index_record(here)):
         raise ValueError(
-            f'teacher.workdir {place} is a run of other data ({"; ".join(lines)}); give another one.'
+            f'teacher.workdir {folder} is a run of other data ({"; ".join(lines)}); give another one.'
         )
 
 
 def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
-    """The run with what its teacher says, and selects; made now where it is not there yet.
+    """The run with the logits of its teacher and the selected split; computes missing ones.
 
     Args:
-      experiment: the run; one without a teacher is given back.
-      workdir: its folder; the teacher's run is finished.
+      experiment: the run; returned unchanged if it has no teacher.
+      workdir: its folder; the run of the teacher is finished.
 
     Raises:
-      ValueError: the selection keeps nothing, or what is there was made by something else.
+      ValueError: the selection is empty, or existing files have another provenance.
     """
-    if not experiments.is_taught(experiment.config):
+    if not experiments.has_teacher(experiment.config):
         return experiment
-    rows = _ask(experiment, workdir)
+    rows = _compute_logits(experiment, workdir)
     rule = _rule(experiment.config)
     if rule.per_class:
         made_by = {'logits': rows.made_by, 'rule': rule._asdict(), 'split': experiment.split.hash}
         if processes.is_primary() and not (workdir / folders.SELECTED).exists():
             _select(experiment, made_by, rows, workdir)
         processes.wait('selected')
-        _, made = split_files.read(workdir / folders.SELECTED, data_record.of(experiment))
-        others = [key for key in ('rule', 'split') if made[key] != made_by[key]]
-        if others or origin.differences(made['logits'], made_by['logits']):
+        _, made = split_files.read(workdir / folders.SELECTED, data_record.make(experiment))
+        changed = [key for key in ('rule', 'split') if made[key] != made_by[key]]
+        if changed or provenance.differences(made['logits'], made_by['logits']):
             raise ValueError(
-                f'{workdir / folders.SELECTED} was not selected by the logits and numbers of this run; '
-                'delete it, and it is made anew.'
+                f'{workdir / folders.SELECTED} was not selected by the logits and settings of this run; '
+                'delete it, and it is made again.'
             )
     return folders.select(experiment, workdir)._replace(logits=rows)
 
 
-def selected(experiment: Experiment, workdir: epath.Path) -> dict:
-    """For the report: {'selected': what became of the unlabeled examples}; empty where all are kept."""
+def selection_counts(experiment: Experiment, workdir: epath.Path) -> dict:
+    """For the report: {'selected': counts of the selection}; empty if all examples are kept."""
     if not _rule(experiment.config).per_class:
         return {}
     path = workdir / COUNTS
-    counts = records.read(path, 'what a selection counted', f'delete {folders.SELECTED} beside it')
+    counts = records.read(path, 'the counts of a selection', f'delete {folders.SELECTED} beside it')
     return {'selected': {key: value for key, value in counts.items() if key != 'made_by'}}
 
 
-def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
-    """The logits of all labeled and unlabeled examples, in a file; those that are missing are made now."""
+def _compute_logits(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
+    """The logits of all labeled and unlabeled examples, in a file; computes missing rows."""
     path, stage = str(workdir / LOGITS), experiment.config.teacher
-    _, numbers = evaluation.part(experiment, 'train')
-    place = workdir / 'teacher'
+    _, indices = evaluation.find_examples(experiment, 'train')
+    folder = workdir / 'teacher'
     if stage.workdir:
-        place = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
-        if not place.exists():
-            return _complete(path, numbers, experiment)
-    stages = evaluation.load(place, experiment.source if stage.config else None)
-    teacher, inner = evaluation.find(stage.network, stages)
-    made_by = origin.of(teacher, stage.network, 'train')
+        folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
+        if not folder.exists():
+            return _read_complete(path, indices, experiment)
+    stages = evaluation.load(folder, experiment.source if stage.config else None)
+    teacher, inner = evaluation.find_network(stage.network, stages)
+    made_by = provenance.make(teacher, stage.network, 'train')
     with contextlib.ExitStack() as stack:
         if processes.is_primary():
             shape = len(experiment.source.train.label), len(experiment.source.classes)
@@ -164,39 +165,42 @@ def _ask(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
         processes.wait('opened')
         if not processes.is_primary():
             rows = logits.read(path)
-        left = logits.missing(rows, numbers)
+        missing = logits.missing(rows, indices)
         processes.wait('counted')  # Before a row is written.
-        if len(left):
+        if len(missing):
             _write(
-                rows, prediction.predict(teacher, inner, _chunks(teacher, left)), stage, len(left)
+                rows,
+                prediction.predict(teacher, inner, _chunks(teacher, missing)),
+                stage,
+                len(missing),
             )
     processes.wait('labeled')
     return logits.read(path)
 
 
-def _complete(path: str, numbers: np.ndarray, experiment: Experiment) -> logits.Rows:
-    """The logits of a teacher that is not there any more.
+def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> logits.Rows:
+    """The logits of a teacher whose run is missing.
 
     Raises:
-      ValueError: some are missing, or they are of another network or other data.
+      ValueError: rows are missing, or they are of another network or other data.
     """
     rows, network = logits.read(path), experiment.config.teacher.network
-    origin.check_data(rows.made_by, data_record.of(experiment), path, epath.Path(path).parent)
-    if len(left := logits.missing(rows, numbers)) or rows.made_by['network'] != network:
+    provenance.check_data(rows.made_by, data_record.make(experiment), path, epath.Path(path).parent)
+    if len(missing := logits.missing(rows, indices)) or rows.made_by['network'] != network:
         raise ValueError(
-            f'{path} lacks {len(left):,} of {len(numbers):,} examples or is not of {network!r}, and '
-            f'teacher.workdir {experiment.config.teacher.workdir} is not there; bring that run back.'
+            f'{path} lacks {len(missing):,} of {len(indices):,} examples or is not of {network!r}, and '
+            f'teacher.workdir {experiment.config.teacher.workdir} is not there; restore that run.'
         )
     return rows
 
 
-def _chunks(teacher: Stage, left: np.ndarray):
+def _chunks(teacher: Stage, indices: np.ndarray):
     size = teacher.experiment.config.batch.evaluate
-    return prediction.from_pool(teacher.experiment.source.train, left, size)
+    return prediction.from_pool(teacher.experiment.source.train, indices, size)
 
 
-def _write(rows, said, stage, total):
-    """Writes what the teacher says, in the process that leads; all of them compute it."""
+def _write(rows, predicted, stage, total):
+    """Writes the outputs of the teacher in the first process; all processes compute them."""
     with tqdm(
         total=total,
         unit='image',
@@ -204,18 +208,18 @@ def _write(rows, said, stage, total):
         dynamic_ncols=True,
         disable=not processes.is_primary(),
     ) as bar:
-        for names, _, _ in logits.keep(rows, said) if processes.is_primary() else said:
+        for names, _, _ in logits.store(rows, predicted) if processes.is_primary() else predicted:
             bar.update(len(names))
 
 
 def _select(experiment, made_by, rows, workdir):
-    """Writes which unlabeled examples are kept, and how many of each class."""
+    """Writes the selected split, and the counts of the selection."""
     rule = Rule(**made_by['rule'])
     part = selection.scan([rows], experiment.split.unlabeled, rule)
     chosen = selection.apply(part, rule, experiment.split)
     counts = selection.summarize(part, rule, rows.shape[1])
     records.write(workdir / COUNTS, counts | {'made_by': made_by})
-    split_files.write(workdir / folders.SELECTED, chosen, data_record.of(experiment), made_by)
+    split_files.write(workdir / folders.SELECTED, chosen, data_record.make(experiment), made_by)
 
 
 def _rule(config):

@@ -1,4 +1,4 @@
-"""Weights that a run starts from: those of another run, or of a file with timm's names."""
+"""Initial weights of a run: from another run, or from a file with timm's names."""
 
 import importlib
 from types import ModuleType
@@ -17,13 +17,13 @@ from mpl.run.experiment import Experiment
 
 
 def find(experiment: Experiment) -> dict[str, Variables]:
-    """The weights that init_from names, by the role of the network; empty where it names none.
+    """The weights of init_from, by the role of the network; empty if it has no source.
 
-    They are checked against the network of the role, and are without 'head', the one
-    layer whose shape depends on the classes, where init_from wants a new one.
+    They are checked against the network of the role. With init_from.head='new' they are
+    without 'head', the only layer whose shape depends on the classes.
 
     Raises:
-      ValueError: no such run, network or file, or weights of another architecture.
+      ValueError: unknown run, network or file, or weights of another architecture.
     """
     start = experiment.config.init_from
     if start.head not in ('keep', 'new'):
@@ -54,7 +54,7 @@ def find(experiment: Experiment) -> dict[str, Variables]:
 
 
 def describe(experiment: Experiment, role: str, found: Variables) -> str:
-    """A line for the log: what was found for a role, and whether its head is new."""
+    """A log line: the source of the weights of a role, and whether its head is new."""
     start, classes = experiment.config.init_from, len(experiment.source.classes)
     head = '' if 'head' in found.params else f', with a new head for {classes} classes'
     count = network.count_parameters(found.params)
@@ -62,9 +62,9 @@ def describe(experiment: Experiment, role: str, found: Variables) -> str:
 
 
 def _read_run(start: ConfigDict) -> tuple[Variables, tuple[str, ...]]:
-    """The weights in a run, whose data need not be at hand, and its classes."""
-    place = epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
-    other, state, _ = workdir.load_networks(place)
+    """The weights of a network of another run, and its classes; does not load its data."""
+    folder = epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
+    other, state, _ = workdir.load_networks(folder)
     networks = other.algorithm.networks(state)
     if start.network not in networks:
         raise ValueError(
@@ -75,10 +75,10 @@ def _read_run(start: ConfigDict) -> tuple[Variables, tuple[str, ...]]:
 
 
 def _read_file(file: str) -> dict[str, np.ndarray]:
-    """The weights in a file, float32; counters and indices are passed over."""
+    """The weights in a file, float32; skips integer tensors."""
     try:
         tensors = safetensors.numpy.load_file(paths.parse_local(file, 'init_from.file'))
-    except Exception as error:  # A missing file, or an error of the library's own.
+    except Exception as error:  # A missing file, or an error of safetensors.
         raise ValueError(
             f'init_from.file {file} can not be read ({error}); give a .safetensors file of weights '
             'with the names of timm.'
@@ -106,7 +106,7 @@ def _load(experiment: Experiment, role: str, tensors: dict[str, np.ndarray]) -> 
 
 
 def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
-    """What was found, less the head where a new one is wanted; refused where it does not fit."""
+    """The weights, without the head if it is new; raises ValueError if shapes differ."""
     found, new = _resize(experiment, role, found), experiment.config.init_from.head == 'new'
     if new:
         found = found.replace(params={k: v for k, v in found.params.items() if k != 'head'})
@@ -128,7 +128,7 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
 
 
 def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
-    """The weights for the images of this run, where the model has some for one size alone."""
+    """The weights resized for the images of this run, if the model has a `resize`."""
     module = _module(experiment, role)
     if not hasattr(module, 'resize'):
         return found

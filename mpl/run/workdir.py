@@ -1,4 +1,4 @@
-"""The folder of a run: of which config, on which data, that one process trains in it."""
+"""The folder of a run: checks its config and data, prepares it, locks it, loads trained runs."""
 
 import contextlib
 import fcntl
@@ -21,9 +21,9 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
-SELECTED = 'selected.json'  # the split that is trained on, where a teacher selects; see teaching.py
-PLACE = '<path>'  # of a run, file or folder that may be moved
-PLACES = {
+SELECTED = 'selected.json'  # the split for training if a teacher selects; see teacher.py
+PATH_PLACEHOLDER = '<path>'  # stands for a path of something that may be moved
+PATH_KEYS = {
     'source': ('path', 'unlabeled_folder'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
@@ -32,10 +32,10 @@ PLACES = {
 
 
 def check(config: ConfigDict, workdir: epath.Path) -> None:
-    """Refuses a folder that is not that of a run of this config, or a new one.
+    """Refuses a folder that is neither new nor that of a run of this config.
 
     Raises:
-      ValueError: names what is there instead, or the numbers that differ.
+      ValueError: names the content of the folder, or the differing keys.
     """
     checkpoint.check_folder(workdir)
     if workdir.exists() and not workdir.is_dir():
@@ -43,7 +43,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
     path = workdir / 'config.json'
     if path.exists():
         old, new = (
-            without_places(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
+            without_paths(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
         )
         if lines := configs.differences(old, new):
             raise ValueError(
@@ -55,30 +55,30 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> None:
-    """Refuses to take a finished run for one of this config, where the data are other ones by now.
+    """Refuses a finished run whose data have changed.
 
-    Where data have been moved, the config in the folder names their new place from here on. Where
-    they are not at hand, which a finished run does not need, a warning says so.
+    If the data have been moved, the config in the folder is updated to their new path. If they
+    cannot be read, which a finished run does not require, a warning is logged.
 
     Args:
       config: of the run; `check` has compared it.
       workdir: its folder.
-      source: that of the config, where it is at hand already.
+      source: that of the config, if it is loaded already.
 
     Raises:
-      ValueError: the data or the split are not those of the run; names what differs.
+      ValueError: the data or the split differ from those of the run; names the differences.
     """
     absent = 'The data of the finished run in %s can not be read, so they were not compared: %s'
     try:
         source = experiments.read_source(config) if source is None else source
-        record = identity.of(source)
+        record = identity.make(source)
     except (ValueError, OSError) as error:
         logging.warning(absent, workdir, error)
         return
     data_record.check(record, workdir, source)
     try:
         split = experiments.make_split(config, source)
-    except ValueError as error:  # split.file is gone; what is drawn follows from the data.
+    except ValueError as error:  # split.file is missing; drawn splits depend on the data only.
         logging.warning(absent, workdir, error)
         return
     data_record.check(record | {'split': split.hash}, workdir, source)
@@ -87,7 +87,7 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
 
 
 def prepare(experiment: Experiment, workdir: epath.Path) -> None:
-    """Makes the folder and writes the config, the split (for split.file) and what the data are."""
+    """Creates the folder and writes the config, the split (for split.file) and the data record."""
     if not processes.is_primary():
         return
     workdir.mkdir(parents=True, exist_ok=True)
@@ -98,95 +98,95 @@ def prepare(experiment: Experiment, workdir: epath.Path) -> None:
 
 
 def select(experiment: Experiment, workdir: epath.Path) -> Experiment:
-    """The run with the unlabeled examples that its teacher has selected, where it selects any."""
+    """The run with the split that its teacher selected; unchanged if teacher.per_class is 0."""
     if not experiment.config.teacher.per_class:
         return experiment
     return experiment._replace(split=split_files.load(workdir / SELECTED, experiment.source))
 
 
 def load(workdir: epath.Path, source: Source | None = None) -> tuple[Experiment, Any, int]:
-    """A run that has been trained, its newest intact state, and the step of that.
+    """A trained run, its newest intact state, and the step of that state.
 
     Args:
       workdir: its folder.
-      source: that of the run, where it is at hand already.
+      source: that of the run, if it is loaded already.
 
     Raises:
-      ValueError: the folder holds no run, or no checkpoint of it, or its data are not there or
-        have changed.
+      ValueError: the folder has no run or no checkpoint, or its data are missing or have
+        changed.
     """
     config = configs.read(workdir / 'config.json')
     source = data_record.read_source(config, workdir, source)
     experiment = experiments.assemble(config, source=source)
-    data_record.check(data_record.of(experiment), workdir, source)
+    data_record.check(data_record.make(experiment), workdir, source)
     return select(experiment, workdir), *_restore(experiment, workdir)
 
 
 def load_networks(workdir: epath.Path) -> tuple[Experiment, Any, int]:
-    """What `load` gives, of a run whose data need not be at hand: classes and shapes are the run's own.
+    """The same as `load`, without the data of the run.
 
-    The source of the experiment has labels and no images; reading one raises ValueError.
+    The source of the experiment has labels but no images; reading images raises ValueError.
 
     Raises:
-      ValueError: the folder holds no run, or no checkpoint of it.
+      ValueError: the folder has no run or no checkpoint.
     """
     config = configs.read(workdir / 'config.json')
     split, _ = data_record.read_split(workdir)
-    source = identity.stand_in(*data_record.read(workdir))
+    source = identity.placeholder_source(*data_record.read(workdir))
     experiment = experiments.assemble(config, source=source, split=split)
     return experiment, *_restore(experiment, workdir)
 
 
 @contextlib.contextmanager
-def hold(workdir: epath.Path) -> Iterator[None]:
-    """Keeps other runs from training in the folder; a kill lets go of it. Not in a bucket (gs://).
+def lock(workdir: epath.Path) -> Iterator[None]:
+    """Holds an exclusive lock on the folder, which a kill releases. No lock in buckets (gs://).
 
     Raises:
-      ValueError: another process holds it.
+      ValueError: another process holds the lock.
     """
     if paths.is_remote(workdir) or not processes.is_primary():
         yield
         return
-    held = os.open(workdir, os.O_RDONLY)
+    descriptor = os.open(workdir, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
         raise ValueError(
             f'{workdir} is being trained by another process; wait for it, or stop it.'
         ) from error
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
-    """Moves a damaged checkpoint out of the way, to damaged_checkpoint_<step>."""
+    """Moves a damaged checkpoint to damaged_checkpoint_<step>."""
     folder = epath.Path(manager.directory)
-    for number in itertools.count():
-        place = folder.parent / f'damaged_checkpoint_{step}{f"_{number}" if number else ""}'
-        if not place.exists():
+    for count in itertools.count():
+        target = folder.parent / f'damaged_checkpoint_{step}{f"_{count}" if count else ""}'
+        if not target.exists():
             break
-    (folder / str(step)).rename(place)
+    (folder / str(step)).rename(target)
     manager.reload()
 
 
-def without_places(config: dict) -> dict:
-    """A config as a dict, with PLACE for paths of what may be moved, and without the mesh."""
+def without_paths(config: dict) -> dict:
+    """A config as a dict with PATH_PLACEHOLDER for the paths in PATH_KEYS, and without the mesh."""
     kept = config | {'mesh': {}}
-    for section, keys in PLACES.items():
+    for section, keys in PATH_KEYS.items():
         kept[section] = {
-            key: PLACE if key in keys and value else value
+            key: PATH_PLACEHOLDER if key in keys and value else value
             for key, value in config[section].items()
-            if key != 'data_dir'  # None, of a tfds set, is a place too.
+            if key != 'data_dir'  # A path even if it is None (tfds).
         }
     if kept['teacher']['config']:
-        kept['teacher']['config'] = without_places(kept['teacher']['config'])
+        kept['teacher']['config'] = without_paths(kept['teacher']['config'])
     return kept
 
 
 def checksum(config: ConfigDict) -> str:
-    """16 hexadecimal digits of everything in a config that decides what is trained."""
-    text = json.dumps(without_places(json.loads(configs.to_json(config))), sort_keys=True)
+    """16 hexadecimal digits of all config values that training depends on."""
+    text = json.dumps(without_paths(json.loads(configs.to_json(config))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -202,15 +202,15 @@ def _restore(experiment, workdir):
 
 
 def _move(workdir, config):
-    """Writes the places that a config names into the folder of the run, and of its stages."""
-    there = configs.read(workdir / 'config.json')
+    """Writes the data paths of a config into the folder of the run and of its stages."""
+    old = configs.read(workdir / 'config.json')
     for stage in ('teacher', 'finetune'):
         if (workdir / stage / 'config.json').exists():
             inner = configs.read(workdir / stage / 'config.json').to_dict()
             inner |= {'source': config.source.to_dict(), 'split': config.split.to_dict()}
             _move(workdir / stage, configs.complete(inner))
-    if there.source != config.source or there.split != config.split:
-        moved = there.to_dict() | {
+    if old.source != config.source or old.split != config.split:
+        moved = old.to_dict() | {
             'source': config.source.to_dict(),
             'split': config.split.to_dict(),
         }

@@ -1,9 +1,9 @@
-"""What made a derived file: the run, its weights, the network, and which examples of which data.
+"""The provenance of a derived file: the run, its weights, the network, and the examples.
 
-The record is a dict: 'workdir' (where the run lay, for the reader), 'config' (checksum, without
-places), 'state' (fingerprint of the weights), 'network', 'split' and 'pool' (train, validation or
-test, in which examples have their numbers; both None for pictures of a folder, which 'images'
-names) and 'data' (see identity.py).
+The record is a dict: 'workdir' (path of the run, for readers only), 'config' (checksum, without
+paths), 'state' (fingerprint of the weights), 'network', 'split', 'pool' (train, validation or test:
+the pool that indices refer to; 'split' and 'pool' are None for the images of a folder), 'images'
+(that folder) and 'data' (see identity.py).
 """
 
 import hashlib
@@ -15,25 +15,25 @@ from mpl.run import checkpoint, identity, records
 from mpl.run import workdir as folders
 from mpl.run.evaluation import Stage
 
-NAMED = ('network', 'pool', 'split', 'images')
+COMPARED = ('network', 'pool', 'split', 'images')
 
 
-def of(stage: Stage, network: str, split: str | None, images: str | None = None) -> dict:
-    """The record of what a network gives.
+def make(stage: Stage, network: str, split: str | None, images: str | None = None) -> dict:
+    """The provenance record of a network's outputs.
 
     Args:
       stage: of the run that has the network.
       network: its name in the report.
-      split: whose examples it was given; None for those in a folder.
+      split: of the examples; None for the images of a folder.
       images: the folder.
     """
-    own = split in stage.data['parts']
+    has_pool = split in stage.data['parts']
     return {
         'workdir': str(stage.workdir),
         'config': folders.checksum(stage.experiment.config),
         'state': int(checkpoint.fingerprint(stage.state)),
         'network': network,
-        'pool': None if split is None else split if own else 'train',
+        'pool': None if split is None else split if has_pool else 'train',
         'split': split,
         'images': images,
         'data': stage.data,
@@ -41,8 +41,8 @@ def of(stage: Stage, network: str, split: str | None, images: str | None = None)
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """What differs between two records but for places, a phrase each; empty where nothing does."""
-    lines = [f'{key}: {old[key]} -> {new[key]}' for key in NAMED if old[key] != new[key]]
+    """The differences between two records except paths, a phrase each; empty for none."""
+    lines = [f'{key}: {old[key]} -> {new[key]}' for key in COMPARED if old[key] != new[key]]
     if old['config'] != new['config']:
         lines.append('another config')
     elif old['state'] != new['state']:
@@ -51,30 +51,30 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def describe(record: dict) -> str:
-    """The record in words."""
+    """The record as a phrase."""
     return f'{record["network"]} of {record["workdir"]} on {record["split"] or record["images"]}'
 
 
 def write_beside(path: str, made_by: dict) -> None:
-    """Writes <path>.json: what made a file, and the SHA-256 of its bytes."""
+    """Writes <path>.json: the provenance of a file, and the SHA-256 of its bytes."""
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     records.write(epath.Path(f'{path}.json'), {'made_by': made_by, 'sha256': digest})
 
 
 def check_data(made_by: dict, data: dict, path: str | Path, workdir: epath.Path) -> None:
-    """Refuses a file that goes by other example numbers, or another split, than a run.
+    """Refuses a file whose indices or split differ from those of a run.
 
     Args:
-      made_by: the record of the file, of the training pool.
-      data: the record of the run's data, with its split.
+      made_by: the provenance of the file, of the training pool.
+      data: the record of the run's data and split.
       path: of the file.
       workdir: of the run, for the message.
 
     Raises:
-      ValueError: names what differs.
+      ValueError: names the differences.
     """
-    lines = identity.differences(*(identity.numbering(d) for d in (made_by['data'], data)))
+    lines = identity.differences(*(identity.index_record(d) for d in (made_by['data'], data)))
     if made_by['pool'] != 'train':
         lines.append(f'pool: {made_by["pool"]} -> train')
     if made_by['data']['split'] != data['split']:

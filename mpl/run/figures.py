@@ -1,4 +1,4 @@
-"""The pictures of a run: curves, pseudo-label quality, confusion, views."""
+"""The figures of a run: curves, pseudo-label quality, confusion, views."""
 
 import functools
 import io
@@ -16,9 +16,9 @@ from mpl.run.collapse import Finding
 from mpl.run.experiment import Experiment
 
 matplotlib.rcParams.update({'axes.grid': True, 'grid.alpha': 0.3, 'font.size': 9})
-# Names of classes and configs are text, whatever they hold: '$5$' is no formula.
+# Names of classes and configs are plain text: '$5$' is not a formula.
 matplotlib.rcParams.update({'text.parse_math': False, 'text.usetex': False})
-SHOWN = 8  # images of each kind on the sheet of views
+SHOWN = 8  # columns of the sheet of views
 
 
 def draw(
@@ -27,7 +27,7 @@ def draw(
     findings: list[Finding],
     workdir: epath.Path,
 ) -> None:
-    """Draws all pictures of a finished run into its work directory, as PNG."""
+    """Draws all figures of a finished run into its work directory, as PNG."""
     lines = metrics.read(workdir / 'metrics.jsonl')
     classes = tuple(map(legible, experiment.source.classes))
     save(curves(lines), workdir / 'learning_curves.png')
@@ -43,7 +43,7 @@ def draw(
 
 
 def curves(lines: list[dict]) -> Figure:
-    """Training losses, and accuracy on validation, over steps."""
+    """Training losses and validation accuracy over steps."""
     figure = Figure((9, 3.5), layout='constrained')
     losses, accuracy = figure.subplots(1, 2)
     for name in metric_names(lines, 'loss/'):
@@ -71,31 +71,31 @@ def feedback(lines: list[dict]) -> Figure:
 def pseudo_labels(
     lines: list[dict], classes: tuple[str, ...], labeled: np.ndarray, findings: list[Finding]
 ) -> Figure:
-    """How right and how even the networks' labels on unlabeled images are, over steps.
+    """Accuracy, mask rate and class balance of pseudo-labels over steps.
 
     Args:
       lines: of metrics.jsonl.
       classes: their names.
       labeled: labeled examples by class, counts [K].
-      findings: what the run was warned of.
+      findings: the warnings of the run.
     """
     figure = Figure((12, 7), layout='constrained')
     upper, lower = figure.subfigures(2, 1)
     accuracy, mask, even = upper.subplots(1, 3)
     for name in metric_names(lines, 'unlabeled/', '/accuracy'):
         accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
-    accuracy.set(title='accuracy of the labels on unlabeled images', ylim=(0, 1.02))
+    accuracy.set(title='accuracy of pseudo-labels', ylim=(0, 1.02))
     for name in metric_names(lines, 'mask_rate'):
         mask.plot(*series(lines, name))
-    mask.set(title='share of unlabeled images that count', ylim=(0, 1.02))
+    mask.set(title='mask rate of unlabeled images', ylim=(0, 1.02))
     for name in metric_names(lines, 'unlabeled/', '/histogram'):
         steps, counts = series(lines, name)
-        values = [collapse.effective_classes(of) for of in counts]
+        values = [collapse.effective_classes(histogram) for histogram in counts]
         even.plot(steps, values, marker='.', label=name.split('/')[1])
     even.axhline(
         collapse.effective_classes(labeled), color='black', linestyle='--', label='labeled examples'
     )
-    even.set(title='classes among the labels: exp(entropy)', ylim=(0, None))
+    even.set(title='effective classes of pseudo-labels: exp(entropy)', ylim=(0, None))
     for axes in (accuracy, mask, even):
         axes.set_xlabel('step')
         for finding in findings:
@@ -105,9 +105,9 @@ def pseudo_labels(
 
 
 def _histograms(figure, lines, classes, labeled):
-    """The share of each class among each network's labels, beside that among the labeled examples.
+    """Class shares of each network's pseudo-labels, beside those of the labeled examples.
 
-    A column goes from one evaluation to the next, whose counts it shows.
+    A column ends at the evaluation whose counts it shows, and starts at the previous one.
     """
     names = metric_names(lines, 'unlabeled/', '/histogram')
     ratios = [1, *[8] * len(names)]
@@ -133,7 +133,7 @@ def _histograms(figure, lines, classes, labeled):
 
 
 def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure:
-    """True class by predicted class, of each network, on test (or validation without one)."""
+    """Confusion matrix of each network on test, or on validation without a test set."""
     figure = Figure((4.2 * len(counts), 4), layout='constrained')
     for axes, (name, matrix) in zip(
         figure.subplots(1, len(counts), squeeze=False)[0], counts.items()
@@ -141,8 +141,8 @@ def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure
         share = matrix / np.maximum(matrix.sum(-1, keepdims=True), 1)
         axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
         axes.grid(False)
-        right = np.trace(matrix) / matrix.sum()
-        axes.set(xlabel='predicted', ylabel='true', title=f'{name}: {100 * right:.2f} %')
+        accuracy = np.trace(matrix) / matrix.sum()
+        axes.set(xlabel='predicted', ylabel='true', title=f'{name}: {100 * accuracy:.2f} %')
         if len(classes) <= 20:
             axes.set_xticks(range(len(classes)), classes, rotation=90)
             axes.set_yticks(range(len(classes)), classes)
@@ -161,23 +161,23 @@ def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure
 
 
 def view_sheet(experiment: Experiment) -> Figure:
-    """Labeled images as they are, and as the views make them under the key of step 0."""
+    """Labeled images, and their views with the key of step 0."""
     pool, split = experiment.source.train, experiment.split
-    numbers = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
-    image, views, seed = pool.read(numbers), experiment.views, experiment.config.seed
-    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(numbers), views.crop.draws)[0]
-    plain = batches.images(experiment.pipeline, numbers, bits) | {'index': np.arange(len(numbers))}
+    indices = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
+    image, views, seed = pool.read(indices), experiment.views, experiment.config.seed
+    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(indices), views.crop.draws)[0]
+    plain = batches.images(experiment.pipeline, indices, bits) | {'index': np.arange(len(indices))}
     view = jax.jit(functools.partial(batches.view, views))
-    seen = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
+    batch = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
     rows = {
         'image': image,
-        'labeled': seen['labeled']['image'],
-        'weak': seen['unlabeled']['weak'],
-        'strong': seen['unlabeled']['strong'],
+        'labeled': batch['labeled']['image'],
+        'weak': batch['unlabeled']['weak'],
+        'strong': batch['unlabeled']['strong'],
     }
     low, high = np.min(rows['weak'], (0, 1, 2)), np.max(rows['weak'], (0, 1, 2))
-    figure = Figure((len(numbers), 4.4), layout='constrained')
-    grid = figure.subplots(len(rows), len(numbers), squeeze=False)
+    figure = Figure((len(indices), 4.4), layout='constrained')
+    grid = figure.subplots(len(rows), len(indices), squeeze=False)
     for line, (name, images) in zip(grid, rows.items()):
         for axes, one in zip(line, np.asarray(images, np.float32)):
             one = one / 255 if name == 'image' else (one - low) / np.maximum(high - low, 1e-6)
@@ -188,7 +188,7 @@ def view_sheet(experiment: Experiment) -> Figure:
 
 
 def metric_names(lines: list[dict], prefix: str, suffix: str = '') -> list[str]:
-    """The metrics so named that any line has."""
+    """The names of metrics with this prefix and suffix in any line, sorted."""
     return sorted(
         {n for line in lines for n in line if n.startswith(prefix) and n.endswith(suffix)}
     )
@@ -201,7 +201,7 @@ def series(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
 
 
 def add_legends(figure: Figure) -> Figure:
-    """The figure, with a legend where something has a label."""
+    """The figure, with a legend on all axes that have labels."""
     for axes in figure.axes:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False)
@@ -209,12 +209,12 @@ def add_legends(figure: Figure) -> Figure:
 
 
 def legible(name: str) -> str:
-    """A name that can be drawn and printed; bytes in it that are not UTF-8 as \\udc80."""
+    """A name that can be drawn and printed; bytes that are not UTF-8 are escaped as \\udc80."""
     return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def save(figure: Figure, path: epath.Path) -> None:
-    """Writes the figure as PNG, whole."""
+    """Writes the figure as PNG, atomically."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=120, format='png')
     records.write_bytes(path, drawn.getvalue())

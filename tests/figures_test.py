@@ -1,4 +1,4 @@
-"""The picture of the labels on unlabeled images: what was logged, at its place."""
+"""The figure of the pseudo-labels on unlabeled images: logged values in their axes."""
 
 import chex
 import matplotlib.image
@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 from matplotlib.collections import QuadMesh
 
-from mpl.run import pictures
+from mpl.run import figures
 from mpl.run.collapse import Finding
 
 LINES = [
@@ -19,7 +19,7 @@ LINES = [
 
 @pytest.mark.parametrize('lines', [LINES, LINES[:2]])
 def test_shares_of_classes_lie_beside_those_of_the_labeled_examples(lines):
-    figure = pictures.pseudo_labels(lines, ('a', 'b'), np.array([1, 3]), [])
+    figure = figures.pseudo_labels(lines, ('a', 'b'), np.array([1, 3]), [])
     meshes = {
         axes.get_title(): mesh
         for axes in figure.axes
@@ -38,7 +38,7 @@ def test_shares_of_classes_lie_beside_those_of_the_labeled_examples(lines):
 
 def test_warnings_are_lines_where_they_came():
     findings = [Finding('mask', 20, ''), Finding('classes', 30, '')]
-    figure = pictures.pseudo_labels(LINES, ('a', 'b'), np.array([1, 3]), findings)
+    figure = figures.pseudo_labels(LINES, ('a', 'b'), np.array([1, 3]), findings)
     for axes in figure.axes[:3]:
         red = [line for line in axes.lines if line.get_color() == 'red']
         assert [line.get_xdata()[0] for line in red] == [20, 30]
@@ -47,12 +47,12 @@ def test_warnings_are_lines_where_they_came():
     np.testing.assert_allclose(student.get_ydata(), [4 / 3**0.75, 1])  # exp(entropy) of 3:1
 
 
-ODD = ('$5$ & $\\bad{', '$x^', '_hidden', '%s {} <b>', '\\alpha', pictures.legible('caf\udce9'))
+ODD = ('$5$ & $\\bad{', '$x^', '_hidden', '%s {} <b>', '\\alpha', figures.legible('caf\udce9'))
 
 
 def test_names_of_classes_are_text_and_no_formulas(tmp_path):
-    figure = pictures.confusion({'student': np.eye(len(ODD), dtype=int)}, ODD)
-    pictures.save(figure, epath.Path(tmp_path) / 'confusion.png')
+    figure = figures.confusion({'student': np.eye(len(ODD), dtype=int)}, ODD)
+    figures.save(figure, epath.Path(tmp_path) / 'confusion.png')
     ticks = figure.axes[0].get_yticklabels()
     assert [tick.get_text() for tick in ticks] == list(ODD)
     assert not any(tick.get_parse_math() for tick in ticks)
@@ -62,8 +62,8 @@ def test_names_of_classes_are_text_and_no_formulas(tmp_path):
 def test_a_picture_is_whole_or_the_one_before(tmp_path):
     path = epath.Path(tmp_path) / 'a.png'
     path.write_bytes(b'before')
-    figure = pictures.curves(LINES)
+    figure = figures.curves(LINES)
     figure.axes[0].set_title('$\\bad{$', parse_math=True)
     with pytest.raises(ValueError):
-        pictures.save(figure, path)
+        figures.save(figure, path)
     assert path.read_bytes() == b'before' and len(list(tmp_path.iterdir())) == 1
