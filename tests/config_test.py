@@ -9,8 +9,8 @@ import pytest
 from etils import epath
 
 from mpl.run import config as configs
+from mpl.run import config_files, stages
 from mpl.run import experiment as experiments
-from mpl.run import stages
 
 SMOKE = 'configs/smoke.py'
 
@@ -304,13 +304,13 @@ def test_files_and_arguments_may_hold_colons(tmp_path):
     folder.mkdir()
     path = folder / 'x$1$.py'
     path.write_text(text)
-    assert configs.locate(str(path)) == (str(path), '')
-    assert configs.locate(f'{path}:10:20') == (str(path), '10:20')
+    assert config_files.find(str(path)) == (path, len(str(path)))
+    assert config_files.find(f'{path}:10:20') == (path, len(str(path)))
     (folder / 'x$1$.py:10').write_text(text)
     with pytest.raises(ValueError, match='may be .* or .* rename one'):
-        configs.locate(f'{path}:10:20')
+        config_files.find(f'{path}:10:20')
     (folder / 'notes.txt').write_text(text)
     with pytest.raises(ValueError, match='no Python file'):
-        configs.locate(f'{folder}/notes.txt')
+        config_files.find(f'{folder}/notes.txt')
     with pytest.raises(ValueError, match='control character'):
-        configs.locate(f'{folder}/a\nb.py')
+        config_files.find(f'{folder}/a\nb.py')

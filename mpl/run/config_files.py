@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-from mpl.run import config_help
+from mpl.run import config_help, paths
 
 PROJECT = Path(__file__).parents[2]
 
@@ -92,18 +92,24 @@ def find(path: str) -> tuple[Path, int]:
     reports the latter. Paths may contain colons.
 
     Raises:
-      ValueError: no such file, or not a Python file.
+      ValueError: no such file, two of them, or not a Python file; or a path that is not allowed.
     """
     ends = [match.start() for match in re.finditer(':', path)] + [len(path)]
+    paths.parse_local(path, 'The config')
     for folder in (Path(), PROJECT):
-        for end in ends:
-            file = folder / path[:end]
-            if file.is_file():
-                if file.suffix != '.py':
-                    raise ValueError(f'{file} is no Python file; give one that ends in .py.')
-                if folder is PROJECT and not Path.cwd().samefile(PROJECT):
-                    _print_once(f'note: {path[:end]} is that of {PROJECT}.')
-                return file, end
+        found = [end for end in ends if (folder / path[:end]).is_file()]
+        if len(found) > 1:
+            raise ValueError(
+                f'The config {path} may be {" or ".join(path[:end] for end in found)}, with arguments '
+                'behind it; rename one of them.'
+            )
+        if found:
+            file, end = folder / path[: found[0]], found[0]
+            if file.suffix != '.py':
+                raise ValueError(f'{file} is no Python file; give one that ends in .py.')
+            if folder is PROJECT and not Path.cwd().samefile(PROJECT):
+                _print_once(f'note: {path[:end]} is that of {PROJECT}.')
+            return file, end
     wanted = re.split(r'(?<=\.py):', path)[0]
     folders = [folder / Path(wanted).parent for folder in (Path(), PROJECT)]
     near = next(

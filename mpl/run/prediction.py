@@ -106,7 +106,7 @@ def _read(folder: Path, names: Sequence[str], decode: Callable, size: int) -> It
             good = [n for n, image in enumerate(loaded) if not isinstance(image, Exception)]
             for n in np.setdiff1d(np.arange(len(loaded)), good):
                 bad += 1
-                shown = data_names.shown(str(folder / names[start + n]))
+                shown = data_names.printable(str(folder / names[start + n]))
                 if bad <= NAMED:
                     logging.warning('%s cannot be read and is left out: %s', shown, loaded[n])
             if good:
