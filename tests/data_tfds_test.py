@@ -281,7 +281,7 @@ def test_a_format_without_random_access_is_refused(tmp_path):
     path = tmp_path / 'tiny' / '1.0.0' / 'dataset_info.json'
     path.write_text(path.read_text().replace('array_record', 'tfrecord'))
     with pytest.raises(
-        ValueError, match='TFRECORD is not supported.*wants a set prepared as array_record'
+        ValueError, match='TFRECORD is not supported.*needs a set prepared as array_record'
     ):
         tfds.make('tiny', folder, test=None)
 

@@ -194,8 +194,8 @@ def _undisturbed(folder: Path, which: str) -> dict:
             if ended.code:
                 raise RuntimeError(f'{step.name} ends with code {ended.code}: {ended.errors}')
             want[step.name] = step.find()
-        path.write_text(json.dumps(want))
-    return json.loads(path.read_text())
+        path.write_text(json.dumps(want), encoding='utf-8')
+    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def _isolated(folder: Path, seed: int, way: str, number: int) -> list[Outcome]:

@@ -29,7 +29,7 @@ def find(workdir: Path) -> dict:
     found = {
         'states': [_hash(stage.state) for stage in stages],
         'metrics': [_without(line) for line in metrics.read(epath.Path(workdir / 'metrics.jsonl'))],
-        'report': _without(json.loads((workdir / 'report.json').read_text())),
+        'report': _without(json.loads((workdir / 'report.json').read_text(encoding='utf-8'))),
     }
     for name in HANDED_ON:
         if (workdir / name).exists():

@@ -29,12 +29,12 @@ def repeat(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{name}.jsonl'
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
     outcomes = [Outcome(*json.loads(line)) for line in lines]
     with tqdm(total=count, initial=len(outcomes), desc=name, unit='trial') as bar:
         while len(outcomes) < count:
             new = trial(len(outcomes))
-            with path.open('a') as file:
+            with path.open('a', encoding='utf-8') as file:
                 file.writelines(json.dumps(outcome) + '\n' for outcome in new)
             outcomes += new
             bar.update(len(new))

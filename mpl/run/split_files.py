@@ -42,7 +42,7 @@ def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
       ValueError: the file cannot be read, was changed, is inconsistent, or is of other data.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
         raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
     made = None
