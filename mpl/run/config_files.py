@@ -88,8 +88,8 @@ def name(path: str) -> str:
 def find(path: str) -> tuple[Path, int]:
     """The file of a config, and how long its name is in `path`; a ':' and arguments may follow.
 
-    A relative path is looked up in the current folder first, then in the project's own; the latter is
-    said on stderr. Colons may be part of the path.
+    A relative path is looked up in the current folder first, then in the project's own, which a line
+    on stderr says. Colons may be part of the path.
 
     Raises:
       ValueError: there is no such file, or it is no Python file.
