@@ -84,7 +84,7 @@ def reduced_mpl(labels: Labels = 4000):
 METHODS = {
     'supervised': supervised,
     'pseudo_label': pseudo_label,
-    **{name: partial(consistency, name) for name in fixmatch.METHODS if name != 'pseudo_label'},
+    **{name: partial(consistency, name) for name in fixmatch.ALGORITHMS if name != 'pseudo_label'},
     'uda': uda,
     'mpl': mpl,
     'noisy_student': rounds,

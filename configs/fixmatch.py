@@ -15,7 +15,7 @@ from . import recipes
 
 STEPS = 2**20
 RAMP = round(0.4 * STEPS)
-METHODS = {
+ALGORITHMS = {
     'pseudo_label': dict(threshold=0.95, ramp_steps=RAMP),
     'pi_model': dict(weight=10.0, ramp_steps=RAMP),
     # Weight, memory and ramp (80 of 300 epochs) are its paper's (arXiv 1610.02242), recalled.
@@ -32,9 +32,9 @@ STRONG = ('fixmatch', 'flexmatch', 'freematch', 'softmatch')
 
 
 def config(data: dict, method: str):
-    """The config of one of METHODS; data: as in recipes.config."""
+    """The config of one of ALGORITHMS; data: as in recipes.config."""
     strong = method in STRONG
-    algorithm = dict(name=method, ema_decay=0.999) | METHODS[method]
+    algorithm = dict(name=method, ema_decay=0.999) | ALGORITHMS[method]
     if method == 'vat':
         algorithm['radius'] = radius(data['views']['std'])
     if not strong:  # The second view of an image is another weak one.

@@ -134,8 +134,8 @@ def _algorithm(method, weights, steps, std):
     if method == 'supervised' and weights:
         return dict(name='supervised')
     uda = UDA | dict(ramp_steps=_share(UDA['ramp_steps'], released.CIFAR10['steps'], steps))
-    if method in fixmatch.METHODS:
-        own = dict(fixmatch.METHODS[method])
+    if method in fixmatch.ALGORITHMS:
+        own = dict(fixmatch.ALGORITHMS[method])
         if 'ramp_steps' in own:
             own['ramp_steps'] = _share(own['ramp_steps'], fixmatch.STEPS, steps)
         if method == 'vat':
@@ -160,7 +160,7 @@ def _share(count, of, steps):
 
 METHODS = {
     name: partial(config, name)
-    for name in ('supervised', *fixmatch.METHODS, 'uda', 'mpl', *TEACHERS)
+    for name in ('supervised', *fixmatch.ALGORITHMS, 'uda', 'mpl', *TEACHERS)
 }
 
 SCRATCH = {
@@ -177,9 +177,6 @@ RECIPES = [
     *[Recipe(name, SCRATCH.get(name, 'configs/fixmatch.py, untuned')) for name in METHODS],
     *[Recipe(f'supervised,{file}', BIT) for file in FILES.values()],
     *[Recipe(f'supervised,{file},train=head', 'of no source') for file in FILES.values()],
-    *[
-        Recipe(f'{name},{file}', f'losses as from random weights, optimizer of {BIT}, untuned')
-        for name in ('fixmatch', 'mpl', 'reduced_mpl')
-        for file in FILES.values()
-    ],
+    Recipe(f'fixmatch,{FILES["resnet50"]}', f'configs/fixmatch.py, optimizer of {BIT}, untuned'),
+    Recipe(f'mpl,{FILES["vit_s"]}', f'losses of configs/released.py, optimizer of {BIT}, untuned'),
 ]

@@ -108,7 +108,7 @@ def reduced_mpl(labels: Labels = 1000, unlabeled: Unlabeled = 'extra'):
 METHODS = {
     'supervised': supervised,
     'pseudo_label': pseudo_label,
-    **{name: partial(consistency, name) for name in fixmatch.METHODS if name != 'pseudo_label'},
+    **{name: partial(consistency, name) for name in fixmatch.ALGORITHMS if name != 'pseudo_label'},
     'uda': uda,
     'mpl': mpl,
     'noisy_student': rounds,
