@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -234,7 +235,7 @@ def make_split(config: ConfigDict, source: Source) -> splits.Split:
                 'split.file has the indices of all examples; set labels and validation to 0, '
                 'imbalance to 1.'
             )
-        split = split_files.load(paths.parse(config.split.file, 'split.file'), source)
+        split = split_files.load(epath.Path(paths.parse(config.split.file, 'split.file')), source)
     else:
         split = _draw(config, source)
     for name in ('labeled', 'unlabeled'):
