@@ -180,7 +180,7 @@ REFUSED = {
     '--config.init_from.networks=' + 99 * '[' + 99 * ']': r'nested more than 64 deep',
     '--config.teacher.config=x': r'teacher.config is a section; set one of its keys',
     '--config.': r"config has no key ''",
-    '--config.batch.evaluate=2000000000': r'takes at least [\d,.]+ GiB of each device .* but there are',
+    '--config.batch.evaluate=2000000000': r'takes at least [\d,.]+ GiB of each device .* but a device has',
     '--config.finetune.labeled=2000000000': r'takes at least [\d,.]+ GiB of each device',
     '--config.networks.teacher.model.widths=(2000000000,)': r'takes at least [\d,.]+ GiB of each',
     '--config.views.weak.mirror=2': r'views.weak.mirror is 2, a int; give a bool',
