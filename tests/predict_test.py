@@ -257,8 +257,6 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--images={tmp}/none'], 'is not a folder'),
         (['--split=test', '--workdir={tmp}'], 'holds no run'),
         (['--split=test', '--config.steps=3'], 'is not allowed here'),
-        (['--split=test', '--output='], 'nothing to write'),
-        (['--split=test', '--output=', '--features=f', '--logits=l'], 'give that too'),
         (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),
         (['--split=test', '--logits={tmp}/none/l.npy'], 'there is no folder'),
     ],
@@ -268,3 +266,12 @@ def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         command(monkeypatch, smoke, f'--output={tmp_path}/out.csv', *arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    'arguments, sentence',
+    [([], 'nothing to write'), (['--features=f', '--logits=l'], 'give that too')],
+)
+def test_refuses_to_write_nothing(smoke, monkeypatch, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        command(monkeypatch, smoke, '--split=test', *arguments)
