@@ -51,3 +51,10 @@ def test_a_record_without_a_checksum_is_refused(tmp_path):
     path.write_text(json.dumps(RECORD))
     with pytest.raises(ValueError, match='it has no checksum'):
         records.read(path, 'a record', 'write it again')
+
+
+def test_a_file_nested_too_deep_is_refused(tmp_path):
+    path = epath.Path(tmp_path / 'x.json')
+    path.write_text('[' * 100_000)
+    with pytest.raises(ValueError, match='is not a record: .*; write it again'):
+        records.read(path, 'a record', 'write it again')

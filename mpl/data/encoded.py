@@ -15,6 +15,7 @@ import tqdm
 
 from mpl.data import images, names, source
 
+LARGEST = 1 << 14  # pixels of a side
 GRAY = 128  # all pixels of an image that can not be decoded
 _CHUNK = 1024  # images read at once when a whole pool is read
 _NAMED = 100  # damaged images of a pool that are named in a warning each
@@ -43,8 +44,8 @@ class Format(NamedTuple):
 
 def check(size: int | None, central: float, corrupt: str, allowed: Sequence[str]) -> None:
     """Raises ValueError if an argument common to sources is not allowed."""
-    if size is not None and size < 1:
-        raise ValueError(f'size is {size}: give a number from 1 up.')
+    if size is not None and not 1 <= size <= LARGEST:
+        raise ValueError(f'size is {size}: give a number from 1 to {LARGEST}.')
     if not 0 < central <= 1:
         raise ValueError(f'central is {central}: give a share above 0, up to 1.')
     if size is None and central != 1:

@@ -47,9 +47,7 @@ def read(path: str) -> Features:
     features, indices, text = read_arrays(
         path, ('features', 'indices', 'made_by'), 'a file of features'
     )
-    made_by = json.loads(str(text))
-    if not records.is_intact(made_by):
-        raise ValueError(f'{path} was changed after it was written; write it again.')
+    made_by = records.loads(str(text), f'{path} is not a file of features', 'write it again')
     return Features(features, indices, made_by, path)
 
 

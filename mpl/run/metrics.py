@@ -131,7 +131,7 @@ def read(path: epath.Path) -> list[dict]:
     for row, text in enumerate(whole, 1):
         try:
             line = json.loads(text.decode())
-        except ValueError:  # Not JSON, or not UTF-8.
+        except (ValueError, RecursionError):  # Not JSON, or not UTF-8.
             line = None
         lines.append(records.unseal(line, f'Line {row} of {path} is not', REMEDY))
     return lines

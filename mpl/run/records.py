@@ -59,10 +59,28 @@ def read(path: epath.Path, what: str, remedy: str) -> dict:
       ValueError: the file can not be read, or was changed after it was written.
     """
     try:
-        record = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:  # Not JSON, or not UTF-8.
+        text = path.read_text(encoding='utf-8')
+    except ValueError as error:  # Not UTF-8.
         raise ValueError(f'{path} is not {what}: {error}; {remedy}.') from error
-    return unseal(record, f'{path} is not {what}', remedy)
+    return loads(text, f'{path} is not {what}', remedy)
+
+
+def loads(text: str, place: str, remedy: str) -> dict:
+    """The record in a text, without its checksum.
+
+    Args:
+      text: of a sealed record.
+      place: start of the message: 'x.json is not a report'.
+      remedy: end of the message, an imperative: 'train it again'.
+
+    Raises:
+      ValueError: the text is not JSON, or was changed after it was written.
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:  # Not JSON, or nested beyond what Python reads.
+        raise ValueError(f'{place}: {error}; {remedy}.') from error
+    return unseal(record, place, remedy)
 
 
 def write_utf8(path: epath.Path, text: str) -> None:

@@ -27,11 +27,7 @@ def read_part(path: str) -> tuple[Part, dict]:
       ValueError: the file is not a shard, or was changed.
     """
     *part, text = features.read_arrays(path, (*Part._fields, 'settings'), 'a shard of a selection')
-    settings = json.loads(str(text))
-    if not records.is_intact(settings):
-        raise ValueError(f'{path} was changed after it was written; make the shard again.')
-    del settings[records.CHECKSUM]
-    return Part(*part), settings
+    return Part(*part), records.loads(str(text), f'{path} is not a shard', 'make it again')
 
 
 class Inputs(NamedTuple):

@@ -43,7 +43,7 @@ def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
     """
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f'The split {path} cannot be read as JSON: {error}.') from error
     made = None
     if isinstance(record, dict) and set(MADE) <= set(record):
