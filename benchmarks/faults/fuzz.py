@@ -22,7 +22,7 @@ from mpl.data import folder as pictures
 from mpl.run import config as configs
 from mpl.run import stages
 
-RECIPES = (f'{RECIPE}:mpl', f'{RECIPE}:taught', 'configs/two_moons_uda.py', 'configs/smoke.py')
+RECIPES = (f'{RECIPE}:mpl', f'{RECIPE}:taught', 'configs/two_moons.py:uda', 'configs/smoke.py')
 
 # Numbers that programs trip over, and any other.
 NUMBERS = st.one_of(
