@@ -207,6 +207,16 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
     assert image[0].max() < 10 and image[-1].min() > 245
 
 
+def test_names_that_are_not_utf8_are_in_the_table_with_escapes(
+    smoke, experiment, tmp_path, monkeypatch
+):
+    folder, output = tmp_path / 'pictures', tmp_path / 'out.csv'
+    (name,) = save(experiment, folder, 1)
+    (folder / name).rename(folder / os.fsdecode(b'caf\xe9.png'))
+    command(monkeypatch, smoke, f'--images={folder}', f'--output={output}')
+    assert read(output)[0] == ['caf\\udce9.png']
+
+
 def test_folder_of_damaged_pictures_leaves_no_file(smoke, tmp_path, monkeypatch):
     (tmp_path / 'pictures').mkdir()
     (tmp_path / 'pictures' / 'a.png').write_bytes(b'no picture')

@@ -128,7 +128,8 @@ def write(
 ) -> int:
     """Writes the chunks of `predict` as CSV and optionally as npz; returns the number of examples."""
     kept, count = [], 0
-    with features_files.open_atomic(output, 'w', newline='', encoding='utf-8') as file:
+    how = dict(newline='', encoding='utf-8', errors='backslashreplace')  # Of names not in UTF-8.
+    with features_files.open_atomic(output, 'w', **how) as file:
         lines = csv.writer(file)
         lines.writerow(['name', 'class', 'confidence', *classes])
         for names, indices, outputs in predicted:
