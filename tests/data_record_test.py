@@ -16,7 +16,7 @@ from mpl import predict
 from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, evaluation, figures, identity, stages
+from mpl.run import data_record, evaluation, figures, identity, records, stages
 from mpl.run import experiment as experiments
 from mpl.run import weights as start
 from mpl.run import workdir as folders
@@ -255,7 +255,7 @@ def test_runs_of_different_data_are_not_compared(run):
     for name, seed in (('a', 0), ('b', 0)):
         seeded = configs.complete(config.to_dict() | {'seed': seed})
         folders.prepare(experiments.assemble(seeded), epath.Path(place / name / str(seed)))
-        (place / name / str(seed) / 'report.json').write_text('{}')
+        records.write(epath.Path(place / name / str(seed)) / 'report.json', {})
     jobs, _ = runs.plan(named, 1, place)
     assert not jobs
     assert len(runs.plan(named, 2, place)[0]) == 2  # Other seeds have other splits.
@@ -318,10 +318,10 @@ def test_classes_that_are_hidden_are_other_data(run):
     config = make_config(run / 'photos/list.csv').to_dict()
     config['source'] = dict(name='digits')
     config['split'] = dict(labels=40)
-    records = []
+    made = []
     for names in ((), ('8', '9')):
         config['split']['unlabeled_only'] = names
-        records.append(identity.make(experiments.read_source(configs.complete(config))))
+        made.append(identity.make(experiments.read_source(configs.complete(config))))
     lines = identity.differences(*records)
     assert 'classes: 0, 1, 2, 3, 4, 5, ... (10) -> 0, 1, 2, 3, 4, 5, ... (8)' in lines
     assert 'labels of the train examples' in lines and 'test: 600 -> 480 examples' in lines

@@ -223,7 +223,7 @@ def test_run_killed_between_stages_resumes_to_the_same_bits(place, unbroken, tmp
 FILE = """
 from ml_collections import ConfigDict
 
-from tests.teaching_test import SELECT, learn
+from tests.teacher_test import SELECT, learn
 
 def get_config():
     return ConfigDict(learn(SELECT).to_dict())
@@ -349,7 +349,9 @@ def test_config_of_the_teacher_is_checked_and_reached():
     assert (inner.steps, inner.seed, inner.teacher.config.seed) == (10, 5, 5)
     assert inner.teacher.config.every.log == 50  # Completed with every default.
     assert configs.complete(config.to_dict()) == config
-    with pytest.raises(ValueError, match="teacher.config has no key 'stepz'; did you mean 'steps'"):
+    with pytest.raises(
+        ValueError, match="teacher.config: config has no key 'stepz'; did you mean 'steps'"
+    ):
         configs.load(recipe, ['--config.teacher.config.stepz=10'])
     with pytest.raises(ValueError, match='^teacher.config: algorithm.name .* is unknown'):
         configs.load(recipe, ['--config.teacher.config.algorithm.name=x'])

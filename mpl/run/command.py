@@ -60,6 +60,7 @@ def main(command: Callable[[], None]) -> None:
     Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/mpl.
     """
     open_streams()
+    silence_closed_loops()
     logging.set_verbosity(logging.WARNING)
     cache()
     try:
@@ -91,6 +92,21 @@ def _is_ours(error: Exception) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     inside = Path(__file__).parents[1] in Path(frames[-1].filename).parents
     return inside and frames[-1].line.startswith('raise ')
+
+
+def silence_closed_loops() -> None:
+    """Drops the traceback of writes that end after one of them has failed, as on a full disk.
+
+    Orbax closes its event loop at the first error; what tensorstore still has to report to that loop
+    is printed from a thread of its own. The first error is the one that is raised.
+    """
+    hook = sys.excepthook
+
+    def print_others(kind, error, trace):
+        if not (kind is RuntimeError and str(error) == 'Event loop is closed'):
+            hook(kind, error, trace)
+
+    sys.excepthook = print_others
 
 
 def open_streams() -> None:

@@ -95,9 +95,9 @@ def find(path: str) -> tuple[Path, int]:
       ValueError: no such file, two of them, or not a Python file; or a path that is not allowed.
     """
     ends = [match.start() for match in re.finditer(':', path)] + [len(path)]
-    paths.parse_local(path, 'The config')
+    paths.check_printable(path, 'The config')
     for folder in (Path(), PROJECT):
-        found = [end for end in ends if (folder / path[:end]).is_file()]
+        found = [end for end in ends if os.path.isfile(folder / path[:end])]
         if len(found) > 1:
             raise ValueError(
                 f'The config {path} may be {" or ".join(path[:end] for end in found)}, with arguments '

@@ -34,11 +34,7 @@ def parse(text: str, name: str) -> str:
         raise ValueError(
             f'{name} {text!r} is not UTF-8 (or the locale is not; LANG=C.UTF-8 is); give another path.'
         ) from error
-    if '\0' in text or any(unicodedata.category(character) in CONTROL for character in text):
-        raise ValueError(
-            f'{name} {text!r} has a control character, such as a line break, which would break log '
-            'lines and tables; give another path.'
-        )
+    check_printable(text, name)
     expanded = os.path.expanduser(text)
     if expanded.startswith('~'):
         raise ValueError(
@@ -58,6 +54,19 @@ def parse(text: str, name: str) -> str:
         )
     # epath drops ./, and the rest must not be expanded when it is parsed again.
     return os.path.abspath(path) if path.startswith('~') else path
+
+
+def check_printable(text: str, name: str) -> None:
+    """Refuses a path with control characters.
+
+    Raises:
+      ValueError: it has one.
+    """
+    if '\0' in text or any(unicodedata.category(character) in CONTROL for character in text):
+        raise ValueError(
+            f'{name} {text!r} has a control character, such as a line break, which would break log '
+            'lines and tables; give another path.'
+        )
 
 
 def parse_local(text: str, name: str) -> str:
