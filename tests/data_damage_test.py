@@ -150,7 +150,7 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
         in reported
     )
     shown = report.show(written, str(run))
-    assert 'damaged pictures      labeled, gray    unlabeled, gray' in shown
+    assert 'damaged images      labeled, gray    unlabeled, gray' in shown
     assert all(f'Warning: {sentence}' in shown for sentence in reported)
 
     output = tmp_path / 'out.csv'

@@ -322,6 +322,6 @@ def test_classes_that_are_hidden_are_other_data(run):
     for names in ((), ('8', '9')):
         config['split']['unlabeled_only'] = names
         made.append(identity.make(experiments.read_source(configs.complete(config))))
-    lines = identity.differences(*records)
+    lines = identity.differences(*made)
     assert 'classes: 0, 1, 2, 3, 4, 5, ... (10) -> 0, 1, 2, 3, 4, 5, ... (8)' in lines
     assert 'labels of the train examples' in lines and 'test: 600 -> 480 examples' in lines

@@ -75,7 +75,7 @@ class StudentStep(NamedTuple):
     metrics: Metrics
 
 
-def make(
+def make_student_step(
     student: Definition,
     feedback: str,
     labels: str,

@@ -55,14 +55,14 @@ def make(
       uda_ramp_steps: steps over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see feedback.make.
+      student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
 
     Raises:
       ValueError: unknown name, labels for which the estimator has no gradient, or a temperature
         outside of [1e-4, 1e4].
     """
     losses.check_temperature('uda_temperature', uda_temperature)
-    student_step = feedbacks.make(
+    student_step = feedbacks.make_student_step(
         student,
         feedback,
         labels,

@@ -40,12 +40,12 @@ def make(
       teacher_labeled_weight: of the cross-entropy of the corrected logits of labeled images.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see feedback.make.
+      student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
 
     Raises:
       ValueError: unknown name, or labels for which the estimator has no gradient.
     """
-    student_step = feedbacks.make(
+    student_step = feedbacks.make_student_step(
         student,
         feedback,
         labels,
