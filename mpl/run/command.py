@@ -100,13 +100,14 @@ def silence_closed_loops() -> None:
     Orbax closes its event loop at the first error; what tensorstore still has to report to that loop
     is printed from a thread of its own. The first error is the one that is raised.
     """
-    hook = sys.excepthook
+    hook = sys.unraisablehook
 
-    def print_others(kind, error, trace):
-        if not (kind is RuntimeError and str(error) == 'Event loop is closed'):
-            hook(kind, error, trace)
+    def print_others(unraisable):
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+            hook(unraisable)
 
-    sys.excepthook = print_others
+    sys.unraisablehook = print_others
 
 
 def open_streams() -> None:
