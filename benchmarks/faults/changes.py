@@ -68,7 +68,8 @@ def make_runs(folder: Path) -> None:
 
 def workdir(folder: Path) -> Path:
     """Of the run, in a folder of `make_runs`."""
-    return folder / 'compared' / 'recipe-taught' / '0'
+    (run,) = (folder / 'compared').glob('recipe-*/0')
+    return run
 
 
 def try_change(folder: Path, seed: int, way: str, number: int) -> Outcome:
