@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 import pytest
-from absl import logging
 
 from mpl import compare
 from mpl.comparison import plots, runs, table, workers
@@ -141,7 +140,6 @@ def test_damaged_metrics_cost_the_curves_alone(tmp_path, caplog):
     folder.mkdir(parents=True)
     (folder / 'metrics.jsonl').write_text('{"step": 1}\n')
     (tmp_path / 'curves.png').write_bytes(b'of before')
-    logging.get_absl_logger().addHandler(caplog.handler)
     assert runs.draw_curves({'a': None}, 1, tmp_path) == []
     assert 'curves.png is not drawn: Line 1 of' in caplog.text
     assert not (tmp_path / 'curves.png').exists()

@@ -90,6 +90,16 @@ def run(trained, tmp_path):
     return tmp_path
 
 
+def test_a_changed_split_of_a_finished_run_is_noticed(run):
+    """Also if the run is a stage of one that goes on: its own split is drawn, not read."""
+    path = run / 'run' / 'split.json'
+    text = path.read_text()
+    path.write_text(text.replace('"unlabeled": [', '"unlabeled": [1, ', 1))
+    assert path.read_text() != text
+    with pytest.raises(ValueError, match='split.json was changed after it was written'):
+        stages.run(make_config(run / 'photos/list.csv'), epath.Path(run / 'run'))
+
+
 def change_rows(change):
     def apply(root):
         save(root / 'photos', [change(*row) for row in load(root / 'photos')])

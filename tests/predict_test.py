@@ -160,7 +160,7 @@ def test_pictures_of_any_size_and_damaged_ones(
     with np.load(features) as kept:
         np.testing.assert_array_equal(kept['indices'], [1, 3, 4])
     warned = [record.getMessage() for record in caplog.records if 'left out' in record.getMessage()]
-    assert len(warned) == 3, warned
+    assert len(warned) == 3
     assert '1 with .txt (notes.txt)' in warned[0]
     assert 'a.jpg' in warned[1] and 'c.png' in warned[2]
     assert '2 of 5 images could not be read' in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import logging
 import os
 import re
 import subprocess
@@ -55,6 +56,8 @@ def call(function: Callable[[], None], *arguments: str) -> Ended:
     """`main` of a command in this process, with its errors as the command reports them."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), 'utf-8', 'backslashreplace') for _ in range(2))
     code = 0
+    warnings = logging.StreamHandler(errors)  # Else they go to the stderr of the first command.
+    logging.getLogger().addHandler(warnings)
     with (
         mock.patch.object(sys, 'argv', ['mpl', *map(str, arguments)]),
         contextlib.redirect_stdout(output),
@@ -67,6 +70,8 @@ def call(function: Callable[[], None], *arguments: str) -> Ended:
         except BaseException:
             code = 1
             traceback.print_exc()
+        finally:
+            logging.getLogger().removeHandler(warnings)
     for stream in (output, errors):
         stream.seek(0)  # Which flushes.
     return Ended(code, output.read(), errors.read())

@@ -55,7 +55,7 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -> None:
-    """Refuses a finished run whose data have changed.
+    """Refuses a finished run whose split file was changed, or whose data have changed.
 
     If the data have been moved, the config in the folder is updated to their new path. If they
     cannot be read, which a finished run does not require, a warning is logged.
@@ -68,6 +68,7 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
     Raises:
       ValueError: the data or the split differ from those of the run; names the differences.
     """
+    data_record.read_split(workdir)
     absent = 'The data of the finished run in %s can not be read, so they were not compared: %s'
     try:
         source = experiments.read_source(config) if source is None else source
