@@ -6,7 +6,8 @@ each config, all of as many steps as the time allows by the measured step. Hyper
 their share of the run, so each learning rate reaches its end; accuracy is that of the test set, measured
 once, after far fewer steps than the recipe has. No stage runs beyond its share of --minutes: a training
 is stopped by SIGTERM, and its row then has the accuracy of its last evaluation, on 1,000 held-out
-images. Without time or step nothing is trained, and a line says so.
+images. If there is no time for 200 steps nothing is trained; if the step could not be measured, 1,000
+steps in equal shares of the time. A line says so.
 
 Results so far are written to <out>/session.json after every stage, output of the stages beside it.
 --trial runs it without a GPU, at small size, as in
@@ -32,6 +33,7 @@ QUERY = 'import json, jax; d = jax.devices(); print(json.dumps(dict(kind=d[0].de
 START = 30.0  # seconds of a training beside its compilation and its steps
 SHARE = 0.4  # of the time left, at most, for the step alone
 LEAST = 200  # steps of a training, which have a multiple of it
+UNMEASURED = 1000  # steps of a training if the time of a step is unknown
 
 
 def count_steps(left: float, overhead: float, paces: list[float]) -> int:
@@ -115,12 +117,12 @@ def read_quickstart() -> dict:
     return found
 
 
-def measure_step(session: Session, plan: dict | None, seconds: float) -> dict | None:
+def measure_step(session: Session, plan: dict | None, seconds: float, window: int) -> dict | None:
     """The row of the last config's step alone; None if it could not be measured."""
     path = session.out / 'step.json'
     path.unlink(missing_ok=True)
-    more = ('--policies', '--dtypes', '--calls', f'--seconds={seconds}', f'--json={path}')
-    words = session.module('benchmarks.gpu', session.paths[-1], *more)
+    more = ('--policies', '--dtypes', '--calls', f'--seconds={seconds}', f'--window={window}')
+    words = session.module('benchmarks.gpu', session.paths[-1], *more, f'--json={path}')
     session.run('step alone', words, SHARE * session.left())
     row = gpu_table.measured_step(session.names[-1], path, plan)
     if row is None:
@@ -128,29 +130,43 @@ def measure_step(session: Session, plan: dict | None, seconds: float) -> dict | 
     return row
 
 
-def train(session: Session, row: dict | None, plans: list[dict | None], device: dict) -> None:
-    """Trains each config for as many steps as the time allows, and adds their rows."""
+def share(session: Session, row: dict | None, plans: list[dict | None]) -> tuple[int, list[float]]:
+    """Steps of each training, 0 if there is no time, and the seconds of each.
+
+    Args:
+      session: with the time that is left.
+      row: of the step alone; None if it could not be measured.
+      plans: of the configs.
+    """
+    left, count = session.left(), len(plans)
     if row is None:
-        session.note('Nothing is trained, since the time of a step is unknown.')
-        return
+        session.note(
+            f'The time of a step is unknown: each training has {UNMEASURED:,} steps, and an equal '
+            'share of the time.'
+        )
+        return UNMEASURED, [left / count] * count
     paces = find_paces(row['ms'] / 1000, plans)
     overhead = START + row['compile_seconds']
-    steps = count_steps(session.left(), overhead, paces)
+    steps = count_steps(left, overhead, paces)
     if not steps:
         session.note(
-            f'Nothing is trained: {session.left():.0f} s are left, and {LEAST} steps of each config '
-            f'take {overhead * len(paces) + LEAST * sum(paces):.0f} s; give more --minutes.'
+            f'Nothing is trained: {left:.0f} s are left, and {LEAST} steps of each config take '
+            f'{overhead * count + LEAST * sum(paces):.0f} s; give more --minutes.'
         )
-        return
-    for place, (name, path, config) in enumerate(
-        zip(session.names, session.paths, session.configs)
-    ):
+    return steps, [overhead + steps * pace for pace in paces]
+
+
+def train(session: Session, row: dict | None, plans: list[dict | None], device: dict) -> None:
+    """Trains each config for as many steps as the time allows, and adds their rows."""
+    steps, seconds = share(session, row, plans)
+    runs = zip(session.names, session.paths, session.configs, plans) if steps else ()
+    for place, (name, path, config, plan) in enumerate(runs):
         workdir = session.out / name
         words = session.module('mpl.train', path, f'--workdir={workdir}')
-        later = sum(overhead + steps * pace for pace in paces[place + 1 :])
-        more = gpu_table.shorten(config, steps)
-        stage = session.run(f'train {name}', words + more, session.left() - later)
-        done = gpu_table.trained(name, config, workdir, plans[place], device)
+        words += gpu_table.shorten(config, steps)
+        later = sum(seconds[place + 1 :])
+        stage = session.run(f'train {name}', words, session.left() - later)
+        done = gpu_table.trained(name, config, workdir, plan, device)
         session.results['rows'].append(done | {'seconds': stage.seconds})
         session.write()
 
@@ -161,10 +177,11 @@ def main() -> None:
     parser.add_argument('--quickstart', type=float, default=120.0, help='seconds at most; 0: none')
     parser.add_argument('--configs', nargs='+', default=CONFIGS, help='trained; the last is timed')
     parser.add_argument('--seconds', type=float, default=10.0, help='of timing the step alone')
+    parser.add_argument('--window', type=int, default=50, help='steps of the step alone, at a time')
     parser.add_argument('--out', type=command.local_path, default='benchmarks/out/gpu_session')
     parser.add_argument('--trial', action='store_true', help='also without a GPU')
     given, overrides = command.parse(parser)
-    for name in ('minutes', 'seconds'):
+    for name in ('minutes', 'seconds', 'window'):
         if getattr(given, name) <= 0:
             raise ValueError(f'--{name} is {getattr(given, name)}; give a number above 0.')
     jax.config.update('jax_platforms', 'cpu')  # Here; the stages use the GPU.
@@ -181,7 +198,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     session.results['device'] = device
     plans = plan_and_quickstart(session, device, given.quickstart)
-    row = measure_step(session, plans[-1], given.seconds)
+    row = measure_step(session, plans[-1], given.seconds, given.window)
     if row:
         session.results['rows'].append(row)
     train(session, row, plans, device)

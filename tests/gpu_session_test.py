@@ -4,13 +4,15 @@ import json
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
+import jax
 import pytest
 from etils import epath
 
 from benchmarks import gpu_session, gpu_stages, gpu_table
 from mpl.run import config as configs
-from mpl.run import metrics, records
+from mpl.run import metrics, records, report
 
 H200 = {'kind': 'NVIDIA H200', 'platform': 'gpu', 'count': 2}
 
@@ -58,6 +60,19 @@ def test_steps_fill_the_time_that_is_left():
         assert gpu_session.find_paces(0.05, [unknown, plan()]) == [0.05, 0.05]
 
 
+def test_trainings_share_what_is_left():
+    """By the measured step; equally, if it could not be measured; not at all without time."""
+    notes = []
+    session = SimpleNamespace(left=lambda: 300.0, note=notes.append)
+    row = {'ms': 20.0, 'compile_seconds': 100 - gpu_session.START}
+    plans = [plan(0.01), plan(0.02)]
+    assert gpu_session.share(session, row, plans) == (3000, [130, 160]) and not notes
+    assert gpu_session.share(session, None, plans) == (1000, [150, 150])
+    assert 'step is unknown: each training has 1,000 steps' in notes.pop()
+    assert gpu_session.share(session, row | {'ms': 1000.0}, plans)[0] == 0
+    assert '300 s are left, and 200 steps of each config take 500 s; give more' in notes.pop()
+
+
 def test_plans_are_for_the_devices_that_are_there():
     assert gpu_session.find_topology(H200) == 'h200:2'
     assert gpu_session.find_topology(H200 | {'kind': 'NVIDIA L4'}) == 'local'
@@ -78,14 +93,23 @@ def test_a_stage_is_stopped_with_all_that_it_started(tmp_path):
     assert (tmp_path / 'log').read_text() == 'said\n'
 
 
+def test_peak_memory_of_a_device_is_that_of_its_allocator(monkeypatch):
+    """None on a CPU, and for an allocator that does not count."""
+    assert report.peak_device_memory() is None
+    for stats, want in (({'peak_bytes_in_use': 7, 'bytes_in_use': 5}, 7), ({}, None)):
+        device = SimpleNamespace(memory_stats=lambda stats=stats: stats)
+        monkeypatch.setattr(jax, 'local_devices', lambda device=device: [device])
+        assert report.peak_device_memory() == want
+
+
 def test_row_of_a_finished_training(tmp_path):
     """1,024 images in 20 ms; 4 TFLOP of a device in them, of 989.4 each second."""
     config = configs.load('configs/cifar10.py:mpl', [])
     stamps = [{'step': 50 * n, 'seconds': 30.0 + n} for n in range(1, 5)]
     write_lines(tmp_path / 'run', stamps[:3] + [stamps[3] | {'seconds': 40.0}])
     networks = {'student': {'test': {'accuracy': 0.75}}, 'teacher': {'test': {'accuracy': 0.5}}}
-    report = {'networks': networks, 'peak_device_memory_bytes': 6 * 2**30}
-    records.write(epath.Path(tmp_path / 'run/report.json'), report)
+    written = {'networks': networks, 'peak_device_memory_bytes': 6 * 2**30}
+    records.write(epath.Path(tmp_path / 'run/report.json'), written)
     row = gpu_table.trained('mpl', config, tmp_path / 'run', plan(), H200)
     assert (row['ms'], row['steps'], row['finished']) == (20, 200, True)
     assert row['images_per_second'] == 51_200
@@ -108,6 +132,7 @@ def test_row_of_a_training_that_was_stopped(tmp_path):
     """The accuracy is that of its last evaluation; what is not known is a dash."""
     config = configs.load('configs/cifar10.py:uda', [])
     lines = [{'step': 50, 'seconds': 9.0}, {'step': 100, 'seconds': 10.0}]
+    lines += [{'step': 50, 'validation/student/accuracy': 0.125}]
     lines += [{'step': 100, 'validation/student/accuracy': 0.25, 'validation/student/nll': 2.0}]
     write_lines(tmp_path / 'run', [*lines, {'step': 150, 'seconds': 11.0}])
     row = gpu_table.trained('uda', config, tmp_path / 'run', None, H200)

@@ -54,9 +54,9 @@ GPUS = {
 LEFT_OUT = (
     'Compiled without a GPU, never compared with one: peak is a lower bound, without the workspaces '
     'of cuDNN and cuBLAS and the memory of CUDA and NCCL; convolutions and matrix products are not '
-    "tuned, and the program on a GPU differs. It has no compiler's count of FLOPs. A program that is "
-    'too big compiles too, and from 80 % of the memory on XLA computes values again by itself; '
-    '`fits` compares with the 75 % of the memory that jax takes by default '
+    'tuned, and the program on a GPU differs. The compiler counts no FLOPs for a GPU that is not '
+    'there. A program that is too big compiles too, and above 80 % of the memory XLA rematerializes '
+    'by itself; `fits` compares with the 75 % of the memory that jax takes by default '
     '(XLA_CLIENT_MEM_FRACTION). FLOPs are timed at the rate of bfloat16; float32 products, as TF32, '
     'take at least twice as long. Links are NVLink, all GPUs of a host at full rate; between '
     'hosts one network adapter for each GPU.'
