@@ -36,7 +36,7 @@ from mpl.run import experiment as experiments
 # Dense bfloat16 and float32 TFLOP/s of a GPU, from NVIDIA's data sheets; float32 as jax multiplies it
 # by default, which is TF32. Those of TPUs are in mpl/planning/chips.py.
 PEAKS = {
-    r'B200': (2250, 1125),
+    r'NVIDIA B200': (2250, 1125),
     r'A100': (312, 156),
     r'H100 PCIe': (756, 378),
     r'H100 NVL': (835, 417.5),

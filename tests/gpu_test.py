@@ -16,7 +16,8 @@ def test_known_devices_have_a_peak_and_others_none():
     assert gpu.find_peak(named(device_kind='TPU v5 lite'), 'bfloat16') == 197e12
     assert gpu.find_peak(named(device_kind='TPU v5'), 'bfloat16') == 459e12
     assert gpu.find_peak(named(device_kind='TPU v6e'), None) == 918e12
-    assert gpu.find_peak(named(device_kind='cpu'), None) is None
+    for unknown in ('cpu', 'NVIDIA GB200'):
+        assert gpu.find_peak(named(device_kind=unknown), None) is None
 
 
 def test_peaks_are_those_of_the_plans():
