@@ -79,6 +79,19 @@ def test_plans_are_for_the_devices_that_are_there():
     assert gpu_session.find_topology({'kind': 'cpu', 'platform': 'cpu', 'count': 1}) == 'local'
 
 
+def test_the_quickstart_has_the_accuracy_of_its_finished_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gpu_session.read_quickstart() == {}
+    for name in ('digits-uda', 'digits-mpl'):
+        (tmp_path / 'runs/digits_40' / name / '0').mkdir(parents=True)
+    networks = {'student': {'test': {'accuracy': 0.5}}}
+    written = {'seconds': 9.0, 'devices': '1 x NVIDIA H200', 'networks': networks}
+    path = epath.Path(tmp_path / 'runs/digits_40/digits-uda/0/report.json')
+    records.write(path, written)
+    want = {'seconds': 9.0, 'devices': '1 x NVIDIA H200', 'student': 0.5}
+    assert gpu_session.read_quickstart() == {'digits-uda': want}
+
+
 def test_a_stage_is_stopped_with_all_that_it_started(tmp_path):
     """SIGTERM first, so that a run can save; what goes on after it is killed."""
     beat = tmp_path / 'beat'
