@@ -5,7 +5,7 @@ steps in one call; and how its time changes with the policy of the strong views,
 the number of steps in a call: one row for each change, in a process of its own. The pictures are
 made up; --config=configs/... takes a config in their place, --config.x=y changes a number. Share of
 peak: FLOPs of the convolutions and linear layers alone, by benchmarks/flops.py, per second of the
-compiled call, over the rate of dense products of that type (below; of TPUs mpl/chips.py). `loop` is a real
+compiled call, over the rate of dense products of that type (below; of TPUs mpl/planning/chips.py). `loop` is a real
 run of mpl.train, with its batches and log lines. On a CPU it is tried at tiny size, with
 --config=configs/smoke.py --dtypes --policies --seconds=0.5 --window=10. --trace=DIR also writes a
 profile of two calls of the first row, for `tensorboard --logdir=DIR` with the plugin xprof, or for
@@ -34,8 +34,9 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
 # Dense bfloat16 and float32 TFLOP/s of a GPU, from NVIDIA's data sheets; float32 as jax multiplies it
-# by default, which is TF32. Those of TPUs are in mpl/chips.py.
+# by default, which is TF32. Those of TPUs are in mpl/planning/chips.py.
 PEAKS = {
+    r'NVIDIA B200': (2250, 1125),
     r'A100': (312, 156),
     r'H100 PCIe': (756, 378),
     r'H100 NVL': (835, 417.5),
@@ -47,13 +48,11 @@ PEAKS = {
 
 def find_peak(device: jax.Device, dtype: str | None) -> float | None:
     """FLOP/s that a device promises; None where it is not known."""
-    chip = chips.find(device)
-    if chip is not None:
-        return chip.flops
     for pattern, (narrow, wide) in PEAKS.items():
         if re.search(pattern, device.device_kind):
             return 1e12 * (narrow if dtype == 'bfloat16' else wide)
-    return None
+    chip = chips.find(device)
+    return chip.flops if chip else None
 
 
 def made_up(pictures: str, labeled: int, depth: int, width: int) -> dict:

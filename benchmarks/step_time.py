@@ -173,10 +173,16 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
         'resident_bytes': report.peak_memory(),
-        'flops': program.cost_analysis()['flops'],  # Of one step: a loop's body counts once.
+        'flops': count_flops(program),
         'flops_by_layers': flops.count_exact(experiment) if is_exact(config) else None,
         'load': os.getloadavg(),
     }
+
+
+def count_flops(program: jax.stages.Compiled) -> float | None:
+    """FLOPs of one step as XLA counts (a loop's body once); None if the compiler tells none."""
+    counted = program.cost_analysis() or {}
+    return counted['flops'] if 'flops' in counted else None
 
 
 def time_calls(
@@ -320,7 +326,7 @@ def show(rows: list[dict]) -> str:
             f'{row["compile_seconds"]:.1f}',
             f'{row["program_bytes"] / 2**20:.1f}',
             f'{row["resident_bytes"] / 2**20:.0f}',
-            f'{row["flops"] / 1e6:,.0f}'
+            ('unknown' if row['flops'] is None else f'{row["flops"] / 1e6:,.0f}')
             + (f' of {row["flops_by_layers"] / 1e6:,.0f}' if row['flops_by_layers'] else ''),
             f'{row["load"][0]:.1f}',
         ]

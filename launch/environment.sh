@@ -3,9 +3,18 @@
 # requirements.txt, once for each state of that file and kind of device, and the project itself, so that
 # its commands work from any folder. Sets $python.
 # ACCELERATOR=cuda13, cuda12, tpu or cpu names the kind where the device can not be seen from here.
+# INSTALLED=python3 names a Python that has the requirements: nothing is installed, no .venv is made.
 
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+if [ -n "${INSTALLED:-}" ]; then
+  "$INSTALLED" -c 'import jax, flax, optax, orbax.checkpoint, ml_collections, tabulate, tqdm' ||
+    fail "INSTALLED is '$INSTALLED', which lacks a requirement; name a Python in which requirements.txt is installed, or leave it out"
+  # shellcheck disable=SC2034  # Of the scripts that source this one.
+  python="$INSTALLED"
+  return 0
+fi
 
 base=""
 for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do

@@ -1,11 +1,14 @@
-"""Memory, FLOPs and time of a run on each chip of a TPU slice. Compiles the step; needs no TPU.
+"""Memory, FLOPs and time of a run on TPUs or GPUs. Compiles the step for them; needs none.
 
     python -m mpl.plan --config=configs/cifar10.py:mpl --topology=v5e:2x4
+    python -m mpl.plan --config=configs/cifar10.py:mpl --topology=h100:8
 
-A topology is a generation (v2 and v3 with two devices per chip, v4, v5e, v5p, v6e) and the number of
-chips along each axis; `local` compiles for the devices of this machine. Other generations require
-launch/requirements-plan.txt. No data are read: images are black and have the shape of the config.
-Large networks take minutes and several GiB of memory to compile; --json saves the plan.
+A topology is a generation of TPUs (v2 and v3 with two devices per chip, v4, v5e, v5p, v6e) and the
+number of chips along each axis; or a GPU (a100, h100, h200, b200) and the number of them on one host, or
+of hosts and of GPUs of each: h100:2x8. `local` compiles for the devices of this machine. Others require
+launch/requirements-plan.txt (TPUs) or launch/requirements-gpu-plan.txt. No data are read: images are
+black and have the shape of the config. Large networks take minutes and several GiB of memory to
+compile; --json saves the plan.
 """
 
 import json
@@ -14,7 +17,7 @@ import jax
 from etils import epath
 from tabulate import tabulate
 
-from mpl.planning import alternatives, chips, footprint
+from mpl.planning import alternatives, chips, footprint, gpus
 from mpl.run import command, records
 from mpl.run import config as configs
 
@@ -59,11 +62,13 @@ def show(plan: dict) -> str:
         lines.append(
             'All training images are resident on every device; --examples sets their number.'
         )
+    if plan['platform'] == 'gpu' and plan['topology'] != 'local':
+        lines.append(gpus.LEFT_OUT)
     if plan['fits'] is False:
         lines.append('Changes that may make it fit:')
         lines += [
             describe_alternative(entry, memory['limit']) for entry in plan['alternatives']
-        ] or ['  a larger slice.']
+        ] or ['  more devices, or larger ones.']
     return '\n'.join(lines)
 
 
@@ -97,7 +102,9 @@ def main() -> None:
     parser.add_argument(
         '--config', required=True, type=command.path, help='a Python file with get_config()'
     )
-    parser.add_argument('--topology', default='local', help='for example v3:32x32 or v5e:4x8')
+    parser.add_argument(
+        '--topology', default='local', help='for example v3:32x32, v5e:4x8 or h100:8'
+    )
     parser.add_argument(
         '--groups', type=int, default=0, help='device groups to compile for; 0: all'
     )
@@ -115,7 +122,9 @@ def main() -> None:
     config = configs.load(given.config, overrides)
     if given.topology != 'local':
         jax.config.update('jax_platforms', 'cpu')  # No device is used.
-    jax.config.update('jax_enable_compilation_cache', False)  # It cannot return TPU programs.
+    jax.config.update(
+        'jax_enable_compilation_cache', False
+    )  # It cannot return programs for others.
     more = dict(groups=given.groups, examples=given.examples)
     plan = {'config': given.config, 'overrides': overrides} | footprint.make(
         config, given.topology, **more

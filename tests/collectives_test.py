@@ -89,6 +89,18 @@ CASES = {
         """,
         {'reduce-scatter': (2, 64 + 32)},
     ),
+    'groups along axes of a mesh, and parts of them': (
+        """
+        ENTRY %main {
+          %a = f32[4]{0} reduce-scatter(%p), channel_id=1, replica_groups=mesh['axis_0'=8,'axis_1'=1] {'axis_0'}, use_global_device_ids=true, dimensions={0}
+          %b = f32[4]{0} reduce-scatter(%p), channel_id=2, replica_groups=mesh['data'=2,'model'=4] {'data','model'}, dimensions={0}
+          %c = f32[4]{0} reduce-scatter(%p), channel_id=3, replica_groups=mesh['data'=2,'model'=4], device_ids=(0,2,4,6,1,3,5,7) {'model':(1)2}, dimensions={0}
+          %s = ((f32[8]{0}), f32[4]{0}) reduce-scatter-start(%p), channel_id=4, replica_groups=mesh['data'=2,'model'=4] {'data'}, dimensions={0}
+          ROOT %d = f32[4]{0} reduce-scatter-done(%s)
+        }
+        """,
+        {'reduce-scatter': (4, 16 * (8 + 8 + 2 + 2))},
+    ),
     'none': ('ENTRY %main {\n  ROOT %p = f32[4]{0} parameter(0)\n}\n', {}),
 }
 
@@ -97,6 +109,17 @@ CASES = {
 def test_counts(case):
     text, want = CASES[case]
     assert collectives.count(hlo.parse(textwrap.dedent(text))) == want
+
+
+@pytest.mark.parametrize('groups', ['ring(8)', '{}'])
+def test_groups_in_an_unknown_form_are_said(groups, monkeypatch):
+    text, said = CASES['plain'][0], []
+    text = text.replace('all-reduce', 'reduce-scatter').replace('{{0,1}}', groups)
+    monkeypatch.setattr(
+        collectives.logging, 'warning', lambda form, *values: said.append(form % values)
+    )
+    assert collectives.count(hlo.parse(textwrap.dedent(text))) == {'reduce-scatter': (1, 44)}
+    assert len(said) == 1 and f'unknown (replica_groups={groups}' in said[0]
 
 
 def test_counts_of_a_compiled_program(haste):

@@ -86,6 +86,7 @@ SLOW = {
     'weights_test': '',
     # Benchmarks, made small.
     'augment_benchmark_test': '',
+    'gpu_session_test': 'test_a_session',
     'gpu_test': '',
     'step_time_test': '',
     'torch_mpl_test': '',

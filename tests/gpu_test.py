@@ -5,6 +5,7 @@ from types import SimpleNamespace as named
 import jax
 
 from benchmarks import gpu, step_time
+from mpl.planning import chips, gpus
 
 
 def test_known_devices_have_a_peak_and_others_none():
@@ -15,7 +16,15 @@ def test_known_devices_have_a_peak_and_others_none():
     assert gpu.find_peak(named(device_kind='TPU v5 lite'), 'bfloat16') == 197e12
     assert gpu.find_peak(named(device_kind='TPU v5'), 'bfloat16') == 459e12
     assert gpu.find_peak(named(device_kind='TPU v6e'), None) == 918e12
-    assert gpu.find_peak(named(device_kind='cpu'), None) is None
+    for unknown in ('cpu', 'NVIDIA GB200'):
+        assert gpu.find_peak(named(device_kind=unknown), None) is None
+
+
+def test_peaks_are_those_of_the_plans():
+    for of_plan in gpus.GPUS.values():
+        device = named(device_kind=of_plan.kind)
+        assert gpu.find_peak(device, 'bfloat16') == chips.find(device).flops
+        assert gpu.find_peak(device, None) == chips.find(device).flops / 2
 
 
 def test_each_row_differs_in_one_thing():

@@ -132,6 +132,34 @@ def test_the_kind_of_jax_can_be_named(project):
     assert refused.returncode == 2 and "ACCELERATOR is 'rocm'; give cuda13" in refused.stderr
 
 
+def test_a_python_that_has_everything_is_taken_as_it_is(project):
+    """Where there is no network; nothing is made or installed."""
+    python = project.parent / 'bin' / 'said'
+    done = run(project, 'local.sh', '--config=x.py', INSTALLED=str(python))
+    last = done.stdout.splitlines()[-1]
+    assert last == 'python -m mpl.train --config=x.py' and 'uv' not in done.stdout
+    assert not (project / '.venv').exists()
+    script(python, 'exit 1')
+    refused = run(project, 'local.sh', '--config=x.py', INSTALLED=str(python))
+    assert refused.returncode == 2 and refused.stderr.startswith('error: INSTALLED is ')
+
+
+def test_the_session_of_a_gpu_passes_arguments_on(project):
+    shutil.copytree(ROOT / 'benchmarks', project / 'benchmarks', ignore=lambda *_: ['results'])
+    script_path = project / 'benchmarks' / 'gpu.sh'
+    done = subprocess.run(
+        ['bash', str(script_path), '--minutes=3', '--config.source.data_dir=a b'],
+        capture_output=True,
+        text=True,
+        env={'PATH': str(project.parent / 'bin')},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == (
+        'python -m benchmarks.gpu_session --minutes=3 --config.source.data_dir=a b'
+    )
+
+
 def test_uv_brings_a_python_where_none_is_new_enough(project):
     script(project.parent / 'bin' / 'python3', 'exit 1')
     assert 'uv venv --quiet --python 3.12 .venv' in run(project, 'local.sh').stdout
@@ -158,7 +186,9 @@ mkdir -p .venv/bin; cp "$(dirname "$0")/said" .venv/bin/python""",
 
 
 def test_shellcheck():
-    scripts = [*map(str, (ROOT / 'launch').glob('*.sh')), str(ROOT / '.ci' / 'run')]
+    folders = (ROOT / 'launch', ROOT / 'benchmarks')
+    scripts = [str(path) for folder in folders for path in folder.glob('*.sh')]
+    scripts.append(str(ROOT / '.ci' / 'run'))
     shellcheck = pathlib.Path(sysconfig.get_path('scripts')) / 'shellcheck'
     done = subprocess.run(
         [shellcheck, '-x', '-P', str(ROOT / 'launch'), *scripts], capture_output=True, text=True
@@ -167,7 +197,8 @@ def test_shellcheck():
 
 
 def test_scripts_can_be_run():
-    for path in [*(ROOT / 'launch').glob('*.sh'), ROOT / '.ci' / 'run']:
+    benchmarks = (ROOT / 'benchmarks').glob('*.sh')
+    for path in [*(ROOT / 'launch').glob('*.sh'), *benchmarks, ROOT / '.ci' / 'run']:
         assert os.access(path, os.X_OK) or path.name in SOURCED
 
 

@@ -4,17 +4,19 @@ import functools
 import importlib.util
 import json
 import sys
+from types import SimpleNamespace as named
 
 import chex
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import PartitionSpec
 
 from mpl import plan
 from mpl.data import batches
 from mpl.parallel import sharding
-from mpl.planning import alternatives, chips, flops, footprint, hlo, traffic
+from mpl.planning import alternatives, chips, flops, footprint, gpus, hlo, traffic
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop
@@ -152,8 +154,9 @@ def test_layers_in_loops_branches_and_on_parts_count_as_they_run():
 @pytest.mark.parametrize(
     'topology, said',
     {
-        'v9:2x2': 'generation .v2, v3, v4, v5e, v5p, v6e.',
+        'v9:2x2': 'generation of TPUs .v2, v3, v4, v5e, v5p, v6e.',
         'v3': 'is unknown; give a generation',
+        'v5e:4': 'give 2 sides',
         'v3:4by4': 'is unknown',
         'v4:4x4': 'give 3 sides, even number x even number x any',
         'v5e:4x4x4': 'give 2 sides',
@@ -167,11 +170,39 @@ def test_slices_that_do_not_exist_are_refused(topology, said):
         chips.parse(topology)
 
 
+@pytest.mark.parametrize('topology', ['h100:0', 'h100:16', 'h100:0x8', 'a100:2x2x2', 'h200:513x8'])
+def test_gpus_that_do_not_exist_are_refused(topology):
+    said = f'topology {topology!r} .*give 1 to 8 GPUs of a host.*at most 4,096 .*such as h100:8.*h100:2x8'
+    with pytest.raises(ValueError, match=said):
+        chips.parse(topology)
+
+
+def test_gpus_that_are_not_known_are_refused():
+    said = 'is unknown; .*a GPU .a100, h100, h200, b200. and its number, such as h100:8.*or local'
+    for topology in ('h300:8', 'h100', 'h100:x8', 'H100:8'):
+        with pytest.raises(ValueError, match=f'topology {topology!r} {said}'):
+            chips.parse(topology)
+
+
+def test_links_between_hosts_are_those_of_their_network():
+    """One adapter of 50 GB/s for each H100: 8 of them nearly keep up with its links, one does not."""
+
+    def rate(hosts, count, kind='NVIDIA H100 80GB HBM3'):
+        devices = [named(device_kind=kind, process_index=host) for host in range(hosts)] * count
+        return chips.find_all(devices)
+
+    assert rate(1, 8) == chips.CHIPS['h100'] and rate(1, 8).links == 450e9
+    assert rate(2, 8).links == 8 * 50e9 and rate(2, 1).links == 50e9
+    assert rate(4, 8, 'TPU v5e') == chips.CHIPS['v5e'] and rate(2, 8, 'cpu') is None
+
+
 def test_sides_of_slices():
     assert chips.parse('v3:32x32') == ('v3', (32, 32))
     assert chips.parse('v5p:8x8x16') == ('v5p', (8, 8, 16))
     assert chips.parse('v5e:1x1') == ('v5e', (1, 1))
     assert chips.parse('v4:2x2x1') == ('v4', (2, 2, 1))
+    assert chips.parse('h100:8') == ('h100', (8,))
+    assert chips.parse('b200:2x8') == ('b200', (2, 8))
 
 
 def test_more_groups_than_there_are_are_refused():
@@ -236,6 +267,24 @@ def test_a_smaller_batch_is_offered_where_the_state_fits():
     assert found[-1]['changes'] == {'batch.labeled': 8, 'batch.unlabeled': 0}  # 8 devices
     quarter = memory['state'] + (memory['peak'] - memory['state']) / 4
     assert found[-1]['peak'] == round(quarter) <= some
+
+
+def test_what_the_compiler_does_not_count_is_unknown(monkeypatch):
+    """cost_analysis() is None for GPUs that are not there."""
+    monkeypatch.setattr(jax.stages.Compiled, 'cost_analysis', lambda self: None)
+    got = footprint.make(config())
+    assert got['flops'] == planned()['flops'] | {'compiler': None}
+    assert got['bytes'] == planned()['bytes'] | {'compiler': None}
+    assert got['memory'] == planned()['memory'] and got['fits'] is None
+    shown = [line for line in plan.show(got).splitlines() if line.startswith("GFLOP, compiler's")]
+    assert shown[0].split()[-1] == 'unknown'
+
+
+def test_a_plan_for_gpus_says_what_it_leaves_out():
+    got = planned() | {'platform': 'gpu', 'topology': 'h100:8'}
+    assert gpus.LEFT_OUT in plan.show(got)
+    assert gpus.LEFT_OUT not in plan.show(got | {'topology': 'local'})
+    assert gpus.LEFT_OUT not in plan.show(planned())
 
 
 def test_times_are_those_of_the_slowest_unit_and_the_links():
@@ -303,6 +352,43 @@ def test_a_slice_is_compiled_for():
     # Groups that fill an axis of the slice in part.
     mesh = sharding.make_mesh(chips.devices('v4:8x8x8'), 16)
     assert mesh.shape == {'data': 32, 'model': 16}
+
+
+CUDA = importlib.util.find_spec('jax_cuda13_plugin') is not None
+
+
+@pytest.fixture
+def fresh():
+    """Without the cache of compiled programs, which holds none for devices that are not there."""
+    for enabled in (False, True):
+        jax.config.update('jax_enable_compilation_cache', enabled)
+        compilation_cache.reset_cache()  # JAX asks for the setting once only.
+        if not enabled:
+            yield
+
+
+@pytest.mark.skipif(not CUDA, reason='launch/requirements-gpu-plan.txt: the CUDA plugin is absent')
+def test_a_step_is_compiled_for_gpus(fresh):
+    """Two hosts; weights in parts, so that logits [32, 10] are reduced and scattered."""
+    got = footprint.make(config(mesh={'weights': 'data'}), 'h100:2x4')
+    assert (got['device'], got['devices']) == ('NVIDIA H100 80GB HBM3', 8)
+    assert (got['platform'], got['fits']) == ('gpu', True)
+    memory = got['memory']
+    assert memory['limit'] == 0.75 * gpus.GPUS['h100'].memory
+    assert memory['peak'] > memory['state'] and memory['arguments'] > memory['state']
+    assert got['flops'] == {'layers': planned()['flops']['layers'], 'compiler': None}
+    assert got['collectives']['reduce-scatter'] == {'number': 1, 'bytes': 4 * 32 * 10}
+    assert got['seconds']['run'] == 100 * got['seconds']['step'] > 0
+    assert got['versions']['jax-cuda13-plugin'] == got['versions']['jax']
+    assert gpus.LEFT_OUT in plan.show(got)
+
+
+@pytest.mark.skipif(CUDA, reason='the CUDA plugin is there')
+def test_without_the_cuda_plugin_one_sentence_says_what_to_install():
+    with pytest.raises(ValueError, match='pip install -r launch/requirements-gpu-plan.txt') as said:
+        chips.devices('h100:8')
+    assert str(said.value).startswith('Programs for h100 can not be compiled here (')
+    assert '\n' not in str(said.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is not None, reason='libtpu is there')

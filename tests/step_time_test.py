@@ -1,6 +1,7 @@
 """The benchmark of steps measures what it says, on the smoke config."""
 
 import time
+from types import SimpleNamespace as named
 
 import jax
 import numpy as np
@@ -37,6 +38,15 @@ def test_row_is_complete_and_plausible():
     assert row['loop_ms']['median'] == pytest.approx(1000 / row['steps_per_second'])
     table = step_time.show([{'task': 'smoke', 'method': 'mpl exact'} | row])
     assert f'{row["steps_per_second"]:.4g}' in table
+
+
+def test_flops_that_the_compiler_does_not_tell_are_unknown():
+    """cost_analysis() may be None, and may lack the count."""
+    for counted in (None, {}, {'bytes accessed': 1.0}):
+        assert step_time.count_flops(named(cost_analysis=lambda counted=counted: counted)) is None
+    assert step_time.count_flops(named(cost_analysis=lambda: {'flops': 2.0})) == 2.0
+    row = measure(0.1) | {'task': 'smoke', 'method': 'mpl exact', 'flops': None}
+    assert ' unknown' in step_time.show([row])
 
 
 def test_what_a_run_waits_for_is_outside(monkeypatch):

@@ -12,7 +12,7 @@ from etils import epath
 from mpl.run import evaluation, logits, metrics
 
 # What of a report differs between two runs of the same bits.
-ITS_OWN = ('seconds', 'peak_memory_bytes', 'devices')
+ITS_OWN = ('seconds', 'peak_memory_bytes', 'peak_device_memory_bytes', 'devices')
 HANDED_ON = ('split.json', 'selected.json')
 
 

@@ -1,44 +1,51 @@
-"""TPU slices by name, and the memory and peak rates of their devices.
-
-Devices as in jax: half a chip of v2 and v3, a whole chip from v4 on (the two cores of v4 and v5p
-are one device).
-"""
+"""TPU slices and GPUs by name, and the memory and peak rates of their devices."""
 
 import math
-import os
 import re
 from typing import NamedTuple
 
 import jax
-from jax.experimental import topologies
+
+from mpl.planning import gpus, tpus
 
 GIB = 2**30
+SHARE = 0.75  # of the memory of a GPU that jax takes by default (its page `gpu_memory_allocation`)
 
 
 class Chip(NamedTuple):
     """Memory and peak rates of one device.
 
-    Memory: the limit that the compiler states for a program that is too big (libtpu 0.0.51). Rates
-    of v5e and v5p are from Google Cloud's pages; those of v2, v3, v4 and v6e are recalled, not
-    verified. The rate of links is the sum over all links of a chip, one way. A device of v2 and v3
+    Memory: of a TPU, the limit that the compiler states for a program that is too big (libtpu
+    0.0.51); of a GPU, the share of it that jax takes by default. Rates of v5e and v5p are from
+    Google Cloud's pages; those of v2, v3, v4 and v6e are recalled, not verified. A device of v2 and v3
     has half of its chip's.
+
+    Rates of GPUs are those of NVIDIA's data sheets of A100 80GB SXM, H100 SXM, H200 SXM and HGX B200,
+    as other pages quote them: dense products (half of a figure `with sparsity`), and NVLink in one
+    direction (half of the 600, 900 and 1,800 GB/s). The network is that of the data sheets of DGX
+    A100, H100, H200 and B200: for each GPU one adapter, of 200 Gb/s (A100) or 400 Gb/s.
     """
 
     memory: float  # bytes
-    flops: float  # per second, dense bfloat16, also the default precision of float32 products
+    flops: (
+        float  # per second, dense bfloat16; on TPUs also the default precision of float32 products
+    )
     bandwidth: float  # bytes per second, of the memory
-    links: float  # bytes per second
-    axes: int  # of a slice
-    largest: int  # chips in a slice
+    links: float  # bytes per second, over all links of a chip, one way
+    network: float = math.inf  # bytes per second between hosts; TPUs of a slice have links alone
 
 
 CHIPS = {
-    'v2': Chip(7.48 * GIB, 22.5e12, 350e9, 4 * 62e9 / 2, 2, 256),
-    'v3': Chip(15.48 * GIB, 61.5e12, 450e9, 4 * 82e9 / 2, 2, 1024),
-    'v4': Chip(30.75 * GIB, 275e12, 1228e9, 300e9, 3, 4096),
-    'v5e': Chip(15.75 * GIB, 197e12, 819e9, 200e9, 2, 256),
-    'v5p': Chip(95.73 * GIB, 459e12, 2765e9, 600e9, 3, 6144),
-    'v6e': Chip(31.24 * GIB, 918e12, 1640e9, 448e9, 2, 256),
+    'v2': Chip(7.48 * GIB, 22.5e12, 350e9, 4 * 62e9 / 2),
+    'v3': Chip(15.48 * GIB, 61.5e12, 450e9, 4 * 82e9 / 2),
+    'v4': Chip(30.75 * GIB, 275e12, 1228e9, 300e9),
+    'v5e': Chip(15.75 * GIB, 197e12, 819e9, 200e9),
+    'v5p': Chip(95.73 * GIB, 459e12, 2765e9, 600e9),
+    'v6e': Chip(31.24 * GIB, 918e12, 1640e9, 448e9),
+    'a100': Chip(SHARE * gpus.GPUS['a100'].memory, 312e12, 2039e9, 300e9, 25e9),
+    'h100': Chip(SHARE * gpus.GPUS['h100'].memory, 989.4e12, 3350e9, 450e9, 50e9),
+    'h200': Chip(SHARE * gpus.GPUS['h200'].memory, 989.4e12, 4800e9, 450e9, 50e9),
+    'b200': Chip(SHARE * gpus.GPUS['b200'].memory, 2250e12, 8000e9, 900e9, 50e9),
 }
 KINDS = {  # as jax names devices
     'TPU v2': 'v2',
@@ -50,8 +57,7 @@ KINDS = {  # as jax names devices
     'TPU v5p': 'v5p',
     'TPU v6 lite': 'v6e',
     'TPU v6e': 'v6e',
-}
-HOST = (2, 2, 1)  # chips of one host along each axis
+} | {gpu.kind: name for name, gpu in gpus.GPUS.items()}
 
 
 def find(device: jax.Device) -> Chip | None:
@@ -59,60 +65,46 @@ def find(device: jax.Device) -> Chip | None:
     return CHIPS.get(KINDS.get(device.device_kind))
 
 
+def find_all(devices: list[jax.Device]) -> Chip | None:
+    """The chip of all devices, with links at the rate at which they reach each other.
+
+    A ring through several hosts passes all adapters of a host at once, or is bound by its links.
+    """
+    chip, hosts = find(devices[0]), len({device.process_index for device in devices})
+    if chip is None or hosts == 1:
+        return chip
+    return chip._replace(links=min(chip.links, len(devices) / hosts * chip.network))
+
+
 def parse(topology: str) -> tuple[str, tuple[int, ...]]:
-    """Generation and sides of a slice: 'v3:32x32' -> 'v3', (32, 32).
+    """Name and sides: 'v3:32x32' -> 'v3', (32, 32); 'h100:2x8' -> 'h100', (2, 8).
 
     Raises:
       ValueError: there is no such slice.
     """
-    examples = 'such as v3:32x32, v4:4x4x8, v5e:16x16, v5p:8x8x16, v6e:16x16, or local'
-    found = re.fullmatch(r'(\w+):(\d+(?:x\d+)+)', topology)
+    found = re.fullmatch(r'(\w+):(\d+(?:x\d+)*)', topology)
     if not found or found[1] not in CHIPS:
         raise ValueError(
-            f'topology {topology!r} is unknown; give a generation ({", ".join(CHIPS)}) and the chips '
-            f'along each axis of the slice, {examples}.'
+            f'topology {topology!r} is unknown; give a generation of TPUs ({", ".join(tpus.FORMS)}) '
+            f'and the chips along each axis of the slice, {tpus.EXAMPLES}; a GPU '
+            f'({", ".join(gpus.GPUS)}) and its number, {gpus.EXAMPLES}; or local.'
         )
-    generation, sides = found[1], tuple(int(side) for side in found[2].split('x'))
-    axes, largest = CHIPS[generation].axes, CHIPS[generation].largest
-    uneven = [side for side, host in zip(sides, HOST) if side < 1 or side % host]
-    # A host of v5e and v6e may be used in part.
-    alone = generation in ('v5e', 'v6e') and sides == (1, 1)
-    if len(sides) != axes or (uneven and not alone) or math.prod(sides) > largest:
-        even = ' x '.join(['even number'] * 2 + ['any'] * (axes - 2))
-        raise ValueError(
-            f'topology {topology!r} is no slice of {generation}: give {axes} sides, {even}, of at '
-            f'most {largest:,} chips in all, {examples}.'
-        )
-    return generation, sides
+    name, sides = found[1], tuple(int(side) for side in found[2].split('x'))
+    _kind(name).check(name, sides)
+    return name, sides
 
 
 def devices(topology: str) -> list[jax.Device]:
     """The devices of a slice, for ahead-of-time compilation; the present devices for 'local'.
 
     Raises:
-      ValueError: there is no such slice, or libtpu, the compiler for it, is not installed.
+      ValueError: there is no such slice, or the compiler for it is not installed.
     """
     if topology == 'local':
         return jax.devices()
-    generation, sides = parse(topology)
-    more = {}
-    if generation == 'v4':
-        more['chip_config_name'] = 'megacore'
-    if math.prod(sides) == 1:
-        more['chips_per_host_bounds'] = (1, 1, 1)
-    # This machine is not a TPU host, so libtpu must not query its metadata.
-    for name, value in (
-        ('TPU_SKIP_MDS_QUERY', '1'),
-        ('TPU_ACCELERATOR_TYPE', 'v5litepod-16'),
-        ('TPU_WORKER_HOSTNAMES', 'localhost'),
-        ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1'),
-    ):
-        os.environ.setdefault(name, value)
-    try:
-        found = topologies.get_topology_desc(platform='tpu', topology_name=topology, **more)
-    except (ImportError, RuntimeError) as error:
-        raise ValueError(
-            f'Programs for {topology} can not be compiled here ({error}); install what compiles them: '
-            'pip install -r launch/requirements-plan.txt'
-        ) from error
-    return list(found.devices)
+    name, sides = parse(topology)
+    return _kind(name).devices(name, sides)
+
+
+def _kind(name):
+    return gpus if name in gpus.GPUS else tpus

@@ -1,6 +1,9 @@
 """Collectives and their bytes, from the text of a compiled program."""
 
+import math
 import re
+
+from absl import logging
 
 from mpl.planning import hlo
 from mpl.planning.hlo import Program
@@ -14,6 +17,8 @@ KINDS = (
     'ragged-all-to-all',
     'collective-broadcast',
 )
+_AXIS = r"'?([\w.\-]+)'?"
+_MESH = r'replica_groups=mesh\[([^\]]*)\](?:, ?device_ids=\([^)]*\))? *\{([^}]*)\}'
 
 
 def count(program: Program) -> dict[str, tuple[int, int]]:
@@ -56,9 +61,23 @@ def _instructions(program):
 
 
 def _group(rest):
-    """Devices in a group: two for {{0,1},{2,3}} or [2,2]<=[4]."""
+    """Devices in a group: two for {{0,1},{2,3}}, [2,2]<=[4] or mesh['x'=2,'y'=4] {'x'}.
+
+    The last form names axes of a mesh, or parts of them: 'y':(1)2 has two devices
+    (xla/hlo/ir/mesh_and_axis.cc). One, with a warning, for a form that is unknown.
+    """
     if listed := re.search(r'replica_groups=\{\{([\d,]*)\}', rest):
         return len(listed[1].split(','))
     if drawn := re.search(r'replica_groups=\[\d+,(\d+)\]', rest):
         return int(drawn[1])
+    if mesh := re.search(_MESH, rest):
+        sizes = {name: int(size) for name, size in re.findall(_AXIS + r'=(\d+)', mesh[1])}
+        axes = re.findall(_AXIS + r'(?::\(\d+\)(\d+))?(?:,|$)', mesh[2])
+        return math.prod(int(part) if part else sizes[name] for name, part in axes)
+    form = re.search(r'replica_groups=.{0,80}', rest)
+    logging.warning(
+        'The devices of a reduce-scatter are unknown (%s); its bytes are those of its result, which '
+        'are too few.',
+        form[0] if form else 'no replica_groups',
+    )
     return 1

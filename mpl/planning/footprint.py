@@ -19,6 +19,7 @@ from mpl.run import experiment as experiments
 from mpl.run import loop
 from mpl.run.experiment import Experiment
 
+COMPILERS = ('jax', 'jaxlib', 'libtpu', 'jax-cuda13-plugin', 'nvidia-cuda-nvcc')
 EXAMPLES = 50_000  # assumed number of labeled training images of a set without its data
 # Times that the bytes of a result pass a device's links: an all-reduce scatters and gathers.
 PASSES = {'all-reduce': 2}
@@ -63,13 +64,14 @@ def make(
             memory[part] -= saved
     if groups == 1 < of_slice:
         add_sum_of_gradients(program['collectives'], whole)
-    chip = chips.find(devices[0])
+    chip = chips.find_all(devices)
     limit = memory.pop('limit') or (chip.memory if chip else None)
     seconds = estimate(program, chip)
     if seconds:
         seconds['run'] = seconds['step'] and config.steps * seconds['step']
     return {
         'topology': topology,
+        'platform': devices[0].platform,
         'device': devices[0].device_kind,
         'devices': len(devices),
         'mesh': dict(whole.mesh.shape) | {'weights': config.mesh.weights},
@@ -82,7 +84,7 @@ def make(
         'fits': memory['peak'] <= limit if limit and memory['peak'] else None,
         'seconds': seconds,
         'alternatives': [],
-        'versions': {name: version(name) for name in ('jax', 'jaxlib', 'libtpu')},
+        'versions': {name: version(name) for name in COMPILERS},
     } | {key: program[key] for key in ('flops', 'bytes', 'collectives', 'spent')}
 
 
@@ -129,7 +131,10 @@ def arguments(experiment: Experiment) -> tuple:
 
 
 def compile(experiment: Experiment) -> dict:
-    """Memory, FLOPs, bytes and collectives of one step on one device, and the seconds this took."""
+    """Memory, FLOPs, bytes and collectives of one step on one device, and the seconds this took.
+
+    What the compiler does not tell is None.
+    """
     started = time.monotonic()
     given = arguments(experiment)
     traced = loop.make_steps(experiment).trace(*given)
@@ -145,7 +150,8 @@ def compile(experiment: Experiment) -> dict:
         memory |= read_overflow(str(error)) | {'arguments': needed}
         memory['peak'] = needed + memory['temporaries']
     else:
-        sizes, counted = compiled.memory_analysis(), compiled.cost_analysis()
+        sizes = compiled.memory_analysis()
+        counted = compiled.cost_analysis() or {}  # None for GPUs that are not there.
         memory |= {
             'arguments': sizes.argument_size_in_bytes,
             'temporaries': sizes.temp_size_in_bytes,

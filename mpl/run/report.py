@@ -124,6 +124,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'damaged': {'gray': gray, 'left_out': left_out},
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
         'peak_memory_bytes': peak_memory(),
+        'peak_device_memory_bytes': peak_device_memory(),
         'metrics_lines': len(lines),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'versions': {'python': sys.version.split()[0]}
@@ -205,3 +206,9 @@ def peak_memory() -> int:
             return int(kilobytes[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == 'darwin' else peak * 1024
+
+
+def peak_device_memory() -> int | None:
+    """Peak memory that arrays of this process took of its first device, in bytes; None on a CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats['peak_bytes_in_use'] if 'peak_bytes_in_use' in stats else None
