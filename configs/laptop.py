@@ -89,7 +89,7 @@ def config(
         model=dict(name='fast_cnn', channels=channels),
         optimizer=dict(
             name='sgd',
-            learning_rate=0.1,
+            learning_rate=0.2,
             schedule='linear',
             warmup_steps=steps // 5,
             weight_decay=1e-3,
