@@ -31,20 +31,26 @@ VARIANTS = {
         {'feedback': 'cosine', 'labels': 'sampled'},
         {'feedback': 'difference', 'labels': 'sampled'},
         {'feedback': 'off', 'labels': 'soft'},
+        {'feedback': 'exact', 'target_pass': 'separate'},
+        {'feedback': 'exact', 'target_pass': 'separate', 'label_view': 'weak'},
     ],
     'distill': [{}, {'teacher': None}],
-    'fixmatch': [{'threshold': 0.0}],
-    'flexmatch': [{}],
-    'freematch': [{}],
+    'fixmatch': [{'threshold': 0.0}, {'threshold': 0.0, 'target_pass': 'separate'}],
+    'flexmatch': [{}, {'target_pass': 'separate'}],
+    'freematch': [{}, {'target_pass': 'separate'}],
     'mean_teacher': [{}],
     'noisy_student': [{}, {'labels': 'hard'}],
-    'pi_model': [{}],
+    'pi_model': [{}, {'two_sided': True, 'target_pass': 'separate'}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
-    'softmatch': [{}, {'align': False}],
+    'softmatch': [{}, {'align': False}, {'target_pass': 'separate'}],
     'supervised': [{}],
     'temporal_ensembling': [{}],
-    'uda': [{'threshold': 0.0}, {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1}],
+    'uda': [
+        {'threshold': 0.0},
+        {'threshold': 0.0, 'target_pass': 'separate'},
+        {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1},
+    ],
     'vat': [{'iterations': 2}, {'entropy_weight': 1.0}],
 }
 
@@ -57,9 +63,11 @@ UDA = {
     'mask_sharpened': (SHARP, False),
     'ramp_steps': ({}, 10),
 }
+TARGETS = {'target_pass': ({}, 'separate')}
 COMMON = {'label_smoothing': ({}, 0.2), 'ema_decay': ({'ema_decay': 0.5}, 0.9)}
 KNOBS = {
     'mpl': COMMON
+    | TARGETS
     | {
         'feedback': ({}, 'off'),
         'feedback_weight': ({}, -1.0),
@@ -73,14 +81,17 @@ KNOBS = {
         for knob, (base, other) in UDA.items()
     },
     'distill': COMMON | {'weight': ({}, 0.9), 'temperature': ({}, 1.0)},
-    'fixmatch': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.99)},
-    'flexmatch': COMMON | {'weight': ({}, 2.0), 'threshold': ({}, 0.5)},
+    'fixmatch': COMMON | TARGETS | {'weight': ({}, 2.0), 'threshold': ({}, 0.99)},
+    'flexmatch': COMMON | TARGETS | {'weight': ({}, 2.0), 'threshold': ({}, 0.5)},
     'freematch': COMMON
+    | TARGETS
     | {'weight': ({}, 2.0), 'fairness_weight': ({}, 1.0), 'memory_decay': ({}, 0.1)},
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
     'noisy_student': COMMON
     | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
-    'pi_model': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10), 'two_sided': ({}, True)},
+    'pi_model': COMMON
+    | TARGETS
+    | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10), 'two_sided': ({}, True)},
     'pseudo_label': COMMON
     | {
         'weight': ({}, 2.0),
@@ -98,6 +109,7 @@ KNOBS = {
         'student_statistics': ({}, 'joint'),
     },
     'softmatch': COMMON
+    | TARGETS
     | {
         'weight': ({}, 2.0),
         'deviations': ({'memory_decay': 0.1}, 20.0),
@@ -108,6 +120,7 @@ KNOBS = {
     'temporal_ensembling': COMMON
     | {'weight': ({}, 2.0), 'memory_decay': ({}, 0.1), 'ramp_steps': ({}, 10)},
     'uda': COMMON
+    | TARGETS
     | UDA
     | {
         'annealing': ({'annealing_steps': 10}, 'linear'),
@@ -446,7 +459,7 @@ def test_no_knob_is_dead(name, knob):
     """After three steps, or three late ones where the ramp of the average is past."""
     first = 1000 if knob == 'ema_decay' else 0
     numbers, other = KNOBS[name][knob]
-    norm = knob == 'student_statistics'
+    norm = knob in ('student_statistics', 'target_pass')
     one = trained(name, first, norm, **numbers)
     two = trained(name, first, norm, **{**numbers, knob: other})
     assert distance(one, two) > 1e-4

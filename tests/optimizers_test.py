@@ -130,6 +130,7 @@ def test_weight_decay_spares_biases_and_norms(name):
 KEPT = {
     'cnn': {'bias'},
     'efficientnet': {'bias', 'scale'},
+    'fast_cnn': {'bias'},
     'mlp': {'bias'},
     'resnet': {'bias', 'scale'},
     'vit': {'bias', 'scale', 'token', 'positions'},

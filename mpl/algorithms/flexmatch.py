@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
+from mpl.algorithms.interface import (
+    Algorithm,
+    forward_targets,
+    from_loss_with_memory,
+)
 from mpl.models.network import Definition
 
 
@@ -14,6 +18,7 @@ def make(
     threshold: float = 0.95,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """FixMatch with a lower threshold for classes with fewer confident predictions.
 
@@ -29,12 +34,13 @@ def make(
       threshold: of the class with the highest status, and of the predictions that are counted.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
+      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
     """
 
     def loss(params, net, memory, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = forward(
-            student, params, net, batch, key, 'weak', 'strong'
+        (labeled, weak, strong), batch_stats = forward_targets(
+            student, params, net, batch, key, target_pass
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))

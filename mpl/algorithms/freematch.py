@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
+from mpl.algorithms.interface import (
+    Algorithm,
+    forward_targets,
+    from_loss_with_memory,
+)
 from mpl.models.network import Definition
 
 LEAST_SHARE = 1e-30
@@ -17,6 +21,7 @@ def make(
     memory_decay: float = 0.999,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """FixMatch with adaptive thresholds, and a fairness loss that balances classes.
 
@@ -34,12 +39,13 @@ def make(
       memory_decay: decay of the averages; 1 keeps them at 1 / K, and every image passes.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
+      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
     """
 
     def loss(params, net, memory, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = forward(
-            student, params, net, batch, key, 'weak', 'strong'
+        (labeled, weak, strong), batch_stats = forward_targets(
+            student, params, net, batch, key, target_pass
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))

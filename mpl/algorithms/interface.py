@@ -8,6 +8,8 @@ import jax
 from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Outputs
 
+TARGET_PASSES = ('joined', 'separate')
+
 Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
 
@@ -61,6 +63,57 @@ def forward(
     """
     images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
     return network.forward(student, params, net.batch_stats, key, *images)
+
+
+def forward_targets(
+    student: Definition,
+    params: Any,
+    net: Network,
+    batch: Batch,
+    key: jax.Array,
+    target_pass: str,
+    weak_has_gradient: bool = False,
+) -> tuple[tuple[Outputs, Outputs, Outputs], Any]:
+    """Passes over the labeled images, the weak views, which give targets, and the strong views.
+
+    Args:
+      student: the network.
+      params: its parameters.
+      net: the network before the step; its running statistics are the first ones.
+      batch: of the step.
+      key: for dropout.
+      target_pass: 'joined': one pass over all three, see `forward`. Its backward pass includes
+        the weak views, which add a gradient through the batch statistics alone. 'separate': the weak
+        views have a pass of their own, forward only, with their own batch statistics; labeled images
+        and strong views are joined. Running statistics are updated by both passes, one after the
+        other.
+      weak_has_gradient: whether a separate pass over the weak views has a backward pass.
+
+    Returns:
+      The outputs for the labeled images, the weak and the strong views, and the batch statistics.
+
+    Raises:
+      ValueError: unknown target_pass.
+    """
+    if target_pass not in TARGET_PASSES:
+        raise ValueError(
+            f'algorithm.target_pass {target_pass!r} is unknown; choose one of '
+            f'{", ".join(TARGET_PASSES)}.'
+        )
+    if target_pass == 'joined':
+        return forward(student, params, net, batch, key, 'weak', 'strong')
+    key, target_key = jax.random.split(key)
+    (weak,), batch_stats = network.forward(
+        student,
+        params if weak_has_gradient else jax.lax.stop_gradient(params),
+        net.batch_stats,
+        target_key,
+        batch['unlabeled']['weak'],
+    )
+    (labeled, strong), batch_stats = network.forward(
+        student, params, batch_stats, key, batch['labeled']['image'], batch['unlabeled']['strong']
+    )
+    return (labeled, weak, strong), batch_stats
 
 
 class WithMemory(NamedTuple):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import losses
 from mpl.algorithms.feedback import State
-from mpl.algorithms.interface import Algorithm, forward
+from mpl.algorithms.interface import Algorithm, forward_targets
 from mpl.models import network
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
@@ -30,6 +30,7 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
     student_statistics: str = 'unlabeled',
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
 
@@ -56,6 +57,8 @@ def make(
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
       student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
+      target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
+        'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback.
 
     Raises:
       ValueError: unknown name, labels for which the estimator has no gradient, or a temperature
@@ -76,6 +79,7 @@ def make(
             f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."
         )
     view = 1 + VIEWS.index(label_view)  # Its place behind the labeled images.
+    weak_has_gradient = label_view == 'weak' and feedback != 'off'
 
     def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)
@@ -90,8 +94,8 @@ def make(
         teacher_key, *keys = jax.random.split(key, 4)
 
         def teacher_logits(params):
-            outputs, batch_stats = forward(
-                teacher, params, state.teacher, batch, teacher_key, *VIEWS
+            outputs, batch_stats = forward_targets(
+                teacher, params, state.teacher, batch, teacher_key, target_pass, weak_has_gradient
             )
             return tuple(output.logits for output in outputs), batch_stats
 

@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, from_loss
+from mpl.algorithms.interface import (
+    Algorithm,
+    forward_targets,
+    from_loss,
+)
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
@@ -16,6 +20,7 @@ def make(
     ramp_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """Cross-entropy on the labels, and consistency of two stochastic passes over an image.
 
@@ -34,12 +39,13 @@ def make(
       ramp_steps: steps of the Gaussian ramp of the weight; 80 of 300 epochs in the paper.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
+      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
     """
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = forward(
-            student, params, net, batch, key, 'weak', 'strong'
+        (labeled, weak, strong), batch_stats = forward_targets(
+            student, params, net, batch, key, target_pass, two_sided
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         target = jax.nn.softmax(weak.logits)

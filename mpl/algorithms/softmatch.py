@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, from_loss_with_memory
+from mpl.algorithms.interface import (
+    Algorithm,
+    forward_targets,
+    from_loss_with_memory,
+)
 from mpl.models.network import Definition
 
 ALIGNMENT_EPSILON = 1e-6
@@ -18,6 +22,7 @@ def make(
     memory_decay: float = 0.999,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """FixMatch with weights instead of a threshold: a Gaussian of the confidence below its mean.
 
@@ -36,6 +41,7 @@ def make(
       memory_decay: decay of the averages; 1 keeps their initial values, with which all weights are 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
+      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
 
     Raises:
       ValueError: (by `update`) the batch has one unlabeled image, which has no variance.
@@ -43,8 +49,8 @@ def make(
 
     def loss(params, net, memory, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = forward(
-            student, params, net, batch, key, 'weak', 'strong'
+        (labeled, weak, strong), batch_stats = forward_targets(
+            student, params, net, batch, key, target_pass
         )
         supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)
         prediction = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))

@@ -1,7 +1,11 @@
 """Unsupervised Data Augmentation (Xie et al., arXiv 1904.12848)."""
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import Algorithm, forward, from_loss
+from mpl.algorithms.interface import (
+    Algorithm,
+    forward_targets,
+    from_loss,
+)
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
@@ -17,6 +21,7 @@ def make(
     annealing_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
+    target_pass: str = 'joined',
 ) -> Algorithm:
     """Cross-entropy on the labels, and consistency of strong with weak views.
 
@@ -35,6 +40,7 @@ def make(
       annealing_steps: steps over which this probability rises to 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
+      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
 
     Raises:
       ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
@@ -43,8 +49,8 @@ def make(
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']
-        (labeled, weak, strong), batch_stats = forward(
-            student, params, net, batch, key, 'weak', 'strong'
+        (labeled, weak, strong), batch_stats = forward_targets(
+            student, params, net, batch, key, target_pass
         )
         if annealing == 'none':
             supervised = losses.cross_entropy(labeled.logits, label, label_smoothing)

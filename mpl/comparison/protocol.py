@@ -21,10 +21,11 @@ def show(reports: Reports, named: dict[str, ConfigDict]) -> str:
     listed = [
         text + (f' ({", ".join(names)})' if len(data) > 1 else '') for text, names in data.items()
     ]
+    weights = {report['weights']: None for of in reports.values() for report in of.values()}
     return (
         f'Data: {"; ".join(listed)}. The seed draws split, weights and order.\n'
         f'{_compare({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
-        'Accuracy of the last checkpoint, test measured once, after training: mean ± sample '
+        f'Accuracy of the {" or the ".join(weights)}, test measured once, after training: mean ± sample '
         'standard deviation over seeds. Difference: test accuracy minus that of the first row with as '
         'many labels, paired by seed, mean ± standard error.'
     )

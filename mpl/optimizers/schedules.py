@@ -56,7 +56,7 @@ def learning_rate(
 
     Args:
       peak: the maximum rate.
-      shape: 'constant'; 'cosine', which reaches 0 after `steps` in all; 'cosine_part', that of
+      shape: 'constant'; 'cosine' and 'linear', which reach 0 after `steps` in all; 'cosine_part', that of
         FixMatch (arXiv 2001.07685, section 2.3), peak * cos(7/16 pi t), which ends at 0.195 of the
         peak; or 'exponential', that of EfficientNet, peak * decay_rate^n after n times decay_steps,
         counted from the end of the wait (so a late warm-up ends below the peak).
@@ -70,10 +70,10 @@ def learning_rate(
     Raises:
       ValueError: unknown shape, no step left after wait and warm-up, or no decay.
     """
-    if shape not in ('constant', 'cosine', 'cosine_part', 'exponential'):
+    if shape not in ('constant', 'cosine', 'linear', 'cosine_part', 'exponential'):
         raise ValueError(
             f"optimizer: schedule {shape!r} is unknown; choose 'constant', 'cosine', "
-            "'cosine_part' or 'exponential'."
+            "'linear', 'cosine_part' or 'exponential'."
         )
     if shape == 'exponential' and not (0 < decay_rate < 1 and decay_steps >= 1):
         raise ValueError(
@@ -95,6 +95,7 @@ def learning_rate(
         share = {
             'constant': lambda: 1.0,
             'cosine': lambda: 0.5 * (1 + jnp.cos(jnp.pi * done)),
+            'linear': lambda: 1 - done,
             'cosine_part': lambda: jnp.cos(7 / 16 * jnp.pi * done),
             'exponential': lambda: decay_rate ** (since // decay_steps),
         }[shape]()

@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import backbone, clip, decay, schedules
+from mpl.optimizers import backbone, bias, clip, decay, schedules
 
 
 def make(
@@ -16,6 +16,7 @@ def make(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
     backbone_rate: float = 1.0,
+    bias_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
 
@@ -24,7 +25,7 @@ def make(
     Args:
       steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
-      schedule: 'cosine', 'cosine_part' or 'constant'.
+      schedule: 'cosine', 'linear', 'cosine_part' or 'constant'.
       warmup_steps: steps of linear rise.
       wait_steps: steps at rate 0 before it.
       momentum: 0 for none.
@@ -32,6 +33,7 @@ def make(
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: maximum global norm of gradient and decay together; 0 for none.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
+      bias_rate: factor of the rate of biases (see `bias.scale`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
     optimizer = optax.chain(
@@ -40,4 +42,4 @@ def make(
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
-    return backbone.scale(optimizer, backbone_rate)
+    return backbone.scale(bias.scale(optimizer, bias_rate), backbone_rate)

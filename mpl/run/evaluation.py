@@ -149,6 +149,7 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
         'workdir': str(workdir),
         'split': split,
         'split_hash': experiment.split.hash,
+        'weights': measure.describe(experiment.config),
         'examples': int(known.sum()),
         'examples_without_label': int(np.sum(~known)),
         'classes': list(experiment.source.classes),
@@ -189,7 +190,7 @@ def show(result: dict) -> str:
     return '\n\n'.join(tables) + (
         f'\n\n{result["examples"]} {result["split"]} examples'
         + (f' ({without} more have no label)' if without else '')
-        + f' of {result["workdir"]}, split {result["split_hash"]}, last checkpoint.'
+        + f' of {result["workdir"]}, split {result["split_hash"]}, {result["weights"]}.'
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from mpl.algorithms import interface as algorithms
 from mpl.data.source import Pool
@@ -16,12 +17,29 @@ BINS = 15  # confidence bins of the calibration error
 
 
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
-    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
+    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
 
-    def forward(state, image):
+    With config.average_mirrored the mean of the outputs for each image and its mirror image.
+    """
+
+    def predict(state, image):
         return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
 
+    def forward(state, image):
+        outputs = predict(state, image)
+        if not experiment.config.average_mirrored:
+            return outputs
+        mirrored = predict(state, image[:, :, ::-1])
+        return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
+
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def describe(config: ConfigDict) -> str:
+    """What accuracies of a run are of."""
+    if config.average_mirrored:
+        return 'last checkpoint, outputs averaged over each image and its mirror image'
+    return 'last checkpoint'
 
 
 def outputs(

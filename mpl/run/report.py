@@ -118,7 +118,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
         + sum(stage['images_seen'] for stage in stages.values()),
-        'weights': 'last checkpoint',
+        'weights': measure.describe(config),
         'networks': networks,
         'warnings': [finding._asdict() for finding in findings + damaged],
         'damaged': {'gray': gray, 'left_out': left_out},

@@ -103,7 +103,8 @@ class Run(NamedTuple):
     """Every section of a config.
 
     seed: of labels, initial weights, data order, views and all other random choices.
-    steps_per_call: maximum number of steps in one compiled call. resident_bytes: training
+    average_mirrored: evaluate and predict with the mean of the features and of the logits of each
+    image and its mirror image (also a teacher's logits). steps_per_call: maximum number of steps in one compiled call. resident_bytes: training
     sets up to this size stay on the device. Sections with a name are the arguments of
     `make` in the file of that name.
     """
@@ -121,6 +122,7 @@ class Run(NamedTuple):
     teacher: dict = {}
     mesh: dict = {}
     seed: int = 0
+    average_mirrored: bool = False
     steps_per_call: int = 10
     resident_bytes: int = 2**30
 

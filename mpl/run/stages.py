@@ -133,11 +133,11 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
 
 
 def _find_starts(experiment, workdir):
-    """The weights of init_from by role; empty if the run has a checkpoint."""
+    """Weights from images and of init_from, by role; empty if the run has a checkpoint."""
     checkpoints = workdir / 'checkpoints'
     if checkpoints.exists() and any(checkpoints.iterdir()):
         return {}
     starts = weights.find(experiment)
     for role, found in starts.items():
         processes.print_line(weights.describe(experiment, role, found))
-    return starts
+    return weights.from_images(experiment) | starts

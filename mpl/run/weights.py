@@ -1,4 +1,4 @@
-"""Initial weights of a run: from another run, or from a file with timm's names."""
+"""Initial weights of a run: from another run, from a file with timm's names, or from its images."""
 
 import importlib
 from types import ModuleType
@@ -10,10 +10,13 @@ import safetensors.numpy
 from etils import epath
 from ml_collections import ConfigDict
 
+from mpl.data import stream
 from mpl.models import network
 from mpl.models.network import Variables
 from mpl.run import identity, paths, workdir
 from mpl.run.experiment import Experiment
+
+IMAGES = 1000  # for `from_images`
 
 
 def find(experiment: Experiment) -> dict[str, Variables]:
@@ -51,6 +54,24 @@ def find(experiment: Experiment) -> dict[str, Variables]:
         tensors = _read_file(start.file)
         return {role: _fit(experiment, role, _load(experiment, role, tensors)) for role in roles}
     return {}
+
+
+def from_images(experiment: Experiment) -> dict[str, Variables]:
+    """Variables that are computed from training images, by role; empty if no model has any.
+
+    Models with a function `start` have them. It gets up to IMAGES training images as the network gets
+    them in evaluation; labels are not used.
+    """
+    roles = [role for role in experiment.definitions if hasattr(_module(experiment, role), 'start')]
+    if not roles:
+        return {}
+    split, pool = experiment.split, experiment.source.train
+    examples = np.union1d(split.labeled, split.unlabeled)
+    index = stream.sample(experiment.config.seed, 'start', 0, min(IMAGES, len(examples)), examples)
+    image = np.asarray(experiment.views.evaluate(jnp.asarray(pool.read(index))))
+    return {
+        role: Variables({}, _module(experiment, role).start(image)['batch_stats']) for role in roles
+    }
 
 
 def describe(experiment: Experiment, role: str, found: Variables) -> str:

@@ -1,0 +1,187 @@
+"""CIFAR-10, Fashion-MNIST and MNIST on a CPU: a fast network, and a budget of FLOPs instead of steps.
+
+    python -m mpl.train --config=configs/laptop.py:uda --workdir=runs/laptop
+    python -m mpl.train --config=configs/laptop.py:mpl,data=mnist --workdir=runs/laptop_mnist
+
+The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
+methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
+and backward, with products with padding (mpl/planning/flops.py); a test holds COSTS against the
+compiled steps. Two CPU cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
+"""
+
+from functools import partial
+from typing import Literal
+
+import ml_collections
+
+from . import recipes
+from .recipes import Labels, Recipe
+
+Data = Literal['cifar10', 'fashion_mnist', 'mnist']
+# By data set: standardization, whether images may be mirrored, and by default labels and budget.
+DATA = {
+    'cifar10': dict(
+        mean=(125.307, 122.9503, 113.8654),
+        std=(62.9932, 62.0887, 66.7054),
+        mirror=True,
+        labels=4000,
+        budget=1e14,
+    ),
+    'fashion_mnist': dict(mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13),
+    'mnist': dict(mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
+}
+CHANNELS = (32, 128, 128)
+# FLOPs of the network forward for one image.
+FORWARD = {'cifar10': 80_808_448, 'fashion_mnist': 53_284_352, 'mnist': 53_284_352}
+LABELED, UNLABELED = 64, 128  # images per step
+# Passes over one labeled and over one unlabeled image in a step, in passes forward: a pass backward
+# costs two, and views that only give targets have none.
+COSTS = {
+    'supervised': (3, 0),
+    'pseudo_label': (3, 3),
+    'mean_teacher': (3, 4),
+    'uda': (3, 4),
+    'fixmatch': (3, 4),
+    'flexmatch': (3, 4),
+    'freematch': (3, 4),
+    'softmatch': (3, 4),
+    'mpl off': (4, 7),
+    'mpl exact': (6, 11),
+}
+# Of each method, with a share of the steps for ramps. From the methods' papers, but thresholds and
+# the ramps of short runs; not tuned.
+RULES = {
+    'pseudo_label': dict(threshold=0.95),
+    'mean_teacher': dict(weight=50.0),
+    'uda': dict(temperature=0.4, threshold=0.8),
+    'fixmatch': dict(threshold=0.9),
+    'flexmatch': dict(threshold=0.9),
+    'freematch': dict(fairness_weight=0.001, memory_decay=0.99),
+    'softmatch': dict(deviations=2.0, memory_decay=0.99),
+}
+RAMPED = {'pseudo_label': 0.4, 'mean_teacher': 0.4}
+TARGETS = ('uda', 'fixmatch', 'flexmatch', 'freematch', 'softmatch')
+FINETUNED = 0.1  # share of the budget of MPL's last stage
+
+
+def config(
+    algorithm: dict,
+    steps: int,
+    data: Data,
+    labels: Labels | None,
+    unlabeled: int = UNLABELED,
+    view: recipes.View = 'weak',
+    channels: tuple = CHANNELS,
+):
+    """The config of one method.
+
+    Args:
+      algorithm: of the run.
+      steps: of the run.
+      data: the data set.
+      labels: total number; None for that in DATA.
+      unlabeled: images per step.
+      view: of the labeled images.
+      channels: of the network.
+    """
+    of = DATA[data]
+    network = dict(
+        model=dict(name='fast_cnn', channels=channels),
+        optimizer=dict(
+            name='sgd',
+            learning_rate=0.2,
+            schedule='linear',
+            warmup_steps=steps // 5,
+            weight_decay=1e-3,
+        ),
+    )
+    roles = ('teacher', 'student') if algorithm['name'] == 'mpl' else ('student',)
+    return ml_collections.ConfigDict(
+        dict(
+            steps=steps,
+            source=dict(name='tfds', dataset=data),
+            split=dict(labels=recipes.count(labels or of['labels']), validation=5000),
+            batch=dict(labeled=LABELED, unlabeled=unlabeled, evaluate=500),
+            views=dict(
+                name='images',
+                mean=of['mean'],
+                std=of['std'],
+                labeled=view,
+                weak=dict(mirror=of['mirror'], shift=2),
+                strong=dict(name='randaugment', cutout=8),
+            ),
+            networks={role: network for role in roles},
+            algorithm=algorithm | dict(ema_decay=0.99),
+            every=dict(log=50, evaluate=max(steps // 500, 1) * 50, save=50),
+            steps_per_call=10,
+        )
+    )
+
+
+def count_steps(
+    budget: float, cost: tuple[int, int], data: Data, unlabeled: int = UNLABELED
+) -> int:
+    """Steps for the budget in FLOPs, a multiple of 10."""
+    passes = cost[0] * LABELED + cost[1] * unlabeled
+    return max(round(budget / (passes * FORWARD[data]) / 10), 1) * 10
+
+
+def method(
+    name: str, data: Data = 'cifar10', labels: Labels | None = None, budget: float | None = None
+):
+    """The method of this name in RULES; budget: FLOPs of the run, None for that in DATA."""
+    steps = count_steps(budget or DATA[data]['budget'], COSTS[name], data)
+    algorithm = dict(name=name) | RULES[name]
+    if name in TARGETS:
+        algorithm['target_pass'] = 'separate'
+    if name in RAMPED:
+        algorithm['ramp_steps'] = round(RAMPED[name] * steps)
+    return config(algorithm, steps, data, labels)
+
+
+def supervised(
+    data: Data = 'cifar10',
+    labels: Labels | None = None,
+    budget: float | None = None,
+    view: recipes.View = 'strong',
+):
+    steps = count_steps(budget or DATA[data]['budget'], COSTS['supervised'], data, 0)
+    return config(dict(name='supervised'), steps, data, labels, unlabeled=0, view=view)
+
+
+def mpl(
+    data: Data = 'cifar10',
+    labels: Labels | None = None,
+    budget: float | None = None,
+    feedback: Literal['exact', 'off'] = 'exact',
+):
+    """MPL with its teacher as `uda`, and the last stage of the paper: the student on the labels."""
+    budget = budget or DATA[data]['budget']
+    steps = count_steps((1 - FINETUNED) * budget, COSTS[f'mpl {feedback}'], data)
+    last = count_steps(FINETUNED * budget, COSTS['supervised'], data, 0)
+    algorithm = dict(
+        name='mpl',
+        feedback=feedback,
+        label_view='weak',
+        target_pass='separate',
+        uda_temperature=0.4,
+        uda_threshold=0.8,
+        uda_mask_sharpened=False,
+    )
+    chosen = config(algorithm, steps, data, labels)
+    chosen.finetune = dict(
+        steps=last,
+        network='student_ema',
+        labeled=LABELED,
+        optimizer=dict(
+            name='sgd', learning_rate=0.01, schedule='linear', warmup_steps=0, weight_decay=1e-3
+        ),
+    )
+    return chosen
+
+
+METHODS = (
+    {'supervised': supervised} | {name: partial(method, name) for name in RULES} | {'mpl': mpl}
+)
+
+RECIPES = [Recipe('supervised', 'untuned')]
