@@ -184,4 +184,10 @@ METHODS = (
     {'supervised': supervised} | {name: partial(method, name) for name in RULES} | {'mpl': mpl}
 )
 
-RECIPES = [Recipe('supervised', 'untuned')]
+SOURCE = "the methods' papers, thresholds for short runs; learning rate by one trial of 4e12 FLOPs"
+RECIPES = [
+    *(Recipe(name, SOURCE) for name in METHODS),
+    Recipe('supervised,view=weak', SOURCE),
+    Recipe('mpl,feedback=off', SOURCE),
+    *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
+]

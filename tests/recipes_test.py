@@ -7,11 +7,17 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import laptop
+from mpl.models import fast_cnn
 from mpl.optimizers import schedules
+from mpl.planning import flops, footprint
 from mpl.run import config as configs
+from mpl.run import experiment as experiments
 from mpl.run import smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -128,6 +134,28 @@ def test_fewer_labels_change_the_labels_alone():
         for labels in (40, 250):
             few = load(f'cifar10.py:{method},labels={labels}').to_dict()
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
+
+
+@pytest.mark.parametrize('method', [*laptop.METHODS, 'mpl,feedback=off'])
+def test_a_budget_buys_the_steps_that_it_pays(method):
+    """Counted in the update, each network over all of its passes; no pass is made for nothing."""
+    config = load(f'laptop.py:{method}')
+    experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
+    update = jax.make_jaxpr(experiment.algorithm.update)
+    each = flops.count(update(experiment.state, experiment.batch, 0, jax.random.key(0)))
+    total = each * config.steps
+    if config.finetune.steps:
+        total += laptop.FORWARD['cifar10'] * 3 * config.finetune.steps * config.finetune.labeled
+    assert 0.97 < total / laptop.DATA['cifar10']['budget'] < 1.03
+
+
+@pytest.mark.parametrize('data', laptop.FORWARD)
+def test_flops_of_the_fast_network(data):
+    side, channels = (32, 3) if data == 'cifar10' else (28, 1)
+    model, image = fast_cnn.make(10, laptop.CHANNELS), jnp.zeros((1, side, side, channels))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
+    forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
+    assert flops.count(forward(variables, image)) == laptop.FORWARD[data]
 
 
 STEPS = 2**20
