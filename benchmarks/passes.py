@@ -1,0 +1,46 @@
+"""FLOPs of a step of each method, beside the least that the method needs: python -m benchmarks.passes
+
+Counted in the traced update (mpl/planning/flops.py), in passes forward of one image of the fast network
+on CIFAR-10. The least: 3 passes for an image with a loss (forward, and twice as much backward), 1 for a
+view that only gives targets, 2 for the product with a tangent. `joined` is the form in which the views
+that give targets are in one pass with the others. Nothing is compiled.
+"""
+
+import jax
+from tabulate import tabulate
+
+from configs import laptop
+from mpl.planning import flops, footprint
+from mpl.run import config as configs
+from mpl.run import experiment as experiments
+
+METHODS = (*laptop.METHODS, 'mpl,feedback=off')
+
+
+def count(method: str, *overrides: str) -> float:
+    """Passes forward of one image in a step."""
+    config = configs.load(f'configs/laptop.py:{method}', list(overrides))
+    experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
+    update = jax.make_jaxpr(experiment.algorithm.update)
+    total = flops.count(update(experiment.state, experiment.batch, 0, jax.random.key(0)))
+    return total / laptop.FORWARD['cifar10']
+
+
+def rows() -> list[list]:
+    """Of each method: its name, the least, the passes of its step, their ratio, the joined form."""
+    found = []
+    for method in METHODS:
+        key = {'mpl': 'mpl exact', 'mpl,feedback=off': 'mpl off'}.get(method, method)
+        labeled, unlabeled = laptop.COSTS[key]
+        least = labeled * laptop.LABELED
+        least += unlabeled * laptop.UNLABELED
+        passes, joined = count(method), '-'
+        if key in laptop.TARGETS or key.startswith('mpl'):
+            joined = f'{count(method, "--config.algorithm.target_pass=joined") / least:.2f}'
+        found.append([method, f'{least:,}', f'{passes:,.0f}', f'{passes / least:.2f}', joined])
+    return found
+
+
+if __name__ == '__main__':
+    head = ['method', 'least', 'passes', 'ratio', 'ratio, joined']
+    print(tabulate(rows(), head, tablefmt='github', disable_numparse=True))
