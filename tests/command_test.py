@@ -1,12 +1,17 @@
 """Commands in other people's environments: closed streams, no home, other encodings, full disks."""
 
 import ast
+import asyncio
+import gc
+import logging
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from mpl.run import command
 
 START = """
 import errno, os, sys
@@ -132,3 +137,29 @@ def test_text_is_utf8_whatever_the_locale():
     found = {(path, line): named for path in FILES for line, named in texts(path)}
     assert len(found) > 10
     assert not [place for place, named in found.items() if not named]
+
+
+@pytest.mark.parametrize(
+    'module, is_printed', [('orbax/serialization.py', False), ('ours.py', True)]
+)
+def test_writes_that_fail_after_the_first_are_not_logged(module, is_printed, caplog):
+    """asyncio logs them from its garbage collection: the first error has been raised by then."""
+
+    async def run():
+        failing = {}
+        exec(compile('async def write(): raise ValueError("disk")', module, 'exec'), failing)
+        task = asyncio.create_task(failing['write']())
+        await asyncio.sleep(0)
+        del task
+
+    logger = logging.getLogger('asyncio')
+    before = list(logger.filters)
+    hook = sys.unraisablehook
+    try:
+        command.silence_later_failures()
+        asyncio.run(run())
+        gc.collect()
+    finally:
+        logger.filters[:] = before
+        sys.unraisablehook = hook
+    assert ('exception was never retrieved' in caplog.text) == is_printed

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 from typing import TextIO
 
@@ -60,7 +61,7 @@ def main(command: Callable[[], None]) -> None:
     Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/mpl.
     """
     open_streams()
-    silence_closed_loops()
+    silence_later_failures()
     logging.set_verbosity(logging.WARNING)
     cache()
     try:
@@ -94,11 +95,12 @@ def _is_ours(error: Exception) -> bool:
     return inside and frames[-1].line.startswith('raise ')
 
 
-def silence_closed_loops() -> None:
-    """Drops the traceback of writes that end after one of them has failed, as on a full disk.
+def silence_later_failures() -> None:
+    """Drops the tracebacks of writes that fail after the first one, as on a full disk.
 
-    Orbax closes its event loop at the first error; what tensorstore still has to report to that loop
-    is printed from a thread of its own. The first error is the one that is raised.
+    Orbax raises the first error and closes its event loop. The tasks of the other writes are then
+    logged by asyncio, and what tensorstore still has to report to the loop is printed from a thread
+    of its own.
     """
     hook = sys.unraisablehook
 
@@ -108,6 +110,14 @@ def silence_closed_loops() -> None:
             hook(unraisable)
 
     sys.unraisablehook = print_others
+    getLogger('asyncio').addFilter(_is_no_later_failure)
+
+
+def _is_no_later_failure(record):
+    """False for the exception of a write of Orbax that nobody has waited for."""
+    if not record.exc_info or 'exception was never retrieved' not in record.getMessage():
+        return True
+    return not any('orbax' in frame.filename for frame in traceback.extract_tb(record.exc_info[2]))
 
 
 def open_streams() -> None:
