@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from mpl import evaluate
-from mpl.run import evaluation
+from mpl.run import evaluation, measure
 
 
 @pytest.fixture(scope='module')
@@ -116,3 +116,20 @@ def test_unfinished_run_is_refused(smoke, tmp_path):
     (tmp_path / 'config.json').write_text((smoke / 'config.json').read_text())
     with pytest.raises(ValueError, match='is not finished'):
         evaluation.load(epath.Path(tmp_path))
+
+
+def test_mirror_images_are_averaged_and_named(smoke, stages):
+    """The mean of the outputs for an image and its mirror image; an even image changes nothing."""
+    experiment, state = stages[0].experiment, stages[0].state
+    config = experiment.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.average_mirrored = True
+    plain = measure.make_forward(experiment)
+    both = measure.make_forward(experiment._replace(config=config))
+    image = experiment.source.test.read(np.arange(8))
+    outputs = [plain(state, x)['student'].logits for x in (image, image[:, :, ::-1])]
+    averaged = both(state, image)['student'].logits
+    np.testing.assert_allclose(averaged, (outputs[0] + outputs[1]) / 2, rtol=1e-6)
+    assert np.abs(averaged - outputs[0]).max() > 1e-3
+    assert 'mirror image' in measure.describe(config)
+    assert measure.describe(experiment.config) == 'last checkpoint'

@@ -29,7 +29,7 @@ COMMON = {
     'backbone_rate': ({}, 0.5),
 }
 KNOBS = {
-    'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False)},
+    'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False), 'bias_rate': ({}, 0.5)},
     'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
     'rmsprop': COMMON
     | {
@@ -163,6 +163,19 @@ def test_weight_decay_acts_on_kernels_alone_in_every_model(model):
     for path, is_decayed in traverse_util.flatten_dict(decay.kernels(shapes)).items():
         (decayed if is_decayed else kept).add(path[-1])
     assert (decayed, kept) == ({'kernel'}, KEPT[model])
+
+
+def test_bias_rate_multiplies_every_step_of_biases_alone():
+    def constant(p, step):
+        return gradient(params(), step)
+
+    full, fast = (walk(sgd.make(8, 0.125, bias_rate=rate), gradient=constant) for rate in (1, 64))
+    for one, other in zip(full, fast, strict=True):
+        for layer, start in params().items():
+            for name, first in start.items():
+                factor = 64 if name == 'bias' else 1
+                moved = np.array(one[layer][name] - first)
+                np.testing.assert_allclose(other[layer][name] - first, factor * moved, rtol=1e-4)
 
 
 def test_weight_decay_without_kernels_is_refused():

@@ -4,11 +4,13 @@ import pytest
 
 from mpl.comparison import protocol
 from mpl.run import config as configs
+from mpl.run import measure
 
 REPORT = {
     'source': {'name': 'digits'},
     'split': {'labeled': 40, 'unlabeled': 997, 'validation': 200},
     'images_seen': 80000,
+    'weights': 'last checkpoint',
 }
 FILES = {name: f'configs/digits.py:{name}' for name in ('uda', 'fixmatch', 'mpl', 'supervised')}
 
@@ -26,13 +28,13 @@ def show(named, **reports):
 
 def test_shared_settings_are_listed_once(named):
     del named['supervised']
-    data, likeness, measure = show(named)
+    data, likeness, measured = show(named)
     assert data.startswith('Data: digits, 40 labeled, 997 unlabeled, 200 validation. The seed')
     assert likeness == (
         'The same in all: network (cnn), optimizer (sgd), views (images), steps (1,000), '
         'batch (labeled 16, unlabeled 64), images seen (80,000).'
     )
-    assert measure.startswith('Accuracy of the last checkpoint')
+    assert measured.startswith('Accuracy of the last checkpoint')
 
 
 def test_what_differs_is_named_with_its_configs(named):
@@ -79,3 +81,15 @@ def test_data_that_differ_are_listed_and_configs_without_a_run_are_not(named):
         'digits, 40 labeled, 997 unlabeled, 200 validation (fixmatch, mpl). The seed'
     )
     assert 'supervised' not in likeness
+
+
+def test_what_accuracies_are_of_is_named(named):
+    """Averages over mirror images are not hidden, and rows of both kinds are noticed."""
+    mirrored = measure.describe(
+        configs.load('configs/smoke.py', ['--config.average_mirrored=True'])
+    )
+    *_, last = show(named, uda={0: REPORT | {'weights': mirrored}})
+    assert (
+        'Accuracy of the last checkpoint, outputs averaged over each image and its mirror' in last
+    )
+    assert ' or the last checkpoint, test measured once' in last

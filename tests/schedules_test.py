@@ -23,6 +23,13 @@ def test_cosine_waits_warms_up_and_ends_at_zero():
     np.testing.assert_allclose(rate[19:], 0, atol=1e-7)  # and past the end it stays there
 
 
+def test_linear_warms_up_and_falls_to_zero_in_equal_steps():
+    rate = rates(0.8, 'linear', 14, 4, 0, count=20)
+    np.testing.assert_allclose(rate[:4], 0.8 * np.array([1, 2, 3, 4]) / 4, rtol=1e-6)
+    np.testing.assert_allclose(rate[4:14], 0.8 * np.arange(10, 0, -1) / 10, rtol=1e-5)
+    np.testing.assert_allclose(rate[14:], 0, atol=1e-7)
+
+
 def test_part_of_a_cosine_is_that_of_fixmatch():
     rate = rates(0.03, 'cosine_part', 16, 0, 0, count=17)
     np.testing.assert_allclose(rate, 0.03 * np.cos(7 * np.pi * np.arange(17) / 256), rtol=1e-5)
@@ -62,9 +69,10 @@ def test_no_step_left_is_refused(warmup, wait):
 
 def test_unknown_shape_is_refused():
     with pytest.raises(
-        ValueError, match="'linear'.*'constant', 'cosine', 'cosine_part' or 'exponential'"
+        ValueError,
+        match="'triangle'.*'constant', 'cosine', 'linear', 'cosine_part' or 'exponential'",
     ):
-        schedules.learning_rate(0.1, 'linear', 10, 0, 0)
+        schedules.learning_rate(0.1, 'triangle', 10, 0, 0)
 
 
 @pytest.mark.parametrize('step', [np.int32, jnp.int32, int])

@@ -27,7 +27,7 @@ def make(
     Args:
       steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
-      schedule: 'cosine', 'cosine_part' or 'constant'.
+      schedule: 'cosine', 'linear', 'cosine_part' or 'constant'.
       warmup_steps: steps of linear rise.
       wait_steps: steps at rate 0 before it.
       beta1: decay of the mean of the gradient.

@@ -30,7 +30,7 @@ def make(
     Args:
       steps: of the run, the length of the schedule.
       learning_rate: the peak; see `schedules.learning_rate` for the schedule.
-      schedule: 'exponential', 'cosine', 'cosine_part' or 'constant'.
+      schedule: 'exponential', 'cosine', 'linear', 'cosine_part' or 'constant'.
       warmup_steps: steps of linear rise.
       wait_steps: steps at rate 0 before it.
       decay_rate: factor of an exponential schedule; not used by others.
