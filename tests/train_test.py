@@ -43,10 +43,11 @@ def lines(workdir):
 
 
 @pytest.fixture(scope='module')
-def unbroken(tmp_path_factory):
-    """A finished smoke run."""
+def unbroken(tmp_path_factory, drawing):
+    """A finished smoke run, with figures."""
     workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'unbroken'
-    stages.run(load(), workdir)
+    with drawing():
+        stages.run(load(), workdir)
     return workdir
 
 
@@ -310,12 +311,12 @@ def test_a_damaged_line_of_the_metrics_does_not_end_the_file(unbroken, tmp_path)
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_path):
-    """The limit on the size of a file stands in for the disk."""
+    """The limit on the size of a file stands in for the disk; programs are read and none is kept."""
     workdir = epath.Path(tmp_path) / 'run'
     whole = [sys.executable, '-m', 'mpl.train', f'--config={SMOKE}', f'--workdir={workdir}']
     ended = subprocess.run(
         ['bash', '-c', 'ulimit -f 15 && exec "$@"', '-', *whole],  # KiB
-        env=os.environ | {'JAX_COMPILATION_CACHE_DIR': ''},
+        env=os.environ | {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '1e9'},
         capture_output=True,
         text=True,
     )
