@@ -53,17 +53,15 @@ def unbroken(tmp_path_factory, drawing):
 
 @pytest.fixture(scope='module')
 def long(tmp_path_factory):
-    """A finished run of 240 steps, by the command."""
+    """A finished run of 240 steps."""
     workdir = epath.Path(tmp_path_factory.mktemp('runs')) / 'long'
-    assert command(workdir).wait() == 0
+    stages.run(load(*LONG), workdir)
     return workdir
 
 
-def command(workdir, *more):
+def command(workdir):
     return subprocess.Popen(
-        [sys.executable, '-m', 'mpl.train', f'--config={SMOKE}', f'--workdir={workdir}']
-        + LONG
-        + list(more),
+        [sys.executable, '-m', 'mpl.train', f'--config={SMOKE}', f'--workdir={workdir}', *LONG],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -143,6 +141,7 @@ def test_same_seed_same_bits_and_another_seed_others(unbroken, tmp_path):
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM])
 def test_killed_run_resumes_to_the_same_bits(how, long, tmp_path):
+    """By the command, or, once it was told to stop, in this process."""
     workdir = epath.Path(tmp_path) / 'run'
     process = command(workdir)
     wait_for_step(workdir, 100, process)
@@ -153,11 +152,12 @@ def test_killed_run_resumes_to_the_same_bits(how, long, tmp_path):
     if how == signal.SIGTERM:
         assert process.returncode == 128 + signal.SIGTERM
         assert f'saved step {saved[-1]} of 240' in printed
+        stages.run(load(*LONG), workdir)
     else:
         assert process.returncode == -signal.SIGKILL
-    resumed = command(workdir)
-    printed, _ = resumed.communicate()
-    assert resumed.returncode == 0, printed
+        resumed = command(workdir)
+        printed, _ = resumed.communicate()
+        assert resumed.returncode == 0, printed
     chex.assert_trees_all_equal(final(workdir), final(long))
     assert lines(workdir) == lines(long)
 
