@@ -138,7 +138,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize('method', RUNS)
-def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
+def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd, drawing):
     numbers, kinds = RUNS[method]
     small = ['steps=240', 'every.log=20', 'every.evaluate=60', 'every.save=240']
     overrides = [f'--config.{n}' for n in [*small, 'steps_per_call=20', 'split.labels=20']]
@@ -146,7 +146,8 @@ def test_runs_warn_of_what_goes_wrong(method, tmp_path, capfd):
         f'configs/digits.py:{method}',
         overrides + [f'--config.algorithm.{number}' for number in numbers],
     )
-    written = stages.run(config, epath.Path(tmp_path) / 'run')
+    with drawing():
+        written = stages.run(config, epath.Path(tmp_path) / 'run')
     assert {warning['kind'] for warning in written['warnings']} == kinds
     error = capfd.readouterr().err
     assert error.count('warning: step') == len(kinds)

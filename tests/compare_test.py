@@ -33,10 +33,10 @@ def get_config({argument}):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / 'compiled'
-    monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(folder))
-    monkeypatch.setenv('XLA_FLAGS', '')  # One device for each worker.
+def quick(monkeypatch):
+    """One device for each worker, and programs compiled in haste."""
+    monkeypatch.setenv('XLA_FLAGS', '')
+    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
 
 def write(path, change='', argument=''):

@@ -1,9 +1,11 @@
 """Eight virtual CPU devices for every test, and a cache of compiled programs of their own."""
 
 import atexit
+import functools
 import os
 import shutil
 import tempfile
+from unittest import mock
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
@@ -12,12 +14,12 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # Workers share that of the process
     atexit.register(shutil.rmtree, os.environ['MPL_CACHE'], ignore_errors=True)
 
 # Compiled programs are kept between runs of the tests, outside of the work tree: their keys hold the
-# program, jax's version, its flags and the processor.
+# program, jax's version, its flags and the processor. All of them: a run has hundreds of small ones.
 os.environ.setdefault(
     'MPL_TEST_PROGRAMS', os.path.join(tempfile.gettempdir(), f'mpl_test_programs_{os.getuid()}')
 )
 os.environ['JAX_COMPILATION_CACHE_DIR'] = os.environ['MPL_TEST_PROGRAMS']
-os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 import jax
@@ -25,7 +27,7 @@ import pytest
 from etils import epath
 
 from mpl.run import config as configs
-from mpl.run import stages
+from mpl.run import figures, stages
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
 
@@ -101,6 +103,17 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in SLOW and item.name.startswith(SLOW[item.path.stem]):
             item.add_marker('slow')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def drawing():
+    """Runs draw no figures, which take three times as long as all the rest of a small one.
+
+    Those within `with drawing():` do, and those of commands in processes of their own.
+    """
+    draw = figures.draw
+    with mock.patch.object(figures, 'draw', lambda *_: None):
+        yield functools.partial(mock.patch.object, figures, 'draw', draw)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mpl import predict
 from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, evaluation, figures, identity, records, stages
+from mpl.run import data_record, evaluation, identity, records, stages
 from mpl.run import experiment as experiments
 from mpl.run import weights as start
 from mpl.run import workdir as folders
@@ -71,10 +71,7 @@ def trained(tmp_path_factory):
     """A folder with photos/, of which run/ is a finished run."""
     root = tmp_path_factory.mktemp('trained')
     write(root / 'photos')
-    patch = pytest.MonkeyPatch()
-    patch.setattr(figures, 'draw', lambda *_: None)
     stages.run(make_config(root / 'photos/list.csv'), epath.Path(root / 'run'))
-    patch.undo()
     return root
 
 

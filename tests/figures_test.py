@@ -67,3 +67,9 @@ def test_a_picture_is_whole_or_the_one_before(tmp_path):
     with pytest.raises(ValueError):
         figures.save(figure, path)
     assert path.read_bytes() == b'before' and len(list(tmp_path.iterdir())) == 1
+
+
+def test_images_lie_side_by_side_with_white_between():
+    images = np.array([[[0.1, 0.2]], [[0.3, 0.4]]])[..., None]
+    row = figures._side_by_side(images)[..., 0]
+    np.testing.assert_array_equal(row, [[0.1, 0.2, 1, 0.3, 0.4]])

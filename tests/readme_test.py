@@ -35,10 +35,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'launch' / 'README.md']
 # What a page may call; anything else is 'command not found'.
 PROGRAMS = ('python', 'pip', 'bash', 'source', 'gcloud', 'uvx', 'docker')
-SMALL = [
-    f'--config.{value}'
-    for value in ('steps=60', 'every.log=20', 'every.evaluate=60', 'every.save=60')
-]
+STEPS = {'configs/digits.py': 60, 'configs/folder.py': 6}  # A step on images of 32x32 takes long.
 WRITTEN = ('output', 'features', 'logits', 'json')  # arguments of mpl.predict and mpl.select
 
 
@@ -85,7 +82,14 @@ def small(words):
     if '--configs' in words:
         words = words[: words.index('--configs') + 3]
     trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
-    return [sys.executable, *words[1:], *(SMALL if trains else [])]
+    return [sys.executable, *words[1:], *(few_steps(words) if trains else [])]
+
+
+def few_steps(words):
+    (steps,) = {steps for path, steps in STEPS.items() if path in ' '.join(words)}
+    intervals = {'log': steps // 3, 'evaluate': steps, 'save': steps}
+    overrides = {'steps': steps} | {f'every.{name}': n for name, n in intervals.items()}
+    return [f'--config.{name}={value}' for name, value in overrides.items()]
 
 
 def parse(words, monkeypatch):

@@ -20,7 +20,6 @@ from mpl.run import (
     checkpoint,
     data_record,
     evaluation,
-    figures,
     logits,
     loop,
     prediction,
@@ -38,9 +37,8 @@ SELECT = dict(confidence=0.11, per_class=60, balance=True)
 
 @pytest.fixture(scope='module', autouse=True)
 def hasty():
-    """No pictures, and small programs, compiled in haste, in a process that is started too."""
+    """Small programs, compiled in haste, in a process that is started too."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(figures, 'draw', lambda *_: None)
     patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
     jax.config.update('jax_disable_most_optimizations', True)
     yield

@@ -58,7 +58,8 @@ def _argument(parse, text):
 def main(command: Callable[[], None]) -> None:
     """Runs a command. Errors are one sentence; exit code 2 for refused input, 1 for failures.
 
-    Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/mpl.
+    Compiled programs are cached in JAX_COMPILATION_CACHE_DIR, by default ~/.cache/mpl; those that took
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS to compile, by default half a second.
     """
     open_streams()
     silence_later_failures()
@@ -185,4 +186,5 @@ def cache() -> None:
         )
         folder = None
     jax.config.update('jax_compilation_cache_dir', folder)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
