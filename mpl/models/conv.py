@@ -117,7 +117,7 @@ class Conv(nn.Module):
 
     dtype: None computes in the promoted type of input and kernel; a name casts both to it first.
     padding, groups: as for `convolve`; groups = C = features is a depthwise convolution.
-    init: initializer of the kernel.
+    kernel_init: initializer of the kernel.
     """
 
     features: int
@@ -127,13 +127,13 @@ class Conv(nn.Module):
     dtype: str | None = None
     padding: str = 'same'
     groups: int = 1
-    init: Callable = layers.conv_init
+    kernel_init: Callable = layers.conv_init
 
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
         scale = self.groups**0.5  # counts the outputs of one group only as fan-out
-        kernel = self.param('kernel', lambda *args: scale * self.init(*args), shape)
+        kernel = self.param('kernel', lambda *args: scale * self.kernel_init(*args), shape)
         dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
         y = convolve(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding, self.groups)
         if self.bias:

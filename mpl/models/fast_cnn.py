@@ -50,7 +50,7 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         for i in range(self.depth):
-            x = Conv(self.channels, dtype=self.dtype, init=dirac_init, name=f'conv_{i}')(x)
+            x = Conv(self.channels, dtype=self.dtype, kernel_init=dirac_init, name=f'conv_{i}')(x)
             x = pool(x) if i == 0 else x
             x = nn.BatchNorm(
                 use_running_average=not train,
