@@ -16,7 +16,7 @@ from mpl.models.network import Variables
 from mpl.run import identity, paths, workdir
 from mpl.run.experiment import Experiment
 
-IMAGES = 1000  # for `from_images`
+PIXELS = 2**20  # of the images for `from_images`
 
 
 def find(experiment: Experiment) -> dict[str, Variables]:
@@ -59,15 +59,17 @@ def find(experiment: Experiment) -> dict[str, Variables]:
 def from_images(experiment: Experiment) -> dict[str, Variables]:
     """Variables that are computed from training images, by role; empty if no model has any.
 
-    Models with a function `start` have them. It gets up to IMAGES training images as the network gets
-    them in evaluation; labels are not used.
+    Models with a function `start` have them. It gets training images of PIXELS pixels in all as the
+    network gets them in evaluation; labels are not used.
     """
     roles = [role for role in experiment.definitions if hasattr(_module(experiment, role), 'start')]
     if not roles:
         return {}
     split, pool = experiment.split, experiment.source.train
     examples = np.union1d(split.labeled, split.unlabeled)
-    index = stream.sample(experiment.config.seed, 'start', 0, min(IMAGES, len(examples)), examples)
+    height, width, _ = experiment.source.image_shape
+    count = min(len(examples), max(1, PIXELS // (height * width)))
+    index = stream.sample(experiment.config.seed, 'start', 0, count, examples)
     image = np.asarray(experiment.views.evaluate(jnp.asarray(pool.read(index))))
     return {
         role: Variables({}, _module(experiment, role).start(image)['batch_stats']) for role in roles
