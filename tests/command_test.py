@@ -163,3 +163,18 @@ def test_writes_that_fail_after_the_first_are_not_logged(module, is_printed, cap
         logger.filters[:] = before
         sys.unraisablehook = hook
     assert ('exception was never retrieved' in caplog.text) == is_printed
+
+
+@pytest.mark.parametrize(
+    'module, is_printed', [('orbax/serialization.py', False), ('ours.py', True)]
+)
+def test_reads_that_fail_after_the_first_are_not_printed(module, is_printed, monkeypatch):
+    """Their coroutines end with an error when they are collected, which Python prints."""
+    printed, made = [], {}
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: printed.append(unraisable))
+    monkeypatch.setattr(logging.getLogger('asyncio'), 'filters', [])
+    command.silence_later_failures()
+    exec(compile('class Read:\n def __del__(self): raise OSError("x")', module, 'exec'), made)
+    made['Read']()
+    gc.collect()
+    assert bool(printed) == is_printed

@@ -441,3 +441,13 @@ def damage(checkpoint):
 def contents(folder):
     folder = pathlib.Path(folder)
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_lines_that_a_finished_run_has_lost_are_noticed(unbroken, tmp_path):
+    """Also where it is a stage of one that goes on: a cut at the end of a line leaves a whole file."""
+    workdir = epath.Path(tmp_path) / 'run'
+    shutil.copytree(unbroken, workdir)
+    path = workdir / 'metrics.jsonl'
+    path.write_text(''.join(path.read_text().splitlines(True)[:-1]))
+    with pytest.raises(ValueError, match='lines; the run has written'):
+        stages.run(load(), workdir)

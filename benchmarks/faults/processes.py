@@ -45,7 +45,7 @@ def lose(
             which = int(random.integers(2))
             time.sleep(random.uniform(0, seconds))
             if both[which].poll() is None:
-                outcomes.append(_kill(both, which, (place / 'config.json').exists()))
+                outcomes.append(_kill(both, which))
                 if outcomes[-1].kind == FAULT:
                     return outcomes
                 continue
@@ -73,24 +73,26 @@ def begin(place: Path) -> list[subprocess.Popen]:
     ]
 
 
-def _kill(both: list[subprocess.Popen], which: int, have_met: bool) -> Outcome:
+def _kill(both: list[subprocess.Popen], which: int) -> Outcome:
     """Kills one of them and waits for the other, which may end by a signal of jax's own."""
     both[which].send_signal(signal.SIGKILL)
-    started, patience = time.monotonic(), (PATIENCE if have_met else MEETING) + GRACE
-    case = f'process {which} killed' + ('' if have_met else ', maybe before they met')
+    started, case = time.monotonic(), f'process {which} killed'
     try:
-        ended = commands.finish(both[1 - which], patience)
+        ended = commands.finish(both[1 - which], MEETING + GRACE)
     except subprocess.TimeoutExpired:
         both[1 - which].kill()
         commands.finish(both[1 - which])
-        return Outcome(case, FAULT, f'the other is there after {patience} s')
+        return Outcome(case, FAULT, f'the other is there after {MEETING + GRACE} s')
     finally:
         commands.finish(both[which])
     if ended.code == 0:
         return Outcome(case, FAULT, 'the other ends with code 0')
-    spent = time.monotonic() - started
-    within = next(limit for limit in (10, PATIENCE + GRACE, MEETING + GRACE) if spent < limit)
-    return Outcome(case, f'other ended in {within} s')
+    spent, patience = time.monotonic() - started, PATIENCE + GRACE
+    if 'did not find each other' in ended.errors:
+        return Outcome(f'{case} before they met', f'other ended in {MEETING + GRACE} s')
+    if spent > patience:
+        return Outcome(case, FAULT, f'the other ended after {spent:.0f} s')
+    return Outcome(case, f'other ended in {10 if spent < 10 else patience} s')
 
 
 def _find_end_fault(ended: list[Ended]) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.run import figures, metrics, report
+from mpl.run import figures, report
 
 
 def draw(folders: dict[str, list[Path]]) -> Figure | None:
@@ -24,7 +24,7 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
       ValueError: the metrics of a run are damaged, or lines of a finished run are missing.
     """
     runs = {
-        name: [_read(epath.Path(folder)) for folder in of_config]
+        name: [report.read_metrics(epath.Path(folder)) for folder in of_config]
         for name, of_config in folders.items()
     }
     all_lines = [line for of_config in runs.values() for lines in of_config for line in lines]
@@ -46,14 +46,3 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
                     name = None  # One legend entry for all seeds.
         axes.set(xlabel='step', ylabel='accuracy', title=f'{network}, {part} images')
     return figures.add_legends(figure)
-
-
-def _read(folder):
-    """The metrics of a run; empty if it has not started."""
-    path = folder / 'metrics.jsonl'
-    lines = metrics.read(path) if path.exists() else []
-    if (folder / 'report.json').exists():
-        written = report.read(folder)['metrics_lines']
-        if len(lines) != written:
-            raise ValueError(f'{path} has {len(lines)} lines; the run has written {written}.')
-    return lines

@@ -97,17 +97,18 @@ def _is_ours(error: Exception) -> bool:
 
 
 def silence_later_failures() -> None:
-    """Drops the tracebacks of writes that fail after the first one, as on a full disk.
+    """Drops the tracebacks of reads and writes that fail after the first one, as on a full disk.
 
-    Orbax raises the first error and closes its event loop. The tasks of the other writes are then
-    logged by asyncio, and what tensorstore still has to report to the loop is printed from a thread
-    of its own.
+    Orbax raises the first error and closes its event loop. The tasks of the others are then logged
+    by asyncio or end when they are collected, and what tensorstore still has to report to the loop
+    is printed from a thread of its own.
     """
     hook = sys.unraisablehook
 
     def print_others(unraisable):
         error = unraisable.exc_value
-        if not (isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'):
+        is_closed = isinstance(error, RuntimeError) and str(error) == 'Event loop is closed'
+        if not is_closed and not _is_in_orbax(unraisable.exc_traceback):
             hook(unraisable)
 
     sys.unraisablehook = print_others
@@ -118,7 +119,11 @@ def _is_no_later_failure(record):
     """False for the exception of a write of Orbax that nobody has waited for."""
     if not record.exc_info or 'exception was never retrieved' not in record.getMessage():
         return True
-    return not any('orbax' in frame.filename for frame in traceback.extract_tb(record.exc_info[2]))
+    return not _is_in_orbax(record.exc_info[2])
+
+
+def _is_in_orbax(trace):
+    return any('orbax' in frame.filename for frame in traceback.extract_tb(trace))
 
 
 def open_streams() -> None:

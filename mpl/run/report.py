@@ -61,6 +61,24 @@ def read(workdir: epath.Path) -> dict:
     )
 
 
+def read_metrics(workdir: epath.Path) -> list[dict]:
+    """The lines of a run's metrics.jsonl; empty if there is none.
+
+    Raises:
+      ValueError: a line is damaged, or a finished run has lost lines.
+    """
+    path = workdir / 'metrics.jsonl'
+    lines = metrics.read(path) if path.exists() else []
+    if (workdir / 'report.json').exists():
+        written = read(workdir)['metrics_lines']
+        if len(lines) != written:
+            raise ValueError(
+                f'{path} has {len(lines)} lines; the run has written {written}. Restore it, or delete '
+                'it and report.json: the command that trained the run then writes a new report.'
+            )
+    return lines
+
+
 def _measure(experiment, state):
     """Metrics of each network, and its confusion matrix on test, or on validation without a test set."""
     forward = measure.make_forward(experiment)

@@ -49,6 +49,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     folders.check(config, workdir)
     if (workdir / 'report.json').exists():
         folders.check_finished(config, workdir, source)
+        report.read_metrics(workdir)  # Raises if lines were lost.
         processes.print_line(f'{workdir} holds a finished run; there is nothing to do.')
         return report.read(workdir)
     has_started = data_record.has_started(workdir)
