@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from mpl.run import evaluation, logits, metrics
+from mpl.run import evaluation, logits, metrics, records
 
 # What of a report differs between two runs of the same bits.
 ITS_OWN = ('seconds', 'peak_memory_bytes', 'peak_device_memory_bytes', 'devices')
@@ -33,7 +33,7 @@ def find(workdir: Path) -> dict:
     }
     for name in HANDED_ON:
         if (workdir / name).exists():
-            found[name] = hashlib.sha256((workdir / name).read_bytes()).hexdigest()
+            found[name] = _hash_split(workdir / name)
     if (workdir / 'logits.npy').exists():
         found['logits.npy'] = hash_logits(workdir / 'logits.npy')
     for stage in ('teacher', 'finetune'):
@@ -68,6 +68,13 @@ def read_table(path: Path) -> list[dict]:
     """The rows of compare.csv, without times and sizes."""
     with path.open(newline='', encoding='utf-8') as file:
         return [_without(row) for row in csv.DictReader(file)]
+
+
+def _hash_split(path):
+    """Of a split, without its provenance, which names the folder of the run."""
+    record = records.read(epath.Path(path), 'a split', 'write it again')
+    text = json.dumps({k: v for k, v in record.items() if k != 'made_by'}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash(state) -> str:
