@@ -14,7 +14,7 @@ from benchmarks.faults import changes, commands, disk, fuzz, kills, results, tri
 from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome
 from mpl.run import config as configs
-from mpl.run import stages
+from mpl.run import records, stages
 
 SHORT = ['--config.steps=20', '--config.finetune.steps=0', '--config.every.save=10']
 
@@ -86,9 +86,23 @@ def test_results_differ_where_one_bit_does(finished, tmp_path):
     shutil.copytree(finished, tmp_path / 'run')
     want = results.find(finished)
     assert results.differences(results.find(tmp_path / 'run'), want) == ''
-    path = tmp_path / 'run' / 'split.json'
-    path.write_text(path.read_text() + ' ')
-    assert results.differences(results.find(tmp_path / 'run'), want).startswith('split.json: ')
+    report = tmp_path / 'run' / 'report.json'
+    record = json.loads(report.read_text())
+    record['networks']['student']['test']['accuracy'] += 1e-16
+    report.write_text(json.dumps(record))
+    assert results.differences(results.find(tmp_path / 'run'), want).startswith('report.')
+
+
+@pytest.mark.parametrize('key, differs', [('unlabeled', True), ('made_by', False)])
+def test_a_split_is_compared_without_what_made_it(finished, tmp_path, key, differs):
+    """Its provenance names the folder, which differs between runs of the same bits."""
+    record = json.loads((finished / 'split.json').read_text())
+    changed = {k: v for k, v in record.items() if k != records.CHECKSUM}
+    changed[key] = changed[key][1:] if key == 'unlabeled' else {'teacher': 'elsewhere'}
+    path = tmp_path / 'split.json'
+    path.write_text(json.dumps(records.seal(changed)))
+    same = results._hash_split(path) == results._hash_split(finished / 'split.json')
+    assert same != differs
 
 
 LINES = """
