@@ -36,8 +36,7 @@ def run(what: str, words: list[str], seconds: float, log: Path) -> Stage:
     started = time.monotonic()
     process = start(words, log)
     end(process, seconds)
-    stage = Stage(what, ' '.join(words), time.monotonic() - started, process.returncode)
-    return stage
+    return Stage(what, ' '.join(words), time.monotonic() - started, process.returncode)
 
 
 def start(words: list[str], log: Path) -> subprocess.Popen:

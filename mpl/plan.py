@@ -122,9 +122,8 @@ def main() -> None:
     config = configs.load(given.config, overrides)
     if given.topology != 'local':
         jax.config.update('jax_platforms', 'cpu')  # No device is used.
-    jax.config.update(
-        'jax_enable_compilation_cache', False
-    )  # It cannot return programs for others.
+    # It cannot return programs for other devices.
+    jax.config.update('jax_enable_compilation_cache', False)
     more = dict(groups=given.groups, examples=given.examples)
     plan = {'config': given.config, 'overrides': overrides} | footprint.make(
         config, given.topology, **more

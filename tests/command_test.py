@@ -142,7 +142,7 @@ def test_text_is_utf8_whatever_the_locale():
 @pytest.mark.parametrize(
     'module, is_printed', [('orbax/serialization.py', False), ('ours.py', True)]
 )
-def test_writes_that_fail_after_the_first_are_not_logged(module, is_printed, caplog):
+def test_writes_that_fail_after_the_first_are_not_logged(module, is_printed, caplog, monkeypatch):
     """asyncio logs them from its garbage collection: the first error has been raised by then."""
 
     async def run():
@@ -152,16 +152,11 @@ def test_writes_that_fail_after_the_first_are_not_logged(module, is_printed, cap
         await asyncio.sleep(0)
         del task
 
-    logger = logging.getLogger('asyncio')
-    before = list(logger.filters)
-    hook = sys.unraisablehook
-    try:
-        command.silence_later_failures()
-        asyncio.run(run())
-        gc.collect()
-    finally:
-        logger.filters[:] = before
-        sys.unraisablehook = hook
+    monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
+    monkeypatch.setattr(logging.getLogger('asyncio'), 'filters', [])
+    command.silence_later_failures()
+    asyncio.run(run())
+    gc.collect()
     assert ('exception was never retrieved' in caplog.text) == is_printed
 
 

@@ -136,7 +136,7 @@ def test_a_run_starts_from_its_images_and_keeps_the_filters(tmp_path):
     config = configs.load('configs/digits.py:supervised', [*RUN, '--config.steps=4'])
     folder = epath.Path(tmp_path)
     experiment = experiments.assemble(config)
-    (found,) = weights.from_images(experiment).values()
+    (found,) = weights.from_images(experiment, ['student']).values()
     wanted = found.batch_stats['whitening']['kernel']
     stages.run(config, folder / 'first')
     _, state, _ = workdir.load_networks(folder / 'first')

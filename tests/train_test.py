@@ -323,7 +323,8 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(unbroken, tmp_pat
     errors = ended.stderr
     assert ended.returncode == 1 and errors.count('error: ') == 1, errors
     assert 'Traceback' not in errors, errors
-    assert 'A checkpoint could not be saved' in errors and 'same command resumes' in errors, errors
+    assert 'error: A checkpoint could not be saved' in errors, errors
+    assert 'the same command resumes' in errors, errors
     assert not (workdir / 'report.json').exists()
     stages.run(load(), workdir)
     chex.assert_trees_all_equal(final(workdir), final(unbroken))

@@ -109,4 +109,5 @@ def _unbroken(place: Path) -> tuple[dict, float]:
         shutil.rmtree(place, ignore_errors=True)
         if fault := _find_end_fault([commands.finish(process) for process in begin(place)]):
             raise RuntimeError(f'Nobody was killed: {fault}')
-    return results.find(place), time.monotonic() - started
+        seconds = time.monotonic() - started
+    return results.find(place), seconds

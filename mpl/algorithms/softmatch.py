@@ -4,11 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import (
-    Algorithm,
-    forward_targets,
-    from_loss_with_memory,
-)
+from mpl.algorithms.interface import Algorithm, forward_targets, from_loss_with_memory
 from mpl.models.network import Definition
 
 ALIGNMENT_EPSILON = 1e-6

@@ -1,11 +1,7 @@
 """Unsupervised Data Augmentation (Xie et al., arXiv 1904.12848)."""
 
 from mpl.algorithms import losses
-from mpl.algorithms.interface import (
-    Algorithm,
-    forward_targets,
-    from_loss,
-)
+from mpl.algorithms.interface import Algorithm, forward_targets, from_loss
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 

@@ -1,7 +1,10 @@
 """A learning rate of its own for biases."""
 
-import jax
+import functools
+
 import optax
+
+from mpl.optimizers import decay
 
 
 def scale(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
@@ -12,10 +15,5 @@ def scale(optimizer: optax.GradientTransformation, rate: float) -> optax.Gradien
     """
     if rate == 1:
         return optimizer
-    return optax.chain(optimizer, optax.masked(optax.scale(rate), _biases))
-
-
-def _biases(params):
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) == 'bias', params
-    )
+    biases = functools.partial(decay.named, name='bias')
+    return optax.chain(optimizer, optax.masked(optax.scale(rate), biases))

@@ -30,8 +30,11 @@ def add(weight_decay: float) -> optax.GradientTransformation:
 
 def kernels(params):
     """True for each parameter named 'kernel', False for the others."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _name(path[-1:]) == 'kernel', params)
+    return named(params, 'kernel')
 
 
-def _name(path):
-    return jax.tree_util.keystr(path, simple=True)
+def named(params, name: str):
+    """True for each parameter of this name (the last part of its path), False for the others."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) == name, params
+    )

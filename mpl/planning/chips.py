@@ -27,9 +27,7 @@ class Chip(NamedTuple):
     """
 
     memory: float  # bytes
-    flops: (
-        float  # per second, dense bfloat16; on TPUs also the default precision of float32 products
-    )
+    flops: float  # per second, dense bfloat16; on TPUs the default for float32 products too
     bandwidth: float  # bytes per second, of the memory
     links: float  # bytes per second, over all links of a chip, one way
     network: float = math.inf  # bytes per second between hosts; TPUs of a slice have links alone

@@ -104,9 +104,9 @@ class Run(NamedTuple):
 
     seed: of labels, initial weights, data order, views and all other random choices.
     average_mirrored: evaluate and predict with the mean of the features and of the logits of each
-    image and its mirror image (also a teacher's logits). steps_per_call: maximum number of steps in one compiled call. resident_bytes: training
-    sets up to this size stay on the device. Sections with a name are the arguments of
-    `make` in the file of that name.
+    image and its mirror image (also a teacher's logits). steps_per_call: maximum number of
+    steps in one compiled call. resident_bytes: training sets up to this size stay on the
+    device. Sections with a name are the arguments of `make` in the file of that name.
     """
 
     steps: int

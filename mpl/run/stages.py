@@ -141,4 +141,4 @@ def _find_starts(experiment, workdir):
     starts = weights.find(experiment)
     for role, found in starts.items():
         processes.print_line(weights.describe(experiment, role, found))
-    return weights.from_images(experiment) | starts
+    return starts | weights.from_images(experiment, experiment.definitions.keys() - starts)

@@ -1,6 +1,7 @@
 """Initial weights of a run: from another run, from a file with timm's names, or from its images."""
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 import jax
@@ -56,14 +57,15 @@ def find(experiment: Experiment) -> dict[str, Variables]:
     return {}
 
 
-def from_images(experiment: Experiment) -> dict[str, Variables]:
-    """Variables that are computed from training images, by role; empty if no model has any.
+def from_images(experiment: Experiment, roles: Iterable[str]) -> dict[str, Variables]:
+    """Variables of these roles that are computed from training images, where a model has any.
 
     Models with a function `start` have them. It gets training images of PIXELS pixels in all as the
     network gets them in evaluation; labels are not used.
     """
-    roles = [role for role in experiment.definitions if hasattr(_module(experiment, role), 'start')]
-    if not roles:
+    modules = {role: _module(experiment, role) for role in roles}
+    starts = {role: m.start for role, m in modules.items() if hasattr(m, 'start')}
+    if not starts:
         return {}
     split, pool = experiment.split, experiment.source.train
     examples = np.union1d(split.labeled, split.unlabeled)
@@ -71,9 +73,7 @@ def from_images(experiment: Experiment) -> dict[str, Variables]:
     count = min(len(examples), max(1, PIXELS // (height * width)))
     index = stream.sample(experiment.config.seed, 'start', 0, count, examples)
     image = np.asarray(experiment.views.evaluate(jnp.asarray(pool.read(index))))
-    return {
-        role: Variables({}, _module(experiment, role).start(image)['batch_stats']) for role in roles
-    }
+    return {role: Variables({}, start(image)['batch_stats']) for role, start in starts.items()}
 
 
 def describe(experiment: Experiment, role: str, found: Variables) -> str:
