@@ -13,13 +13,15 @@ from mpl.algorithms import feedback, freematch, softmatch, vat
 
 pytestmark = pytest.mark.usefixtures('haste')
 
-SMALLEST = dict.fromkeys(MAKES, 1) | {'softmatch': 2}  # unlabeled images
+# Unlabeled images: one has neither a variance nor another image to be told from.
+SMALLEST = dict.fromkeys(MAKES, 1) | {'softmatch': 2, 'simclr': 2}
 
 # The ends of hyperparameters, by the last words of their names.
 ENDS = {
     'weight': (0.0, 1.0),
     'threshold': (0.0, 1.0),
     'temperature': (1e-4, 1e4),
+    'probe_rate': (0.0, 1.0),
     'decay': (0.0, 1.0),
     'smoothing': (0.0, 1.0),
     'steps': (0, 2**31 - 1),

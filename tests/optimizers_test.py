@@ -421,5 +421,5 @@ def test_frozen_trunk_costs_no_backward_pass():
 
 @pytest.mark.parametrize('rate', [0.0, 0.5])
 def test_trunk_rate_without_a_head_is_refused(rate):
-    with pytest.raises(ValueError, match='is for a network .* this one has Dense_0, norm; set'):
+    with pytest.raises(ValueError, match='are for a network .* this one has Dense_0, norm; set'):
         backbone.scale(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})

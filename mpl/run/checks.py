@@ -28,7 +28,9 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
                 + (' above 0.' if name == 'evaluate' else '.')
             )
     if not config.batch.labeled and not config.batch.unlabeled:
-        raise ValueError('batch.labeled and batch.unlabeled are 0; give one of them a number above 0.')
+        raise ValueError(
+            'batch.labeled and batch.unlabeled are 0; give one of them a number above 0.'
+        )
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     for name, value in {

@@ -60,7 +60,8 @@ def shrink(config: ConfigDict) -> ConfigDict:
             steps=STEPS,
             batch=dict(
                 labeled=BATCH if config.batch.labeled else 0,
-                unlabeled=2 * BATCH if config.batch.unlabeled else 0, evaluate=32
+                unlabeled=2 * BATCH if config.batch.unlabeled else 0,
+                evaluate=32,
             ),
             every=dict(log=2, evaluate=STEPS, save=STEPS),
             steps_per_call=2,
