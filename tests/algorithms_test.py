@@ -22,7 +22,7 @@ from mpl.models.network import Definition, Network
 from mpl.optimizers import sgd
 
 CLASSES = 3
-SIZES = algorithm.Sizes(examples=7, unlabeled=6, classes=CLASSES)
+SIZES = algorithm.Sizes(examples=13, unlabeled=12, classes=CLASSES)
 
 # Numbers beside the defaults with which to hold each algorithm to the contract.
 VARIANTS = {
@@ -36,17 +36,26 @@ VARIANTS = {
         {'feedback': 'exact', 'target_pass': 'separate'},
         {'feedback': 'exact', 'target_pass': 'separate', 'label_view': 'weak'},
     ],
+    'barlow_twins': [{}],
+    'byol': [{}],
+    'dino': [{}],
     'distill': [{}, {'teacher': None}],
     'fixmatch': [{'threshold': 0.0}, {'threshold': 0.0, 'target_pass': 'separate'}],
     'flexmatch': [{}, {'target_pass': 'separate'}],
     'freematch': [{}, {'target_pass': 'separate'}],
     'mean_teacher': [{}],
+    'moby': [{'queue': 6}],
+    'mobyv2al': [{'queue': 6}],
+    'moco': [{'queue': 6}, {'queue': 6, 'keys': 'batch'}],
+    'moco_v3': [{}],
     'noisy_student': [{}, {'labels': 'hard'}],
     'pi_model': [{}, {'two_sided': True, 'target_pass': 'separate'}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
     'simclr': [{}, {'labeled_weight': 1.0}],
+    'simsiam': [{}],
     'softmatch': [{}, {'align': False}, {'target_pass': 'separate'}],
+    'supcon': [{}],
     'supervised': [{}],
     'temporal_ensembling': [{}],
     'uda': [
@@ -55,6 +64,7 @@ VARIANTS = {
         {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1},
     ],
     'vat': [{'iterations': 2}, {'entropy_weight': 1.0}],
+    'vicreg': [{}],
 }
 
 # Of each knob: numbers of the base run, and the other value.
@@ -73,6 +83,12 @@ PRETRAINING = {  # the common arguments of self-supervised rules
     'labeled_weight': ({}, 0.5),
     'probe_rate': ({}, 0.5),
 }
+TARGETED = PRETRAINING | {'ema_steps': ({}, 4)}
+QUEUED = TARGETED | {
+    'queue': ({'queue': 6}, 12),
+    'temperature': ({'queue': 6}, 1.0),
+    'keys': ({'queue': 6}, 'batch'),
+}
 KNOBS = {
     'mpl': COMMON
     | TARGETS
@@ -88,6 +104,15 @@ KNOBS = {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
         for knob, (base, other) in UDA.items()
     },
+    'barlow_twins': PRETRAINING | {'redundancy_weight': ({}, 1.0), 'scale': ({}, 0.1)},
+    'byol': TARGETED,
+    'dino': TARGETED
+    | {
+        'temperature': ({}, 0.5),
+        'target_temperature': ({}, 0.1),
+        'center_decay': ({}, 0.1),
+        'freeze_steps': ({}, 2),
+    },
     'distill': COMMON | {'weight': ({}, 0.9), 'temperature': ({}, 1.0)},
     'fixmatch': COMMON | TARGETS | {'weight': ({}, 2.0), 'threshold': ({}, 0.99)},
     'flexmatch': COMMON | TARGETS | {'weight': ({}, 2.0), 'threshold': ({}, 0.5)},
@@ -95,6 +120,11 @@ KNOBS = {
     | TARGETS
     | {'weight': ({}, 2.0), 'fairness_weight': ({}, 1.0), 'memory_decay': ({}, 0.1)},
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
+    'moby': QUEUED,
+    'mobyv2al': {key: QUEUED[key] for key in QUEUED if key not in ('labeled_weight', 'probe_rate')}
+    | {'contrast_weight': ({}, 2.0)},
+    'moco': QUEUED,
+    'moco_v3': TARGETED | {'temperature': ({}, 0.2)},
     'noisy_student': COMMON
     | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
     'pi_model': COMMON
@@ -117,6 +147,7 @@ KNOBS = {
         'student_statistics': ({}, 'joint'),
     },
     'simclr': PRETRAINING | {'temperature': ({}, 1.0)},
+    'simsiam': PRETRAINING,
     'softmatch': COMMON
     | TARGETS
     | {
@@ -125,6 +156,7 @@ KNOBS = {
         'align': ({'memory_decay': 0.1, 'deviations': 20.0}, False),
         'memory_decay': ({}, 0.1),
     },
+    'supcon': PRETRAINING | {'temperature': ({}, 1.0), 'weight': ({}, 2.0)},
     'supervised': COMMON,
     'temporal_ensembling': COMMON
     | {'weight': ({}, 2.0), 'memory_decay': ({}, 0.1), 'ramp_steps': ({}, 10)},
@@ -143,17 +175,27 @@ KNOBS = {
         'entropy_weight': ({}, 1.0),
         'ramp_steps': ({}, 10),
     },
+    'vicreg': PRETRAINING
+    | {
+        'invariance_weight': ({}, 1.0),
+        'variance_weight': ({}, 1.0),
+        'covariance_weight': ({}, 25.0),
+    },
 }
 BASE = dict.fromkeys(VARIANTS, {}) | {
     'mpl': {'uda_threshold': 0.0},
     'fixmatch': {'threshold': 0.0},
+    'moby': {'queue': 6},
+    'mobyv2al': {'queue': 6},
+    'moco': {'queue': 6},
     'pseudo_label': {'threshold': 0.0},
     'uda': {'threshold': 0.0},
 }
 # Which put two views of an example, or a view and its number, together.
 UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
 PAIRED = set(VARIANTS) - UNPAIRED
-AVERAGED = ('mean_teacher',)  # whose teacher is the average
+# Whose teacher, or whose target network, is the average.
+AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3')
 HEADS = ('projector', 'predictor')  # roles of networks on features
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
 PARTS = (
@@ -212,7 +254,8 @@ def knobs(name):
 
 def build(name, numbers, shards=1, **model):
     mesh = AbstractMesh((shards, 1), ('data', 'model'))
-    head = projector.make((6, 4), norm='batch' if 'norm' in model and model['norm'] else 'none')
+    norm = 'batch' if 'norm' in model and model['norm'] else 'none'
+    head = projector.make((6, 4), 'tanh', norm, prototypes=5 if name == 'dino' else 0)
     definitions = {
         role: Definition(head if role in HEADS else Tiny(**model), sgd.make(2000, 0.25), mesh)
         for role in roles(name)

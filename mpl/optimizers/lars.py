@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpl.optimizers import backbone, decay, schedules
+from mpl.optimizers import backbone, clip, decay, schedules
 
 
 def make(
@@ -15,6 +15,7 @@ def make(
     wait_steps: int = 0,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
     trust: float = 0.001,
     bias_rate: float = 1.0,
     backbone_rate: float = 1.0,
@@ -35,6 +36,7 @@ def make(
       wait_steps: steps at rate 0 before it.
       momentum: 0 for none.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
+      clip_norm: maximum global norm of gradient and decay together, before they are adapted; 0 for none.
       trust: the factor of the lengths' ratio.
       bias_rate: factor of the rate of all parameters but kernels, biases and scales of norms.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
@@ -47,16 +49,17 @@ def make(
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
 
     def adapt(u, w):
-        lengths = jnp.linalg.norm(w.reshape(-1)), jnp.linalg.norm(u.reshape(-1))
-        usable = jnp.logical_and(lengths[0] > 0, lengths[1] > 0)
-        ratio = trust * lengths[0] / jnp.where(usable, lengths[1], 1)
-        return u * jnp.where(usable, ratio, 1).astype(u.dtype)
+        of_kernel, of_step = jnp.sum(w * w), jnp.sum(u * u)
+        usable = (of_kernel > 0) & (of_step > 0)  # Elsewhere the derivatives are not finite.
+        of_kernel, of_step = (jnp.where(usable, square, 1) for square in (of_kernel, of_step))
+        return u * jnp.where(usable, trust * jnp.sqrt(of_kernel) * jax.lax.rsqrt(of_step), 1)
 
     def others(params):
         return jax.tree.map(lambda kernel: not kernel, decay.kernels(params))
 
     optimizer = optax.chain(
         decay.add(weight_decay),
+        clip.by_global_norm(clip_norm),
         optax.masked(
             optax.stateless(lambda update, params: jax.tree.map(adapt, update, params)),
             decay.kernels,
