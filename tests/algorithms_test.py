@@ -198,13 +198,8 @@ PAIRED = set(VARIANTS) - UNPAIRED
 AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3')
 HEADS = ('projector', 'predictor')  # roles of networks on features
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
-PARTS = (
-    'contrast',
-    'feedback',
-    'interface',
-    'losses',
-    'pretraining',
-)  # files of the folder that are no learning rules
+# Files of the folder that are no learning rules.
+PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretraining', 'queues')
 
 
 pytestmark = pytest.mark.usefixtures('haste')

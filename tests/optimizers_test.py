@@ -160,7 +160,9 @@ def test_every_model_has_its_list_of_parameters_that_are_not_decayed():
 @pytest.mark.parametrize('model', KEPT)
 def test_weight_decay_acts_on_kernels_alone_in_every_model(model):
     """Also where blocks are stacked for a scan, and their biases have two axes."""
-    made = importlib.import_module(f'mpl.models.{model}').make(4, **SMALL.get(model, {}))
+    make = importlib.import_module(f'mpl.models.{model}').make
+    classes = {'num_classes': 4} if 'num_classes' in inspect.signature(make).parameters else {}
+    made = make(**classes, **SMALL.get(model, {}))
     image = jnp.zeros((1, 32, 32, 3))
     shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), image, False))['params']
     kept, decayed = set(), set()

@@ -59,7 +59,7 @@ class InitFrom(NamedTuple):
     workdir: another run; `network` is the name of its network. file: a .safetensors file
     with the names and layouts of timm, for models with a `from_timm`. Not both. head:
     'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
-    networks: the roles that load the weights; empty for all.
+    networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
 
     workdir: str = ''

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from mpl.data.source import Source
 from mpl.parallel import processes
 from mpl.run import config as configs
-from mpl.run import data_record, loop, report, teacher, weights
+from mpl.run import checks, data_record, loop, report, teacher, weights
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -89,6 +89,7 @@ def assemble(
     """
     experiment = experiments.assemble(config, source=source)
     experiments.check_memory(experiment)
+    checks.check_crops(experiment.source, experiment.views)
     teacher.check_section(config)
     stages = []
     if config.teacher.config:

@@ -1,6 +1,7 @@
 """Initial weights of a run: from another run, from a file with timm's names, or from its images."""
 
 import importlib
+import inspect
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -34,7 +35,7 @@ def find(experiment: Experiment) -> dict[str, Variables]:
         raise ValueError(f"init_from.head is {start.head!r}; give 'keep' or 'new'.")
     if start.workdir and start.file:
         raise ValueError('init_from has both a workdir and a file; give one of them.')
-    roles = start.networks or experiment.definitions
+    roles = start.networks or [r for r in experiment.definitions if _takes_images(experiment, r)]
     for role in roles:
         if role not in experiment.definitions:
             raise ValueError(
@@ -136,7 +137,7 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
     made = jax.eval_shape(
         lambda key, image: network.create(experiment.definitions[role], key, image, 0.0),
         jax.random.key(0),
-        experiment.batch['labeled']['image'],
+        _image(experiment),
     )
     here, there = _shapes(Variables(made.params, made.batch_stats)), _shapes(found)
     for name in sorted(here | there):
@@ -155,7 +156,7 @@ def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
     module = _module(experiment, role)
     if not hasattr(module, 'resize'):
         return found
-    image = experiment.batch['labeled']['image']
+    image = _image(experiment)
     try:
         return found.replace(params=module.resize(found.params, image.shape[1:]))
     except (KeyError, ValueError) as error:
@@ -165,6 +166,17 @@ def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
 def _refusal(experiment, role):
     start = experiment.config.init_from
     return f'networks.{role} can not start from {start.workdir or start.file}'
+
+
+def _image(experiment):
+    """Images as a network is trained on, as a jax.ShapeDtypeStruct."""
+    parts = experiment.batch.values()
+    return next(leaf for part in parts for leaf in part.values() if leaf.ndim == 4)
+
+
+def _takes_images(experiment, role):
+    """Whether a network is no head on the features of another one."""
+    return 'num_classes' in inspect.signature(_module(experiment, role).make).parameters
 
 
 def _module(experiment: Experiment, role: str) -> ModuleType:
