@@ -75,6 +75,7 @@ KNOBS = {
         'label_view': ({}, 'weak'),
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
         'student_statistics': ({}, 'joint'),
+        'student_labeled_weight': ({'student_statistics': 'joint'}, 1.0),
     }
     | {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
