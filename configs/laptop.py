@@ -103,7 +103,9 @@ def config(
             ),
             networks={role: network for role in roles},
             algorithm=algorithm | dict(ema_decay=0.99),
-            every=dict(log=50, evaluate=max(steps // 300, 1) * 50, save=50),  # Measured 6 to 12 times.
+            every=dict(
+                log=50, evaluate=max(steps // 300, 1) * 50, save=50
+            ),  # Measured 6 to 12 times.
             steps_per_call=10,
         )
     )
