@@ -68,3 +68,16 @@ def check_evaluation(
             f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
             f'for evaluation, which the networks can not take: {error}; give both one size.'
         ) from error
+
+
+def check_neighbors(neighbors: int, bank: int) -> None:
+    """Refuses more nearest neighbors than there are labeled images.
+
+    Raises:
+      ValueError: names both numbers.
+    """
+    if neighbors > bank:
+        raise ValueError(
+            f'neighbors is {neighbors}, but there are {bank} labeled training images to find them '
+            f'among; give a number from 1 to {bank}, or more labels.'
+        )

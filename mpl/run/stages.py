@@ -117,16 +117,32 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
         raise ValueError(
             f'finetune.network is {stage.network!r}; this run has {", ".join(networks)}.'
         )
-    role = stage.network.removesuffix('_ema')
+    start = {'workdir': str(workdir), 'network': stage.network}
+    optimizer = stage.optimizer.to_dict()
+    return labels_only(config, stage.network, stage.steps, stage.labeled, optimizer, start)
+
+
+def labels_only(
+    config: ConfigDict, network: str, steps: int, labeled: int, optimizer: dict, init_from: dict
+) -> ConfigDict:
+    """The config of training one network of a run on its labels alone.
+
+    Args:
+      config: of the run.
+      network: its name in the algorithm.
+      steps: of the new run.
+      labeled: images per step.
+      optimizer: as in `networks`.
+      init_from: the section of that name.
+    """
     given = config.to_dict()
+    student = given['networks'][network.removesuffix('_ema')] | {'optimizer': optimizer}
     given |= {
-        'steps': stage.steps,
-        'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
-        'networks': {
-            'student': given['networks'][role] | {'optimizer': given['finetune']['optimizer']}
-        },
+        'steps': steps,
+        'batch': given['batch'] | {'labeled': labeled, 'unlabeled': 0},
+        'networks': {'student': student},
         'algorithm': {'name': 'supervised'},
-        'init_from': {'workdir': str(workdir), 'network': stage.network},
+        'init_from': init_from,
         'finetune': {},
         'teacher': {},
     }
