@@ -12,6 +12,8 @@ import PIL
 
 from mpl.data import cache, copies, damage, encoded, files, listing, names, source
 
+# Of images without any label, so that a network has a last layer; it is not trained, and nothing measured.
+NO_CLASSES = ('no label 0', 'no label 1')
 _NAMED = 100  # damaged images in a message
 _STAT_THREADS, _STAT_CHUNK = 16, 1024  # for network file systems, whose latency is high
 
@@ -33,7 +35,8 @@ def make(
     path, label and optionally split (train, validation or test; empty for train). Its paths are
     relative to it, and an empty label means unlabeled. A file in two parts or classes, by whatever
     names and links, raises ValueError; a warning counts copies of the same bytes (see `copies`).
-    Classes are those of the labeled training images, sorted as text.
+    Classes are those of the labeled training images, sorted as text. If no image at all has a label, there
+    are two stand-ins, for self-supervised training with batch.labeled=0.
     size: pixels; the short side is resized to size / central and the center square is cropped,
     after the EXIF orientation is applied; see `images` for transparent and other uncommon images.
     channels: 3 for RGB, 1 for gray. corrupt: with 'gray' a damaged image is gray, and a warning
@@ -50,7 +53,9 @@ def make(
         raise ValueError(f'channels is {channels}: give 3 for RGB or 1 for gray.')
     threads = encoded.count_threads(threads)
     root, found = files.find(path)
+    labels = {file.label for file in found if file.label}
     classes = tuple(sorted({file.label for file in found if file.split == 'train' and file.label}))
+    classes = classes if labels else NO_CLASSES
     _check(path, found, classes)
     form = encoded.Format(size, channels, central)
     label_of = {name: k for k, name in enumerate(classes)} | {None: -1}
@@ -143,7 +148,7 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
         if part is not None and not len(part.label):
             raise ValueError(f'No picture for {split} in {path} can be read.')
     for k, name in enumerate(classes):
-        if k not in parts['train'].label:
+        if classes != NO_CLASSES and k not in parts['train'].label:
             raise ValueError(
                 f'No labeled training picture of class {name!r} in {path} can be read: '
                 'mend one or remove the class.'

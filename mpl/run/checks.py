@@ -21,12 +21,14 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     """
     shards = mesh.shape['data']
     for name, size in config.batch.items():
-        if size < (0 if name == 'unlabeled' else 1) or size % shards:
+        if size < (1 if name == 'evaluate' else 0) or size % shards:
             raise ValueError(
                 f'batch.{name} is {size}; give a multiple of the {shards} '
                 f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
-                + ('.' if name == 'unlabeled' else ' above 0.')
+                + (' above 0.' if name == 'evaluate' else '.')
             )
+    if not config.batch.labeled and not config.batch.unlabeled:
+        raise ValueError('batch.labeled and batch.unlabeled are 0; give one of them a number above 0.')
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     for name, value in {
@@ -36,6 +38,23 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     }.items():
         if value < 1:
             raise ValueError(f'{name} is {value}; give a number above 0.')
+
+
+def check_crops(source: Source, views: Views) -> None:
+    """Refuses crops for each view that are larger than images of one size, which would be enlarged.
+
+    Raises:
+      ValueError: names both sizes.
+    """
+    if views.crops is None or source.train.crop is not None:
+        return
+    height, width, _ = source.image_shape
+    for name, crop in views.crops.items():
+        if crop.size > min(height, width):
+            raise ValueError(
+                f'The crops of {name} have {crop.size} pixels, more than the images of {height} x {width}; '
+                f'give views.size (small crops: views.small_size) of at most {min(height, width)}.'
+            )
 
 
 def check_evaluation(

@@ -3,6 +3,7 @@
 The sections and their keys are in schema.py; config files are found and called in config_files.py.
 """
 
+import inspect
 import json
 import sys
 from typing import Any
@@ -93,15 +94,16 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
 
 
 def build(folder: str, spec: dict, **runtime) -> Any:
-    """Calls `make` of mpl/<folder>/<spec['name']>.py with the other keys of spec.
+    """Calls `make` of mpl/<folder>/<spec['name']>.py with the other keys of spec, and those of runtime it has.
 
     Raises:
       ValueError: `make` refuses the values.
     """
     given = {k: v for k, v in dict(spec).items() if k != 'name'}
     make = sections.find_module(folder, spec['name'], folder).make
+    taken = inspect.signature(make).parameters
     try:
-        return make(**given, **runtime)
+        return make(**given, **{name: value for name, value in runtime.items() if name in taken})
     except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
             f'mpl/{folder}/{spec["name"]}.py can not take these values: {error}.'

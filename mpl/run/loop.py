@@ -153,6 +153,8 @@ def _make_record(started, window, writer):
 
 def _evaluate(experiment, forward, state, step, writer):
     """Writes the accuracy of every network on validation, and of its pseudo-labels."""
+    if not experiments.has_head(experiment.config):
+        return  # There is no accuracy of a last layer that is not trained.
     values = {}
     pool, indices = experiments.validation(experiment)
     outputs = measure.outputs(experiment, forward, state, pool, indices) if len(indices) else {}

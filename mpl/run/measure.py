@@ -99,8 +99,10 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """The reported metrics of a network on a part; examples with label -1 are ignored."""
+    """The reported metrics of a network on a part; examples with label -1 are ignored. {} if all are."""
     known = label >= 0
+    if not known.any():
+        return {}
     logits, label = logits[known], label[known]
     return {
         'accuracy': accuracy(logits, label),

@@ -19,6 +19,10 @@ from mpl.run import collapse, figures, measure, metrics, records, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
+NO_LABELS = (
+    'no label was used in training, so the last layer is random and there is no accuracy to measure. Judge '
+    'the features by a probe, or fine-tune from this run (init_from).'
+)
 SHOWN = 20  # maximum number of classes in the table of damaged images
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -93,7 +97,7 @@ def _measure(experiment, state):
     }
     confusions = {}
     for part, (pool, indices) in parts.items():
-        if len(indices):
+        if np.any(pool.label[indices] >= 0) and experiments.has_head(experiment.config):
             outputs = measure.outputs(experiment, forward, state, pool, indices)
             for name, output in outputs.items():
                 label = pool.label[indices]
@@ -113,6 +117,8 @@ def _compose(experiment, networks, seconds, stages, workdir):
         networks |= {f'teacher/{name}': net for name, net in others.items()}
     lines = metrics.read(workdir / 'metrics.jsonl')
     findings = collapse.find(lines, experiments.labeled_counts(experiment), config.steps)
+    if not experiments.has_head(config):
+        findings.append(collapse.Finding('labels', config.steps, NO_LABELS))
     gray, left_out = _damaged(experiment), experiment.source.left_out
     damaged = [
         collapse.Finding('damaged', config.steps, sentence)

@@ -146,7 +146,8 @@ PLAIN = {
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
-# Arguments of `make` that are not config keys, but known at run time.
+# Arguments of `make` that are not config keys, but known at run time. A model without num_classes is a
+# head: it takes the features of another network.
 RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
 # Keys that the config of a teacher copies from the run.
 SHARED = ('seed', 'source', 'split')

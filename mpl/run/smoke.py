@@ -38,12 +38,15 @@ def shrink(config: ConfigDict) -> ConfigDict:
             file='',
             unlabeled_only=(),
         )
-    if 'size' in small['views']:
-        small['views']['size'] = SIZE
+    for key, size in {'size': SIZE, 'small_size': SIZE // 2}.items():
+        if key in small['views'] and small['views'][key]:
+            small['views'][key] = size
     for network in small['networks'].values():
         network['model'] |= MODELS.get(network['model']['name'], {})
         network['optimizer'] = _shorten(network['optimizer'], config.steps)
     small['algorithm'] = _shorten(small['algorithm'], config.steps)
+    if 'queue' in small['algorithm']:
+        small['algorithm']['queue'] = 2 * BATCH
     if config.teacher.config:
         small['teacher']['config'] = shrink(config.teacher.config).to_dict()
         small['teacher']['per_class'] = min(config.teacher.per_class, BATCH)
@@ -56,7 +59,8 @@ def shrink(config: ConfigDict) -> ConfigDict:
         | dict(
             steps=STEPS,
             batch=dict(
-                labeled=BATCH, unlabeled=2 * BATCH if config.batch.unlabeled else 0, evaluate=32
+                labeled=BATCH if config.batch.labeled else 0,
+                unlabeled=2 * BATCH if config.batch.unlabeled else 0, evaluate=32
             ),
             every=dict(log=2, evaluate=STEPS, save=STEPS),
             steps_per_call=2,
