@@ -128,7 +128,14 @@ def from_loss(
     def networks(state):
         return network.freeze('student', chain['student'], state.nets['student'])
 
-    return Algorithm(init, update, networks)
+    def heads(state):
+        found = {}
+        for role, definition in chain.items():
+            if role != 'student':
+                found |= network.freeze(role, definition, state.nets[role])
+        return found
+
+    return Algorithm(init, update, networks, heads)
 
 
 def views(batch: Batch, *names: str) -> list[jax.Array]:
@@ -223,9 +230,7 @@ def _classify(student, params, state, stats, batch, key, labels):
     if not labels.weight:
         net = state.nets['student']
         return network.probe(student, params['student'], net.batch_stats, image), stats
-    (outputs,), changed = network.forward(
-        student, params['student'], stats['student'], key, image
-    )
+    (outputs,), changed = network.forward(student, params['student'], stats['student'], key, image)
     return outputs, stats | {'student': changed}
 
 

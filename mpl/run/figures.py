@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.data import batches, stream
+from mpl.data import batches
 from mpl.run import collapse, metrics, records
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding

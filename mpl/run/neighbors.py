@@ -1,8 +1,16 @@
 """Weighted nearest-neighbor classification of features (arXiv 1805.01978, section 3.4)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from mpl.data import stream
+from mpl.run import checks, measure
+from mpl.run import experiment as experiments
+from mpl.run.experiment import Experiment
 
 SIMILARITIES = 2**26  # maximum number that is held at a time
 
@@ -46,6 +54,31 @@ def vote(similarity: np.ndarray, label: np.ndarray, classes: int, temperature: f
     scores = np.zeros((len(label), classes))
     np.add.at(scores, (np.arange(len(label))[:, None], label), weight)
     return scores
+
+
+def evaluate(experiment: Experiment, forward: Callable, state: Any) -> dict[str, float]:
+    """Accuracy of each network's neighbors on validation, as config.probe says; names of metrics.
+
+    Args:
+      experiment: the run.
+      forward: measure.make_forward of it.
+      state: of the run.
+    """
+    probe, source = experiment.config.probe, experiment.source
+    bank = checks.find_labels(source, experiment.split, probe.labels)
+    if len(bank) > probe.bank:
+        bank = stream.sample(experiment.config.seed, 'probe', 0, probe.bank, bank)
+    label = source.train.label[bank]
+    pool, indices = experiments.validation(experiment)
+    indices = indices[pool.label[indices] >= 0]
+    known = measure.outputs(experiment, forward, state, source.train, bank)
+    accuracies = {}
+    for name, outputs in measure.outputs(experiment, forward, state, pool, indices).items():
+        similarity, index = find(known[name].features, outputs.features, probe.neighbors)
+        scores = vote(similarity, label[index], len(source.classes), probe.temperature)
+        accuracy = measure.accuracy(scores, pool.label[indices])
+        accuracies[f'validation/{name}/neighbors_accuracy'] = accuracy
+    return accuracies
 
 
 def _normalize(features):

@@ -76,20 +76,10 @@ def find_labels(experiment: Experiment, text: str) -> Part:
     Raises:
       ValueError: another text, no label, or too many of them.
     """
-    split, pool = experiment.split, experiment.source.train
-    examples = np.union1d(split.labeled, split.unlabeled)
-    known = examples[pool.label[examples] >= 0]
-    if not len(known):
-        raise ValueError(
-            'No training image of the run has a label, so nothing can be probed; give labels to some '
-            'of them, or use mpl.predict --features.'
-        )
-    if text == 'all':
-        return Part(pool, known)
-    if text == 'split':
-        if not len(split.labeled):
-            raise ValueError('The split of the run has no labels; give --labels=all or a number.')
-        return Part(pool, split.labeled)
+    pool = experiment.source.train
+    known = checks.find_labels(experiment.source, experiment.split, 'all')
+    if text in ('split', 'all'):
+        return Part(pool, checks.find_labels(experiment.source, experiment.split, text))
     number = text.removesuffix('%')
     if not number.isdecimal() or not int(number):
         raise ValueError(f"--labels is {text!r}; give 'split', 'all', a number or a percentage.")
