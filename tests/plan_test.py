@@ -327,7 +327,7 @@ def test_pictures_that_are_not_at_hand_are_black():
         split=dict(validation=1000),
     )
     experiment = footprint.assemble(given, jax.devices(), 60_000)
-    assert batches.crops_on_host(experiment.pipeline) and not batches.is_resident(
+    assert batches.crops_on_host(experiment.pipeline, 'labeled') and not batches.is_resident(
         experiment.pipeline
     )
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000

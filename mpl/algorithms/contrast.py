@@ -7,17 +7,14 @@ its rows. So negatives, statistics and gradients do not depend on the number of 
 import jax
 import jax.numpy as jnp
 
-SMALLEST = 1e-24  # of a squared length or variance that is divided by
+from mpl.models.layers import unit
 
-
-def normalize(z: jax.Array) -> jax.Array:
-    """Rows of length 1; a row of 0 stays 0, with a finite derivative."""
-    return z * jax.lax.rsqrt(jnp.maximum(jnp.sum(z * z, -1, keepdims=True), SMALLEST))
+SMALLEST = 1e-12  # that is divided by
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     """Mean cosine of the rows of a and b, from -1 to 1."""
-    return jnp.mean(jnp.sum(normalize(a) * normalize(b), -1))
+    return jnp.mean(jnp.sum(unit(a) * unit(b), -1))
 
 
 def among_pairs(a: jax.Array, b: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
@@ -30,7 +27,7 @@ def among_pairs(a: jax.Array, b: jax.Array, temperature: float) -> tuple[jax.Arr
     Returns:
       The loss, and the share of embeddings whose nearest one is the other view.
     """
-    a, b = normalize(a), normalize(b)
+    a, b = unit(a), unit(b)
     across = _similarities(a, b) / temperature
     own = jnp.eye(len(a), dtype=bool)
     losses, hits = [], []
@@ -54,7 +51,7 @@ def among_keys(
     Returns:
       The loss, and the share of queries whose key is nearer than all negatives.
     """
-    q, k = normalize(q), jax.lax.stop_gradient(normalize(k))
+    q, k = unit(q), jax.lax.stop_gradient(unit(k))
     positive = jnp.sum(q * k, -1) / temperature
     others = _similarities(q, jax.lax.stop_gradient(negatives)) / temperature
     loss = jnp.mean(jnp.logaddexp(positive, _log_sum(others)) - positive)
@@ -67,37 +64,59 @@ def among_batch(q: jax.Array, k: jax.Array, temperature: float) -> tuple[jax.Arr
     Returns:
       The loss, and the share of queries that are nearest to their own key.
     """
-    logits = _similarities(normalize(q), jax.lax.stop_gradient(normalize(k))) / temperature
+    logits = _similarities(unit(q), jax.lax.stop_gradient(unit(k))) / temperature
     positive = jnp.diagonal(logits)
     hits = jnp.mean((positive >= jnp.max(logits, -1)).astype(q.dtype))
     return jnp.mean(_log_sum(logits) - positive), hits
 
 
-def among_labels(
-    a: jax.Array, b: jax.Array, label: jax.Array, temperature: float
-) -> tuple[jax.Array, jax.Array]:
-    """Supervised contrast of two views (arXiv 2004.11362, equation 2), the mean over 2B embeddings.
+def among_labels(z: jax.Array, label: jax.Array, temperature: float) -> jax.Array:
+    """Supervised contrast (arXiv 2004.11362, equation 2) of embeddings z [N, D], the mean over those with positives.
 
-    The positives of an embedding are all others of its class, of both views, averaged outside of the
-    logarithm. label: int [B], or distributions [B, K], whose inner products are then the weights of the
-    pairs. Without the paper's factor of temperature / base temperature.
-
-    Returns:
-      The loss, and the share of embeddings whose nearest one is of their class.
+    The positives of an embedding are all others of its class, averaged outside of the logarithm. label:
+    int [N], or distributions [N, K], whose inner products are then the weights of the pairs. Without the
+    released code's factor of temperature / 0.07.
     """
-    z = normalize(jnp.stack([a, b], 1)).reshape(-1, a.shape[-1])  # Rows stay on their devices.
+    z, own = unit(z), jnp.eye(len(z), dtype=bool)
     if label.ndim == 1:
         alike = (label[:, None] == label).astype(z.dtype)
     else:
-        alike = label @ label.T
-    others = 1 - jnp.eye(len(z), dtype=z.dtype)
-    alike = jnp.repeat(jnp.repeat(alike, 2, 0), 2, 1) * others
-    logits = jnp.where(others > 0, _similarities(z, z) / temperature, -jnp.inf)
-    log_p = jnp.where(others > 0, logits - _log_sum(logits)[:, None], 0)
-    loss = -jnp.sum(alike * log_p, -1) / jnp.maximum(jnp.sum(alike, -1), SMALLEST)
-    nearest = jnp.argmax(logits, -1)
-    hit = jnp.take_along_axis(alike, nearest[:, None], -1)[:, 0]
-    return jnp.mean(loss), jnp.mean(hit)
+        alike = _similarities(label, label)
+    alike = jnp.where(own, 0, alike)
+    logits = jnp.where(own, -jnp.inf, _similarities(z, z) / temperature)
+    log_p = jnp.where(own, 0, logits - _log_sum(logits)[:, None])
+    positives = jnp.sum(alike, -1)
+    per_image = -jnp.sum(alike * log_p, -1) / jnp.where(positives > 0, positives, 1)
+    has_positive = (positives > 0).astype(z.dtype)
+    return jnp.sum(has_positive * per_image) / jnp.maximum(jnp.sum(has_positive), 1)
+
+
+def self_distillation(
+    student: list[jax.Array],
+    teacher: list[jax.Array],
+    center: jax.Array,
+    temperature: float,
+    target_temperature: float,
+) -> jax.Array:
+    """Cross-entropy of a teacher's with a student's outputs of other views (arXiv 2104.14294, equation 3).
+
+    The mean over all pairs of a teacher's view and another one of the student's.
+
+    Args:
+      student: outputs [B, K] of each view, those of the teacher first.
+      teacher: outputs [B, K] of its views, without a gradient.
+      center: subtracted from the teacher's outputs, [K].
+      temperature, target_temperature: of the student's and of the teacher's softmax.
+    """
+    targets = [jax.nn.softmax((t - center) / target_temperature) for t in teacher]
+    predicted = [jax.nn.log_softmax(s / temperature) for s in student]
+    terms = [
+        -jnp.mean(jnp.sum(jax.lax.stop_gradient(t) * p, -1))
+        for i, t in enumerate(targets)
+        for j, p in enumerate(predicted)
+        if i != j
+    ]
+    return sum(terms) / len(terms)
 
 
 def variance(z: jax.Array) -> jax.Array:
@@ -138,7 +157,7 @@ def measure(*views: jax.Array) -> dict[str, jax.Array]:
     of the eigenvalues): the number of dimensions in use. 'embedding/positive' and 'embedding/negative':
     mean cosine of the two views of an image, and of different images in one view.
     """
-    a, b = (jax.lax.stop_gradient(normalize(z)) for z in views[:2])
+    a, b = (jax.lax.stop_gradient(unit(z)) for z in views[:2])
     count, size = a.shape
     centered = a - jnp.mean(a, 0)
     square = jnp.sum(centered**2)

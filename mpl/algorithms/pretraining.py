@@ -40,6 +40,19 @@ class Average(NamedTuple):
     target: bool = False
 
 
+def target_average(decay: float, steps: int) -> Average:
+    """The average of trunk and projector, for rules whose targets are its outputs.
+
+    Raises:
+      ValueError: decay is 0.
+    """
+    if not decay:
+        raise ValueError(
+            'algorithm.ema_decay is 0; give the decay of the target network, such as 0.99.'
+        )
+    return Average(decay, ('student', 'projector'), steps, target=True)
+
+
 class Labels(NamedTuple):
     """What the labeled images of a batch are used for.
 
@@ -58,7 +71,7 @@ def from_loss(
     chain: Chain,
     average: Average,
     labels: Labels,
-    memory: Callable[[jax.Array, int, Sizes], Any] = lambda key, size, sizes: (),
+    memory: Callable[[jax.Array, Batch, int, Sizes], Any] = lambda key, batch, width, sizes: (),
 ) -> Algorithm:
     """The algorithm that minimizes one loss of the embeddings of unlabeled images.
 
@@ -68,7 +81,7 @@ def from_loss(
       chain: the networks by role; 'student' is the trunk.
       average: of the weights.
       labels: how the labeled images of a batch, if there are any, are used.
-      memory: (key, size of the last head's output, sizes) -> the memory before the first step.
+      memory: (key, batch, width of the last head's output, sizes) -> the memory before the first step.
     """
     if not labels.weight:
         student = chain['student']
@@ -88,7 +101,7 @@ def from_loss(
             decay = average.decay if role in average.roles else 0.0
             nets[role] = net = network.create(definition, one_key, x, decay)
             x = _passed_on(role, network.predict(_frozen(definition, net), x[:1]))
-        return State(nets, memory(memory_key, x.shape[-1], sizes))
+        return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
 
     def total(params, state, batch, step, key):
         value, (stats, remembered, metrics) = loss(params, state, batch, step, key)

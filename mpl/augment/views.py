@@ -34,4 +34,6 @@ class Views(NamedTuple):
     # (key, labeled views, label int [B], classes) -> mixed images, and labels float32 [B, classes]
     mix: Callable | None = None
     crop: Crop | None = None  # crops the input of `labeled` and `unlabeled`; None: whole images
-    crops: dict[str, Crop] | None = None  # of unlabeled images: a crop of its own for each view, by name
+    crops: dict[str, Crop] | None = (
+        None  # of unlabeled images: a crop of its own for each view, by name
+    )

@@ -94,7 +94,7 @@ def make_read(pipeline: Pipeline, size: int) -> Callable[[int], tuple[Any, dict,
             batch[name] = _read_part(pipeline, name, examples, step, size, resident)
             shardings[name] = rows
             shapes[name] = jax.tree.map(
-                lambda value: (size, count, *value.shape[2:]), batch[name]
+                lambda value, count=count: (size, count, *value.shape[2:]), batch[name]
             )
         return shardings, batch, shapes
 

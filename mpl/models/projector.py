@@ -1,8 +1,6 @@
 """Heads on the features of another network: projectors and predictors of self-supervised training."""
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from mpl.models import layers
 
@@ -67,12 +65,7 @@ class Prototypes(nn.Module):
     def __call__(self, features):
         init = nn.initializers.lecun_normal()
         kernel = self.param('kernel', init, (features.shape[-1], self.count))
-        return unit(features, -1) @ unit(kernel, 0)
-
-
-def unit(x, axis):
-    """Vectors of length 1 along an axis; 0 stays 0, with a finite derivative."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-24))
+        return layers.unit(features) @ layers.unit(kernel, 0)
 
 
 def make(

@@ -37,7 +37,7 @@ def with_probe(
 def _part(params):
     if 'head' not in params:
         raise ValueError(
-            "optimizer: backbone_rate and an online probe are for a network whose last layer is named "
+            'optimizer: backbone_rate and an online probe are for a network whose last layer is named '
             f"'head', and this one has {', '.join(params)}; set backbone_rate to 1, batch.labeled to 0."
         )
     return {name: 'head' if name == 'head' else 'backbone' for name in params}
