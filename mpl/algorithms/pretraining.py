@@ -141,7 +141,14 @@ def from_loss(
     def networks(state):
         return network.freeze('student', chain['student'], state.nets['student'])
 
-    return Algorithm(init, update, networks)
+    def heads(state):
+        found = {}
+        for role, definition in chain.items():
+            if role != 'student':
+                found |= network.freeze(role, definition, state.nets[role])
+        return found
+
+    return Algorithm(init, update, networks, heads)
 
 
 def views(batch: Batch, *names: str) -> list[jax.Array]:

@@ -181,9 +181,36 @@ def predict(frozen: Frozen, image: jax.Array) -> Outputs:
         )
 
 
+def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
+    """The outputs of all layers in evaluation mode, by path, such as 'group_1_block_0/conv_0'.
+
+    Layers are the submodules of the model that are called once and return one array [B, ...].
+    """
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': variables.params, 'batch_stats': variables.batch_stats},
+            spatial.shard_columns(image),
+            train=False,
+            capture_intermediates=True,
+            mutable=['intermediates'],
+        )
+    calls = flax.traverse_util.flatten_dict(changed['intermediates'])
+    return {
+        '/'.join(path): outputs[0]
+        for (*path, method), outputs in calls.items()
+        if path and method == '__call__' and len(outputs) == 1 and _is_batch(outputs[0], image)
+    }
+
+
 def count_parameters(params: PyTree) -> int:
     """The number of trained scalars."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _is_batch(output: PyTree, image: jax.Array) -> bool:
+    """Whether an output is one array with at least one value for each image."""
+    return isinstance(output, jax.Array) and output.ndim > 1 and len(output) == len(image)
 
 
 def _join(arrays: tuple[jax.Array, ...], shards: int) -> jax.Array:

@@ -1,6 +1,7 @@
 """Outputs of networks for whole pools of examples, and metrics of the outputs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,19 +18,25 @@ BINS = 15  # confidence bins of the calibration error
 
 
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
-    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
+    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
+    return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
+
+
+def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
+    """A compiled function of a state and of images [B, H, W, C] of the source.
 
     With config.average_mirrored the mean of the outputs for each image and its mirror image.
+
+    Args:
+      experiment: the run.
+      predict: (state, images as the run evaluates them) -> arrays [B, ...].
     """
 
-    def predict(state, image):
-        return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
-
     def forward(state, image):
-        outputs = predict(state, image)
+        outputs = predict(state, experiment.views.evaluate(image))
         if not experiment.config.average_mirrored:
             return outputs
-        mirrored = predict(state, image[:, :, ::-1])
+        mirrored = predict(state, experiment.views.evaluate(image[:, :, ::-1]))
         return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
 
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
@@ -44,8 +51,10 @@ def describe(config: ConfigDict) -> str:
 
 def outputs(
     experiment: Experiment, forward: Callable, state: Any, pool: Pool, indices: np.ndarray
-) -> dict[str, Outputs]:
-    """Features [N, D] and logits [N, K] of the examples, in the order of the indices, as numpy arrays.
+) -> Any:
+    """What `forward` returns for the examples, in the order of the indices, as numpy arrays [N, ...].
+
+    Of `make_forward` by network features [N, D] and logits [N, K].
 
     The last batch is padded with copies of its first image, whose outputs are
     dropped, so that each example counts once and only one shape is compiled.
