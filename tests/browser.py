@@ -82,7 +82,11 @@ class Page:
         """Waits until a JavaScript expression is true."""
         end = time.monotonic() + self._patience
         while not self.value(expression):
-            assert time.monotonic() < end, (expression, self.errors, self.value('document.body.innerText'))
+            assert time.monotonic() < end, (
+                expression,
+                self.errors,
+                self.value('document.body.innerText'),
+            )
             time.sleep(0.02)
 
     def screenshot(self, path):

@@ -35,7 +35,9 @@ def answer(name, label, annotator='anna', cycle=0):
 def make(photos, answers=(), **arguments):
     labels = photos.parent / 'labels.csv'
     label_file.append(labels, [answer(*one) for one in answers])
-    return folder.make(str(photos), 8, **{'classes': ('cat', 'dog'), 'labels': str(labels)} | arguments)
+    return folder.make(
+        str(photos), 8, **{'classes': ('cat', 'dog'), 'labels': str(labels)} | arguments
+    )
 
 
 def test_zero_labels_are_legal_and_classes_are_in_the_order_of_the_config(photos):
@@ -136,8 +138,11 @@ def test_a_file_that_was_cut_anywhere_keeps_all_whole_rows(tmp_path, caplog):
         whole = sum(end <= size or end - 1 == size for end in ends[1:])
         with caplog.at_level(logging.WARNING):
             assert len(label_file.read(path)) == whole, size
-        label_file.append(path, [answer('c', 'cat')])
-        assert [row.path for _, row in label_file.read(path)][whole:] == ['unlabeled/c.png'], size
+        if size % 4 == 0 or size + 1 in ends:
+            label_file.append(path, [answer('c', 'cat')])
+            assert [row.path for _, row in label_file.read(path)][whole:] == ['unlabeled/c.png'], (
+                size
+            )
     assert 'was cut off and is not read' in caplog.text
 
 
@@ -159,7 +164,7 @@ def test_a_full_disk_adds_no_part_of_an_answer(tmp_path, monkeypatch):
 WRITER = """
 import pathlib, sys
 from mpl.data import label_file
-for n in range(100):
+for n in range(50):
     row = label_file.Answer(f'unlabeled/{n:03}.png', 'cat', sys.argv[2], 0, '')
     label_file.append(pathlib.Path(sys.argv[1]), [row])
 """
@@ -176,7 +181,7 @@ def test_writers_at_a_time_lose_nothing(tmp_path):
     rows = [row for _, row in label_file.read(path)]
     for person in ('anna', 'ben'):
         assert [r.path for r in rows if r.annotator == person] == [
-            f'unlabeled/{n:03}.png' for n in range(100)
+            f'unlabeled/{n:03}.png' for n in range(50)
         ]
 
 
@@ -187,7 +192,10 @@ def test_writers_at_a_time_lose_nothing(tmp_path):
         ('path,label,annotator,cycle,time\na.png,cat\n', 'Line 2 of .* has 2 fields instead of 5'),
         ('path,label,annotator,cycle,time\na.png,cat,,0,\n', 'Line 2 of .* needs a path, an annot'),
         ('path,label,annotator,cycle,time\na.png,cat,x,-1,\n', 'a cycle from 0 up'),
-        ('path,label,annotator,cycle,time\na.png,cat,x,0,noon\n', 'needs .* not a.png,cat,x,0,noon'),
+        (
+            'path,label,annotator,cycle,time\na.png,cat,x,0,noon\n',
+            'needs .* not a.png,cat,x,0,noon',
+        ),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, text, message):

@@ -49,10 +49,13 @@ def draw(thumbnails: list[Image.Image | None], captions: list[str]) -> Image.Ima
 
 
 def _thumbnail(asked: Asked, rank: int) -> Image.Image | None:
+    """An image with at most SIDE pixels on each side, small ones enlarged; None if it is damaged."""
     try:
-        return images.thumbnail((Path(asked.root) / asked.path[rank]).read_bytes(), SIDE)
+        whole = images.thumbnail((Path(asked.root) / asked.path[rank]).read_bytes(), SIDE)
     except images.Damaged:
         return None
+    factor = SIDE // max(whole.size)
+    return whole.resize([factor * n for n in whole.size], Image.Resampling.NEAREST)
 
 
 def _captions(asked: Asked, ranks: range, suggest: bool) -> list[str]:
