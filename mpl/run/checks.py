@@ -14,11 +14,16 @@ from mpl.data.source import Source
 
 
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses batch sizes, a seed and numbers of steps that are out of range.
+    """Refuses a config for mpl.active, and batch sizes, a seed and numbers of steps that are out of range.
 
     Raises:
       ValueError: names the key, its value and the allowed range.
     """
+    if config.active.rule:
+        raise ValueError(
+            f'active.rule is {config.active.rule.name!r}: the config is of several runs, which '
+            'python -m mpl.active trains; for a single one leave the section active out.'
+        )
     shards = mesh.shape['data']
     for name, size in config.batch.items():
         if size < (0 if name == 'unlabeled' else 1) or size % shards:

@@ -16,11 +16,16 @@ from mpl.run.experiment import Experiment
 BINS = 15  # confidence bins of the calibration error
 
 
-def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
+def make_forward(experiment: Experiment, is_random: bool = False) -> Callable[..., dict[str, Outputs]]:
     """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
 
     With config.average_mirrored the mean of the outputs for each image and its mirror image.
+    If is_random, the forward pass of weak views: (key, state, image) -> outputs.
     """
+
+    def predict_view(key, state, image):
+        view = experiment.views.unlabeled(key, image)['weak']
+        return algorithms.predict(experiment.algorithm, state, view)
 
     def predict(state, image):
         return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
@@ -32,7 +37,8 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
         mirrored = predict(state, image[:, :, ::-1])
         return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
 
-    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+    chosen = predict_view if is_random else forward
+    return jax.jit(chosen, out_shardings=sharding.replicated(experiment.mesh))
 
 
 def describe(config: ConfigDict) -> str:

@@ -87,6 +87,30 @@ class Teacher(NamedTuple):
     balance: bool = False
 
 
+class Active(NamedTuple):
+    """Which images to label next, cycle by cycle, by mpl.active; other commands refuse it.
+
+    rule: a file of mpl/acquisition/ by name, and its arguments; empty for no active learning.
+    start: images to label before the first training. start_from: 'random' draws them uniformly;
+    'pixels' chooses them by the rule with standardized pixels as features, 'init_from' with
+    features of those initial weights. budget: images to label per cycle. cycles: how often,
+    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
+    passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
+    training starts from the student of the cycle before, not from scratch. minimum: answers of
+    people after which a cycle may be trained; 0 for all.
+    """
+
+    rule: dict = {}
+    start: int = 10
+    start_from: str = 'random'
+    budget: int = 10
+    cycles: int = 5
+    logits: str = 'network'
+    passes: int = 1
+    warm_start: bool = False
+    minimum: int = 0
+
+
 class Mesh(NamedTuple):
     """The device mesh, and the sharding of the state. Batches are sharded over groups of devices.
 
@@ -120,6 +144,7 @@ class Run(NamedTuple):
     finetune: dict = {}
     init_from: dict = {}
     teacher: dict = {}
+    active: dict = {}
     mesh: dict = {}
     seed: int = 0
     average_mirrored: bool = False
@@ -142,11 +167,12 @@ PLAIN = {
     'finetune': Finetune,
     'init_from': InitFrom,
     'teacher': Teacher,
+    'active': Active,
     'mesh': Mesh,
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
 # Arguments of `make` that are not config keys, but known at run time.
-RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
+RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': (), 'acquisition': ()}
 # Keys that the config of a teacher copies from the run.
 SHARED = ('seed', 'source', 'split')
