@@ -106,7 +106,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 [row.config, row.network, row.labels, ' '.join(map(str, row.seeds))]
                 + [np.mean(row.test), spread(row.test), ' '.join(map(str, row.test))]
                 + [np.mean(row.validation), spread(row.validation)]
-                + [_mean(row.difference), _error(row.difference)]
+                + [_mean(row.difference), standard_error(row.difference)]
                 + [row.seconds, row.memory, row.images, row.flops]
             )
         records.write_utf8(values, file.getvalue())
@@ -146,10 +146,11 @@ def spread(values: np.ndarray) -> float:
     return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 
-def _error(values):
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of the values; nan for a single one."""
     return spread(values) / np.sqrt(max(len(values), 1))
 
 
 def _signed(values):
     mean = _mean(values)
-    return '-' if np.isnan(mean) else f'{100 * mean:+.2f} ± {percent(_error(values))}'
+    return '-' if np.isnan(mean) else f'{100 * mean:+.2f} ± {percent(standard_error(values))}'

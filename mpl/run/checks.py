@@ -15,11 +15,16 @@ from mpl.data.splits import Split
 
 
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses batch sizes, a seed and numbers of steps that are out of range.
+    """Refuses a config for mpl.active, and batch sizes, a seed and numbers of steps that are out of range.
 
     Raises:
       ValueError: names the key, its value and the allowed range.
     """
+    if config.active.rule:
+        raise ValueError(
+            f'active.rule is {config.active.rule.name!r}: the config is of several runs, which '
+            'python -m mpl.active trains; for a single one leave the section active out.'
+        )
     shards = mesh.shape['data']
     for name, size in config.batch.items():
         if size < (1 if name == 'evaluate' else 0) or size % shards:

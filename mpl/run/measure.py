@@ -22,6 +22,16 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
     return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
 
 
+def make_random_forward(experiment: Experiment) -> Callable[..., dict[str, Outputs]]:
+    """The compiled forward pass of random weak views: (key, state, image) -> outputs."""
+
+    def forward(key, state, image):
+        view = experiment.views.unlabeled(key, image)['weak']
+        return algorithms.predict(experiment.algorithm, state, view)
+
+    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
 def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
     """A compiled function of a state and of images [B, H, W, C] of the source.
 

@@ -106,6 +106,30 @@ class Probe(NamedTuple):
     labels: str = 'split'
 
 
+class Active(NamedTuple):
+    """Which images to label next, cycle by cycle, by mpl.active; other commands refuse it.
+
+    rule: a file of mpl/acquisition/ by name, and its arguments; empty for no active learning.
+    start: images to label before the first training. start_from: 'random' draws them uniformly;
+    'pixels' chooses them by the rule with standardized pixels as features, 'init_from' with
+    features of those initial weights. budget: images to label per cycle. cycles: how often,
+    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
+    passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
+    training starts from the student of the cycle before, not from scratch. minimum: answers of
+    people after which a cycle may be trained; 0 for all.
+    """
+
+    rule: dict = {}
+    start: int = 10
+    start_from: str = 'random'
+    budget: int = 10
+    cycles: int = 5
+    logits: str = 'network'
+    passes: int = 1
+    warm_start: bool = False
+    minimum: int = 0
+
+
 class Mesh(NamedTuple):
     """The device mesh, and the sharding of the state. Batches are sharded over groups of devices.
 
@@ -140,6 +164,7 @@ class Run(NamedTuple):
     init_from: dict = {}
     teacher: dict = {}
     probe: dict = {}
+    active: dict = {}
     mesh: dict = {}
     seed: int = 0
     average_mirrored: bool = False
@@ -163,13 +188,20 @@ PLAIN = {
     'init_from': InitFrom,
     'teacher': Teacher,
     'probe': Probe,
+    'active': Active,
     'mesh': Mesh,
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
 # Arguments of `make` that are not config keys, but known at run time. A model without num_classes is a
 # head: it takes the features of another network.
-RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
+RUNTIME = {
+    'models': ('num_classes',),
+    'optimizers': ('steps',),
+    'data': (),
+    'augment': (),
+    'acquisition': (),
+}
 # Sections with the config of a stage before training -> the folder of the stage, in order.
 STAGES = {'init_from': 'pretrain', 'teacher': 'teacher'}
 # Keys that the config of such a stage copies from the run.

@@ -24,7 +24,7 @@ from mpl.run.experiment import Experiment
 SELECTED = 'selected.json'  # the split for training if a teacher selects; see teacher.py
 PATH_PLACEHOLDER = '<path>'  # stands for a path of something that may be moved
 PATH_KEYS = {
-    'source': ('path', 'unlabeled_folder'),
+    'source': ('path', 'unlabeled_folder', 'labels'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
     'teacher': ('workdir',),
