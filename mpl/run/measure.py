@@ -1,6 +1,7 @@
 """Outputs of networks for whole pools of examples, and metrics of the outputs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,13 +27,17 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
         return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
 
     def forward(state, image):
-        outputs = predict(state, image)
-        if not experiment.config.average_mirrored:
-            return outputs
-        mirrored = predict(state, image[:, :, ::-1])
-        return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
+        return average(partial(predict, state), image, experiment.config.average_mirrored)
 
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def average(predict: Callable[[jax.Array], Any], image: jax.Array, mirrored: bool) -> Any:
+    """predict(image), or its mean with that of the mirror images [B, H, W, C]."""
+    if not mirrored:
+        return predict(image)
+    pair = predict(image), predict(image[:, :, ::-1])
+    return jax.tree.map(lambda one, other: (one + other) / 2, *pair)
 
 
 def describe(config: ConfigDict) -> str:
