@@ -95,7 +95,12 @@ def _choose(study, cycle, before):
 def _made_by(study, cycle, before):
     """What an acquisition depends on, JSON-able."""
     active = study.config.active.to_dict()
-    kept = ('rule', 'logits', 'passes', *(('start', 'start_from') if before is None else ('budget',)))
+    kept = (
+        'rule',
+        'logits',
+        'passes',
+        *(('start', 'start_from') if before is None else ('budget',)),
+    )
     made = {key: active[key] for key in kept} | {'seed': study.config.seed}
     if before is None:
         return made | {'split': None, 'config': None}

@@ -21,8 +21,7 @@ from mpl.data import splits
 from mpl.data.splits import Split
 from mpl.parallel import processes
 from mpl.run import config as configs
-from mpl.run import identity, split_files, stages
-from mpl.run import records
+from mpl.run import identity, records, split_files, stages
 from mpl.run import workdir as folders
 
 

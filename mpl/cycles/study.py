@@ -68,9 +68,7 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
         np.setdiff1d(part, np.concatenate([validation, taken]))
         for part, taken in ((labeled, pool[:0]), (pool, labeled))
     )
-    study = Study(
-        config, workdir, source, known, labeled, np.sort(validation), candidates, asks
-    )
+    study = Study(config, workdir, source, known, labeled, np.sort(validation), candidates, asks)
     _check_budget(study)
     return study
 
@@ -167,7 +165,7 @@ def _check(config):
             raise ValueError(f'active.{key} is {active[key]}; give {least} or more.')
     if active.passes > 1 and active.logits != 'views':
         raise ValueError(
-            f"active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set "
+            f'active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set '
             "it to 'views'."
         )
     if split.labels or split.file:
