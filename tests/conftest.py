@@ -61,6 +61,7 @@ SLOW = {
     'algorithms_extremes_test': ('test_smallest', 'test_hyperparameters'),
     'algorithms_family_test': '',
     'algorithms_mpl_test': '',
+    'algorithms_pretext_test': '',
     'algorithms_reduced_test': '',
     'algorithms_test': (
         'test_extreme',
