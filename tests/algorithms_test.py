@@ -211,14 +211,8 @@ PAIRED = set(VARIANTS) - UNPAIRED
 AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3')
 HEADS = ('projector', 'predictor', 'classifier')  # roles of networks on features
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
-PARTS = (
-    'contrast',
-    'feedback',
-    'interface',
-    'losses',
-    'pretext',
-    'pretraining',
-)  # files of the folder that are no learning rules
+# Files of the folder that are no learning rules.
+PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretext', 'pretraining', 'queues')
 # Rules of images with tiles, a hole or colors, held to the contract in algorithms_pretext_test.py.
 ELSEWHERE = ('colorization', 'inpainting', 'jigsaw')
 

@@ -83,6 +83,7 @@ SLOW = {
     'models_vit_test': '',
     'models_wide_resnet_test': '',
     'plan_test': '',
+    'pretraining_test': ('test_labels', 'test_one_device', 'test_a_run', 'test_without'),
     'recipes_test': '',
     'sharding_test': '',
     'spatial_test': '',
