@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from mpl.data.source import Source
 from mpl.parallel import processes
-from mpl.run import config as configs
 from mpl.run import checks, data_record, loop, report, schema, teacher, weights
+from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
