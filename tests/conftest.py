@@ -61,6 +61,7 @@ SLOW = {
     'algorithms_extremes_test': ('test_smallest', 'test_hyperparameters'),
     'algorithms_family_test': '',
     'algorithms_mpl_test': '',
+    'algorithms_pretext_test': '',
     'algorithms_reduced_test': '',
     'algorithms_test': (
         'test_extreme',
@@ -82,6 +83,7 @@ SLOW = {
     'models_vit_test': '',
     'models_wide_resnet_test': '',
     'plan_test': '',
+    'pretraining_test': ('test_labels', 'test_one_device', 'test_a_run', 'test_without'),
     'recipes_test': '',
     'sharding_test': '',
     'spatial_test': '',

@@ -34,6 +34,7 @@ ALLOWED = {
     'models': {'parallel.spatial'},
     'optimizers': set(),
     'algorithms': {
+        'augment.lab',
         'models.layers',
         'models.network',
         'optimizers.backbone',

@@ -35,7 +35,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'launch' / 'README.md']
 # What a page may call; anything else is 'command not found'.
 PROGRAMS = ('python', 'pip', 'bash', 'source', 'gcloud', 'uvx', 'docker')
-STEPS = {'configs/digits.py': 60, 'configs/folder.py': 6}  # A step on images of 32x32 takes long.
+STEPS = {'configs/digits.py': 60, 'configs/digits_stages.py': 30, 'configs/folder.py': 6}  # A step on images of 32x32 takes long.
 WRITTEN = ('output', 'features', 'logits', 'json')  # arguments of mpl.predict and mpl.select
 
 

@@ -61,7 +61,7 @@ class InitFrom(NamedTuple):
     .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
     three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
     projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
-    networks: the roles that load the weights; empty for all.
+    networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
 
     config: dict = {}
