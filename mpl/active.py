@@ -20,7 +20,6 @@ figure: active.md, active.csv and active.png. --minutes as in mpl.compare.
 """
 
 import argparse
-
 import sys
 from pathlib import Path
 

@@ -25,7 +25,8 @@ FLOORS = (
     ('augment', 'data', 'models', 'optimizers'),
     ('algorithms',),
     ('run',),
-    ('comparison', 'labeling', 'planning'),
+    ('labeling',),
+    ('comparison', 'planning'),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
 # Of lower packages these need less than all.

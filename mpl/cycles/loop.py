@@ -14,15 +14,14 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.cycles import acquired, labels, report
+from mpl.cycles import acquired, labels, people, report
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import splits
 from mpl.data.splits import Split
 from mpl.parallel import processes
 from mpl.run import config as configs
-from mpl.run import identity, split_files, stages
-from mpl.run import records
+from mpl.run import identity, records, split_files, stages
 from mpl.run import workdir as folders
 
 
@@ -35,6 +34,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
       Others as `stages.run`.
     """
     study = studies.make(config, workdir)
+    if study.asks:
+        people.check(study)
     studies.assemble(study)  # Refuses a config before anything is written.
     studies.prepare(study)
     with folders.lock(workdir):
