@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from mpl.acquisition import clusters, distances, interface, k_center, probcover, scores, typiclust
+from mpl.acquisition import clusters, distances, interface, probcover, scores
 
 RULES = sorted(
     path.stem
