@@ -40,8 +40,12 @@ def make_parser():
     which.add_argument('--configs', nargs='+', type=command.local_path, help='several, to compare')
     parser.add_argument('--workdir', required=True, type=command.path, help='folder of the study')
     parser.add_argument('--seeds', type=int, help='studies of each of --configs; default: 5')
-    parser.add_argument('--jobs', type=int, help='parallel studies of --configs; default: one per core')
-    parser.add_argument('--minutes', type=float, help='stop --configs after this time, as on SIGTERM')
+    parser.add_argument(
+        '--jobs', type=int, help='parallel studies of --configs; default: one per core'
+    )
+    parser.add_argument(
+        '--minutes', type=float, help='stop --configs after this time, as on SIGTERM'
+    )
     return parser
 
 
@@ -74,7 +78,9 @@ def main():
     for name in ('seeds', 'jobs', 'minutes'):
         value = getattr(given, name)
         if value is not None and (value <= 0 or given.config):
-            raise ValueError(f'--{name} is {value}; give a number above 0, together with --configs.')
+            raise ValueError(
+                f'--{name} is {value}; give a number above 0, together with --configs.'
+            )
     if given.configs:
         compare(given, overrides)
     config = configs.load(given.config, overrides)

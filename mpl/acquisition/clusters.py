@@ -10,7 +10,9 @@ from mpl.acquisition.k_center import Unit
 EXACT = 50  # clusters up to which all images are used in every iteration, as in TypiClust's code
 
 
-def fit(features: np.ndarray, numbers: np.ndarray, count: int, sample: int, seed: int) -> np.ndarray:
+def fit(
+    features: np.ndarray, numbers: np.ndarray, count: int, sample: int, seed: int
+) -> np.ndarray:
     """The cluster of each of the images `numbers` [n], int [n], by features of length 1.
 
     Args:

@@ -122,9 +122,7 @@ def _check(features, logits, labeled, candidates, budget):
         raise ValueError(f'The budget is {budget:,}, but {left:,} candidates are left; lower it.')
     numbers = np.flatnonzero(labeled | candidates)
     for what, rows in (('features', features), *(('logits', one) for one in logits)):
-        bad = [
-            chunk[~np.isfinite(rows[chunk]).all(-1)] for _, chunk in chunks(numbers)
-        ]
+        bad = [chunk[~np.isfinite(rows[chunk]).all(-1)] for _, chunk in chunks(numbers)]
         bad = np.concatenate(bad)
         if len(bad):
             raise ValueError(

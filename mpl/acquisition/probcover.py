@@ -32,7 +32,9 @@ def make(delta: float = 0.0, purity: float = 0.95, sample: int = 20_000) -> Acqu
         candidates = _part(candidates, max(sample, budget), seed)
         numbers = np.flatnonzero(labeled | candidates)
         x = interface.read(Unit(features), numbers).astype(np.float64)
-        radius = delta or _radius(x, features, numbers, interface.count_classes(logits), purity, seed)
+        radius = delta or _radius(
+            x, features, numbers, interface.count_classes(logits), purity, seed
+        )
         graph = _neighbors(x, radius)
         covered = np.zeros(len(numbers), bool)
         open_ = candidates[numbers]

@@ -9,9 +9,7 @@ from mpl.acquisition.interface import Acquire
 from mpl.acquisition.k_center import Unit
 
 
-def make(
-    most: int = 500, neighbors: int = 20, smallest: int = 6, sample: int = 100_000
-) -> Acquire:
+def make(most: int = 500, neighbors: int = 20, smallest: int = 6, sample: int = 100_000) -> Acquire:
     """Features of length 1 are clustered, into as many clusters as there are labels in the end.
 
     Always from the cluster with the fewest labeled and chosen images, the largest of these, the
@@ -21,7 +19,9 @@ def make(
     most: of the clusters. neighbors: of an image, at most half of its cluster. smallest: smaller
     clusters come last. sample: images from which the clusters are computed, see `clusters.fit`.
     """
-    for name, value in dict(most=most, neighbors=neighbors, smallest=smallest, sample=sample).items():
+    for name, value in dict(
+        most=most, neighbors=neighbors, smallest=smallest, sample=sample
+    ).items():
         if value < 1:
             raise ValueError(f'{name} is {value}; give a number above 0.')
 

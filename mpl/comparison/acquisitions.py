@@ -30,14 +30,14 @@ class Curve(NamedTuple):
     difference: np.ndarray  # [shared seeds, cycles] to random of the learner, by seed
     area_difference: np.ndarray  # [shared seeds]
     missing: float  # classes without an image at the end, mean
-    distance: float  # total variation distance of the classes bought from the pool, at the end, mean
+    distance: (
+        float  # total variation distance of the classes bought from the pool, at the end, mean
+    )
     train_seconds: float  # of all cycles, mean
     select_seconds: float
 
 
-def gather(
-    reports: Reports, learners: dict[str, str], rules: dict[str, str]
-) -> list[Curve]:
+def gather(reports: Reports, learners: dict[str, str], rules: dict[str, str]) -> list[Curve]:
     """A curve per config with a finished study, in order; random is the first of its learner.
 
     Args:
@@ -132,7 +132,14 @@ def show(curves: list[Curve], style: str) -> str:
             'variation); seconds in all cycles',
             _table(
                 bought,
-                ['rule', 'labels of random', 'classes missing', 'distance', 'training', 'selection'],
+                [
+                    'rule',
+                    'labels of random',
+                    'classes missing',
+                    'distance',
+                    'training',
+                    'selection',
+                ],
                 style,
             ),
         ]
@@ -167,7 +174,9 @@ def draw(curves: list[Curve]) -> Figure:
             place = rules.index(curve.rule)
             color = 'black' if curve.rule == RANDOM else f'C{place % 10}'
             top.plot(curve.bought, curve.accuracy.T, color=color, linewidth=0.5, alpha=0.3)
-            top.plot(curve.bought, curve.accuracy.mean(0), color=color, marker='.', label=curve.rule)
+            top.plot(
+                curve.bought, curve.accuracy.mean(0), color=color, marker='.', label=curve.rule
+            )
             if len(curve.area_difference):
                 bottom.errorbar(
                     curve.bought + 0.15 * place,

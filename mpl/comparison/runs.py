@@ -82,7 +82,10 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
 
 
 def run(
-    jobs: list[Job], processes: int, reports: Reports, summarize: Callable[[dict], str] | None = None
+    jobs: list[Job],
+    processes: int,
+    reports: Reports,
+    summarize: Callable[[dict], str] | None = None,
 ) -> list[str]:
     """Runs the jobs and adds their reports; returns a sentence for each failure.
 

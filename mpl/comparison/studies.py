@@ -67,9 +67,7 @@ def rule_name(config: ConfigDict) -> str:
     return ', '.join(words) + _start(active)
 
 
-def plan(
-    named: dict[str, ConfigDict], seeds: int, workdir: Path
-) -> tuple[list[Job], Reports]:
+def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[Job], Reports]:
     """Jobs for the unfinished studies, and the reports of the finished ones, by seed.
 
     Raises:

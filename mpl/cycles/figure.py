@@ -14,7 +14,9 @@ def draw(report: dict) -> Figure:
     figure = Figure((9, 3.5), layout='constrained')
     curve, shares = figure.subplots(1, 2)
     for part in ('validation', 'test'):
-        points = [(row['bought'], 100 * row['accuracy'][part]) for row in rows if part in row['accuracy']]
+        points = [
+            (row['bought'], 100 * row['accuracy'][part]) for row in rows if part in row['accuracy']
+        ]
         if points:
             curve.plot(*zip(*points), marker='.', label=part)
     curve.set(

@@ -104,8 +104,7 @@ def show(report: dict) -> str:
         f'{report["rule"]["name"]}{" (oracle)" if report["oracle"] else ""}, '
         f'{report["algorithm"]} {report["training"]}, seed {report["seed"]}: mean '
         f'{report["part"]} accuracy over {report["cycles"][0]["bought"]} to {last["bought"]} bought '
-        f'images {area}.'
-        + (f' No image of {", ".join(missing)} was bought.' if missing else '')
+        f'images {area}.' + (f' No image of {", ".join(missing)} was bought.' if missing else '')
     )
 
 

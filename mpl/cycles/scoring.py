@@ -31,7 +31,9 @@ def of_cycle(study: Study, cycle: int) -> Inputs:
     stage, inner = evaluation.find_network(name, stages)
     examples = evaluation.find_examples(stages[0].experiment, 'train')
     made_by = provenance.make(stage, name, 'train')
-    both = {kind: str(folder / f'{kind.name}.npy') for kind in (row_files.LOGITS, row_files.FEATURES)}
+    both = {
+        kind: str(folder / f'{kind.name}.npy') for kind in (row_files.LOGITS, row_files.FEATURES)
+    }
     plain, features = prediction.write_rows(stage, inner, examples, both, made_by)
     active = study.config.active
     if active.logits == 'labels':

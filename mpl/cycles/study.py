@@ -1,6 +1,5 @@
 """A study: one config with active learning, its pool, and the folder of its cycles."""
 
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,8 @@ from ml_collections import ConfigDict
 
 from mpl.data import open_set, splits
 from mpl.data.source import Source
-from mpl.run import checkpoint, identity, records
+from mpl.labeling import questions
+from mpl.run import checkpoint, identity, paths, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -52,6 +52,8 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
     pool = _pool(config, source)
     asks = not known[pool].all()
     labeled = pool[label[pool] >= 0] if asks else pool[:0]
+    if asks:
+        _check_people(config, workdir)
     held = config.split.validation
     if held and source.validation is not None:
         raise ValueError(
@@ -68,9 +70,7 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
         np.setdiff1d(part, np.concatenate([validation, taken]))
         for part, taken in ((labeled, pool[:0]), (pool, labeled))
     )
-    study = Study(
-        config, workdir, source, known, labeled, np.sort(validation), candidates, asks
-    )
+    study = Study(config, workdir, source, known, labeled, np.sort(validation), candidates, asks)
     _check_budget(study)
     return study
 
@@ -86,9 +86,10 @@ def prepare(study: Study) -> None:
     data = identity.index_record(identity.make(study.source))
     if study.asks:  # Labels come in from outside.
         data['parts']['train'] = data['parts']['train'] | {'labels': ''}
-    record = {'config': json.loads(configs.to_json(config)), 'data': data}
+    record = {'config': config.to_dict(), 'data': data}
     if (workdir / FILE).exists():
         found = records.read(workdir / FILE, 'the record of a study', 'give another --workdir')
+        found['config'] = configs.complete(found['config']).to_dict()
         old, new = (folders.without_paths(one['config']) for one in (found, record))
         if lines := configs.differences(old, new):
             raise ValueError(
@@ -167,7 +168,7 @@ def _check(config):
             raise ValueError(f'active.{key} is {active[key]}; give {least} or more.')
     if active.passes > 1 and active.logits != 'views':
         raise ValueError(
-            f"active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set "
+            f'active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set '
             "it to 'views'."
         )
     if split.labels or split.file:
@@ -184,6 +185,36 @@ def _check(config):
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     if active.warm_start and active.cycles and 'student' not in config.networks:
         raise ValueError('active.warm_start starts from the student, but there is no such network.')
+
+
+def _check_people(config, workdir):
+    """Refuses what people cannot label, and oracles."""
+    source = config.source
+    if 'labels' not in source or 'classes' not in source:
+        raise ValueError(
+            f'Images of the pool have no label, which source {source.name!r} cannot get from people; '
+            "give a source whose images all have one, or your files with source.name='folder'."
+        )
+    if source.labels:
+        raise ValueError(
+            f'source.labels is {source.labels!r}, but the answers of a study are kept in its own '
+            'labels.csv; list those labels in a CSV file as source.path, and leave source.labels '
+            'empty.'
+        )
+    if not source.classes:
+        raise ValueError(
+            'Images of the pool have no label, so the classes must be known before all are met; '
+            "give their names, such as source.classes=('cat','dog')."
+        )
+    if config.active.logits == 'labels':
+        raise ValueError(
+            "active.logits is 'labels', an oracle, but images of the pool have none; set it to "
+            "'network'."
+        )
+    if paths.is_remote(workdir):
+        raise ValueError(f'{workdir} is in a bucket, but people are asked in files on a disk.')
+    for form in config.active.forms:
+        questions.find_form(form)
 
 
 def _check_budget(study):

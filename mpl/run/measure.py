@@ -16,7 +16,9 @@ from mpl.run.experiment import Experiment
 BINS = 15  # confidence bins of the calibration error
 
 
-def make_forward(experiment: Experiment, is_random: bool = False) -> Callable[..., dict[str, Outputs]]:
+def make_forward(
+    experiment: Experiment, is_random: bool = False
+) -> Callable[..., dict[str, Outputs]]:
     """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
 
     With config.average_mirrored the mean of the outputs for each image and its mirror image.

@@ -98,7 +98,9 @@ def open_rows(
                 file.write(bytes(4 * examples))
             record = {'made_by': made_by, 'examples': examples, kind.columns: columns}
             records.write(epath.Path(f'{path}.json'), record)
-            _write_empty(path, examples, columns, kind)  # Last, so that an existing file is complete.
+            _write_empty(
+                path, examples, columns, kind
+            )  # Last, so that an existing file is complete.
         rows = read(path, kind, 'r+')
         if lines := provenance.differences(rows.made_by, made_by):
             raise ValueError(

@@ -208,7 +208,9 @@ def _write(rows, predicted, stage, total):
         dynamic_ncols=True,
         disable=not processes.is_primary(),
     ) as bar:
-        for names, _, _ in row_files.store([rows], predicted) if processes.is_primary() else predicted:
+        for names, _, _ in (
+            row_files.store([rows], predicted) if processes.is_primary() else predicted
+        ):
             bar.update(len(names))
 
 
