@@ -48,7 +48,7 @@ def check(given) -> None:
 def serve(workdir: Path, host: str, port: int, votes: int) -> None:
     """Serves the page until SIGINT or SIGTERM."""
     session = sessions.Session(workdir, votes)
-    if not session.state('', 1)['questions'] and sessions.is_training(workdir):
+    if session.is_finished() and sessions.is_training(workdir):
         raise ValueError(
             f'{workdir} is being trained by another process, and all questions are answered; start '
             'the page again when mpl.active asks for new labels.'

@@ -1,94 +1,152 @@
-"""Labels from people: asks for them, and reads the answers (mpl/labeling/).
+"""Labels from people: asks for them, and reads what they have answered (mpl/labeling/).
 
-The questions of a cycle and the answers that its run is trained with are in the folder of the
-cycle, all answers in <workdir>/labels.csv.
+The questions of a cycle are its acquired images and the images of earlier cycles on which annotators
+differ. When enough of them are answered, cycle_<t>/labels.csv is written, a copy of all answers so
+far; the run of the cycle is trained on it, whatever is answered later.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
+from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import label_file
 from mpl.data.source import Source
-from mpl.labeling import answers, questions
-from mpl.labeling.asked import FILE, LABELS
-from mpl.run import config as configs
+from mpl.labeling import agreement, answers, questions
+from mpl.labeling import asked as asked_files
+from mpl.labeling.asked import LABELS, Asked
 from mpl.run import experiment as experiments
-from mpl.run import measure
+from mpl.run import paths, records
 from mpl.run import rows as row_files
 
 
 class Waiting(Exception):
-    """Images wait for labels; the message says what to do."""
+    """Images wait for labels; the message tells what to do."""
+
+
+def check(study: Study) -> None:
+    """Refuses a study whose images people cannot be asked for.
+
+    Raises:
+      ValueError: names what is missing in the config.
+    """
+    source = study.config.source
+    if source.name != 'folder' or not source.classes:
+        raise ValueError(
+            'The source has images without a label, so people are asked for them: that takes '
+            "source.name='folder' and the names of all classes, such as "
+            "--config.source.classes=\"('cat','dog')\"."
+        )
+    if source.labels:
+        raise ValueError(
+            f'source.labels is {source.labels}, but mpl.active keeps labels in its own {LABELS}; '
+            'leave it out, and put images with a label into labeled/<class>/.'
+        )
+    if study.config.active.logits == 'labels':
+        raise ValueError(
+            "active.logits is 'labels', an oracle, but people are asked for them; set it to 'network'."
+        )
+    if paths.is_remote(study.workdir):
+        raise ValueError(f'{study.workdir} is in a bucket; people label on a disk: give a folder.')
+    for form in study.config.active.forms:
+        questions.find_form(form)
 
 
 def answer(
-    study: Study, cycle: int, asked: np.ndarray, numbers: np.ndarray
+    study: Study, cycle: int, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, str, Source]:
-    """The labels of all images that were acquired up to a cycle, as fields of labels.Answered.
+    """What the answers come to; asks for those that are missing.
 
     Args:
       study: that the cycle is in.
       cycle: the last one.
-      asked: the images of this cycle, in the order of choice.
-      numbers: of the images of this and all earlier cycles, without repeats.
+      chosen: the images acquired in this and all earlier cycles, int64.
+
+    Returns:
+      The images with a label and those that leave the pool, int64; the file of labels; the source
+      with these labels.
 
     Raises:
-      Waiting: fewer answers than active.minimum, or than images, are there.
-      ValueError: an answer is refused, or the images are not files.
+      Waiting: too few images of this cycle have an answer.
+      ValueError: an answer is refused; names its line.
     """
-    workdir, folder = Path(study.workdir), Path(study.folder(cycle))
-    if not (folder / LABELS).exists():
-        if len(asked):
-            notes = _ask(study, cycle, asked)
-            answers.collect(workdir)
-            _check_enough(study, cycle, asked, notes)
-        answers.freeze(workdir, folder)
-    file = str(folder / LABELS)
-    given = study.config.to_dict()
-    given['source'] |= {'labels': file}
-    source = experiments.read_source(configs.complete(given))
-    votes = label_file.votes(one for _, one in label_file.read(Path(file)))
-    skipped = [
-        n
-        for n in numbers.tolist()
-        if label_file.majority(votes.get(source.train.name[n], {})) == label_file.SKIP
-    ]
-    labeled = numbers[source.train.label[numbers] >= 0]
-    return labeled, np.array(skipped, np.int64), file, source
+    folder, workdir = Path(study.folder(cycle)), Path(study.workdir)
+    if len(chosen) and not (folder / LABELS).exists():
+        asked, notes = _ask(study, cycle)
+        new = answers.collect(workdir)
+        _check_enough(study, asked, answers.read(workdir), new, notes)
+    path = str(answers.freeze(workdir, folder))
+    source = experiments.read_source(studies.cycle_config(study, cycle, path))
+    rows = [answer for _, answer in label_file.read(Path(path))]
+    answered = {
+        name for name, votes in label_file.votes(rows).items() if label_file.majority(votes)
+    }
+    chosen = np.unique(chosen)
+    label = source.train.label[chosen]
+    is_answered = np.array([source.train.name[n] in answered for n in chosen], bool)
+    return chosen[label >= 0], chosen[is_answered & (label < 0)], path, source
 
 
-def _ask(study, cycle, asked):
-    """Writes the questions of a cycle, once; returns sentences for the user."""
-    folder, source, active = Path(study.folder(cycle)), study.source, study.config.active
-    if (folder / FILE).exists():
-        of_cycle = questions.asked_files.read(folder)
+def _ask(study: Study, cycle: int) -> tuple[Asked, list[str]]:
+    """The questions of a cycle, written where they are not yet, and notes for the user."""
+    folder, active = Path(study.folder(cycle)), study.config.active
+    path = study.config.source.path
+    if (folder / asked_files.FILE).exists():
+        asked = asked_files.read(folder)._replace(root=questions.find_root(path))
     else:
-        probability = None
-        if cycle:
-            logits = row_files.read(str(study.folder(cycle - 1) / 'logits.npy'))
-            probability = np.exp(measure.log_softmax(logits[asked]))
-        of_cycle = questions.make(
-            study.config.source.path, source.train.name, asked, source.classes, cycle, probability
+        record = records.read(
+            study.folder(cycle) / 'acquired.json', 'a record of acquired images', 'delete the study'
         )
-    return questions.write(folder, of_cycle, active.forms, active.suggest and cycle > 0)
+        numbers = np.array(record['numbers'] + _ties(study, cycle, record['numbers']), np.int64)
+        asked = questions.make(
+            path, study.source.train.name, numbers, study.config.source.classes, cycle,
+            _probability(study, cycle, numbers),
+        )  # fmt: skip
+    notes = questions.write(folder, asked, active.forms, active.suggest and bool(asked.suggestion))
+    return asked, notes
 
 
-def _check_enough(study, cycle, asked, notes):
-    """Raises Waiting if too few of the images of this cycle have an answer."""
-    found = answers.read(Path(study.workdir))
-    done = {*found.label, *found.skipped}
-    paths = [str(study.source.train.name[n]) for n in asked]
-    count = sum(path in done for path in paths)
-    needed = study.config.active.minimum or len(asked)
-    if count >= min(needed, len(asked)):
+def _ties(study, cycle, numbers):
+    """The images of earlier cycles on which annotators differ, without those of `numbers`."""
+    if not cycle:
+        return []
+    workdir = Path(study.workdir)
+    finder = asked_files.Finder([asked for _, asked in asked_files.cycles(workdir)])
+    tied = [finder.numbers[path] for path in answers.read(workdir).tied]
+    return sorted(set(tied) - set(numbers))
+
+
+def _probability(study, cycle, numbers):
+    """Of each class by the network of the cycle before, [n, K]; None before the first training."""
+    path = study.folder(cycle - 1) / f'{row_files.LOGITS.name}.npy' if cycle else None
+    if path is None or not path.exists():
+        return None
+    return special.softmax(row_files.read(os.fspath(path), row_files.LOGITS)[numbers], -1)
+
+
+def _check_enough(study, asked, found, new, notes):
+    open_now = set(found.open) | set(found.tied)
+    missing = sum(path in open_now for path in asked.path)
+    answered, minimum = len(asked.path) - missing, study.config.active.minimum
+    if answered >= min(minimum or len(asked.path), len(asked.path)):
         return
-    tied = sum(path in found.tied for path in paths)
+    folder, workdir = study.folder(asked.cycle), study.workdir
     raise Waiting(
-        ''.join(f'{note}\n' for note in notes)
-        + f'Cycle {cycle} waits for labels: {count:,} of {len(asked):,} images are answered'
-        + (f', and on {tied:,} annotators differ' if tied else '')
-        + f'. They are listed in {study.folder(cycle)}. Fill in to_label.csv there, or label them on '
-        f'a page:\n\n    python -m mpl.label --workdir={study.workdir}\n\nThen run this command again.'
+        '\n'.join(
+            [
+                f'Cycle {asked.cycle}: {len(asked.path):,} pictures wait for labels, {answered:,} of '
+                f'them have one ({new:,} new)'
+                + (f'; training starts at {minimum:,}.' if minimum else '.'),
+                *notes,
+                agreement.show(found),
+                f'Label them on a page:  python -m mpl.label --workdir={workdir}',
+                f'or in {folder} (fill in the column `label` of to_label.csv: '
+                f'{", ".join(asked.classes)} or {label_file.SKIP}), '
+                f'or put an export of Label Studio or CVAT into {folder}/{answers.INBOX}/.',
+                'Then run this command again: it reads the answers and goes on.',
+            ]
+        )
     )

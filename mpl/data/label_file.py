@@ -10,14 +10,13 @@ with a warning, and is removed by the next `append`.
 """
 
 import collections
-import contextlib
 import csv
 import fcntl
 import io
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,18 +84,25 @@ def load(path: Path) -> bytes:
     Raises:
       ValueError: there is no such file, or it is not a file of labels.
     """
-    with _reading(path) as descriptor:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise ValueError(f'The labels {path} cannot be read: {error.strerror}.') from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
         content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    finally:
+        os.close(descriptor)
     whole, _ = _split(path, content)
     return whole
 
 
-def parse(path: Path, content: bytes) -> list[tuple[int, Answer]]:
-    """The rows in the bytes of `load`; path is for messages."""
+def parse(path: Path, content: bytes, first: int = 1) -> list[tuple[int, Answer]]:
+    """The rows in the bytes of `load`, or in a part of them that begins with line `first`."""
     text = content.decode('utf-8-sig', 'surrogateescape')
     found = []
     try:
-        for line, row in enumerate(csv.reader(text.splitlines(), strict=True), 1):
+        for line, row in enumerate(csv.reader(text.splitlines(), strict=True), first):
             if line > 1 and row:
                 found.append((line, _answer(path, line, row)))
     except csv.Error as error:
@@ -123,19 +129,6 @@ def majority(of: Mapping[str, str]) -> str | None:
     return ranked[0][0]
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise ValueError(f'The labels {path} cannot be read: {error.strerror}.') from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _encode(answer: Answer) -> bytes:
     for value in answer:
         if any(end in str(value) for end in '\r\n\0') or len(str(value).splitlines()) > 1:
@@ -151,8 +144,8 @@ def _split(path: Path, content: bytes) -> tuple[bytes, bytes]:
     """The whole lines, and a last line that was cut; a line with its time is whole."""
     start = content.rfind(b'\n') + 1
     whole, last = content[:start], content[start:]
-    first = (whole or last).removeprefix(b'\xef\xbb\xbf').splitlines()[:1]
-    if content and first != [_HEADER.strip()] and not _HEADER.startswith(content):
+    first = content.removeprefix(b'\xef\xbb\xbf')[: len(_HEADER) + 1].replace(b'\r\n', b'\n')
+    if not first.startswith(_HEADER) and not _HEADER.startswith(first):
         raise ValueError(
             f'{path} is not a file of labels: its first line must be {",".join(COLUMNS)}.'
         )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import metrics
 
 from mpl.labeling.answers import Answers
 
@@ -22,6 +21,8 @@ class Pair(NamedTuple):
 
 def pairs(votes: Mapping[str, Mapping[str, str]]) -> list[Pair]:
     """The agreement of every two annotators with an image in common."""
+    from sklearn import metrics  # Takes seconds, which a page without it starts earlier.
+
     people = sorted({person for of in votes.values() for person in of})
     found = []
     for pair in itertools.combinations(people, 2):

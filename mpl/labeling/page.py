@@ -21,7 +21,7 @@ from mpl.data import images, label_file
 from mpl.labeling import session as sessions
 from mpl.labeling.session import Session
 
-LOOPBACK = ('127.0.0.1', 'localhost', '::1')
+LOOPBACK = ('127.0.0.1', 'localhost')
 SIDES = (320, 1600)  # pixels of the longer side: in the grid, alone
 _LOSSLESS = 256  # up to this many pixels images are sent without loss
 _MOST = 100  # questions in a response
@@ -133,8 +133,9 @@ def serve(app: flask.Flask, host: str, port: int) -> Iterator[tuple[int, Callabl
     """
     try:
         server = waitress.create_server(app, host=host, port=port, threads=8)
-    except OSError as error:
-        reason = 'is in use' if error.errno == errno.EADDRINUSE else f'cannot be used ({error})'
+    except (OSError, ValueError) as error:  # ValueError: no such host.
+        is_used = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        reason = 'is in use' if is_used else f'cannot be used ({error})'
         raise ValueError(
             f'Port {port} of {host} {reason}; give another --port or --host.'
         ) from error

@@ -33,15 +33,19 @@ class Session:
         self._lock = threading.RLock()
         self._reserved = {}  # number -> (annotator, time)
         self._confirmed = set()  # (annotator, number) of ties that were answered again
-        self._folder = self._size = None
+        self._folder = None
+        # Of labels.csv: what was read, the last answer of each person, and the images that have
+        # answers enough, without or with a tie.
+        self._content, self._votes, self._done, self._ties = b'', {}, set(), set()
         self._refresh()
 
     def image(self, number: int) -> Path | None:
         """The file of an image that was asked for in any cycle; None for any other number."""
         with self._lock:
             self._refresh()
-            path = self._paths.get(number)
-            return None if path is None else Path(self.asked.root) / path
+            if number not in self._paths:
+                return None
+            return Path(self.asked.root) / self._paths[number]
 
     def state(self, annotator: str, count: int) -> dict:
         """Progress and the next `count` questions for a person, JSON-serializable."""
@@ -61,6 +65,12 @@ class Session:
                 'questions': [self._question(rank) for rank in ranks],
             }
 
+    def is_finished(self) -> bool:
+        """Whether all images of the cycle have answers enough, without ties."""
+        with self._lock:
+            self._refresh()
+            return self._done.issuperset(self.asked.path)
+
     def answer(self, annotator: str, given: Sequence[tuple[int, str]]) -> list[str]:
         """Keeps answers, on the disk when this returns; returns what the person said before.
 
@@ -79,10 +89,10 @@ class Session:
                 if label:
                     answers.check_label(label, self.asked.classes, f'The answer for {number}')
                 path = self._paths[number]
-                said = self._votes.get(path, {}).get(annotator, '')
-                if self._is_tie(path) and said == label:
+                said = self._said(path)
+                before.append(said[annotator] if annotator in said else '')
+                if path in self._ties and before[-1] == label:
                     self._confirmed.add((annotator, number))
-                before.append(said)
                 rows.append(Answer(path, label, annotator, self.asked.cycle, answers.now()))
             label_file.append(self.workdir / LABELS, rows)
             self._refresh()
@@ -104,13 +114,28 @@ class Session:
             }
             self._reserved.clear()
         path = self.workdir / LABELS
-        size = os.stat(path).st_size if path.exists() else 0
-        if size != self._size:
-            self._votes, self._size = label_file.votes(answers.load(self.workdir)), size
+        if path.exists() and os.stat(path).st_size != len(self._content):
+            content = label_file.load(path)
+            grown = content.startswith(self._content)
+            start = len(self._content) if grown else 0
+            rows = label_file.parse(path, content[start:], content.count(b'\n', 0, start) + 1)
+            if not grown:
+                for of in (self._votes, self._done, self._ties):
+                    of.clear()
+            self._content = content
+            self._take(answer for _, answer in rows)
 
-    def _is_tie(self, path):
-        of = self._votes.get(path)
-        return bool(of) and len(of) >= self.needed and label_file.majority(of) is None
+    def _take(self, rows):
+        """Brings the votes up to date."""
+        for answer in rows:
+            of = self._votes.setdefault(answer.path, {})
+            of.pop(answer.annotator, None)
+            if answer.label:
+                of[answer.annotator] = answer.label
+            whole = len(of) >= self.needed
+            is_tie = whole and label_file.majority(of) is None
+            for paths, belongs in ((self._ties, is_tie), (self._done, whole and not is_tie)):
+                (paths.add if belongs else paths.discard)(answer.path)
 
     def _next(self, annotator, count):
         """Ranks of open images that nobody else sees now; then of those; then of ties."""
@@ -119,29 +144,30 @@ class Session:
         for rank, (number, path) in enumerate(zip(self.asked.number, self.asked.path)):
             if len(free) == count:
                 break
-            of = self._votes.get(path, {})
-            if self._is_tie(path):
+            if path in self._done:
+                continue
+            if path in self._ties:
                 if (annotator, number) not in self._confirmed:
                     ties.append(rank)
-            elif annotator not in of and len(of) < self.needed:
-                person, since = self._reserved.get(number, ('', 0.0))
-                alone = person in ('', annotator) or since < oldest or self.needed > 1
-                (free if alone else taken).append(rank)
+            elif annotator not in self._said(path):
+                person, since = annotator, 0.0
+                if number in self._reserved and self.needed == 1:
+                    person, since = self._reserved[number]
+                (free if person == annotator or since < oldest else taken).append(rank)
         return (free or taken or ties)[:count]
 
     def _count(self, annotator):
-        done = ties = yours = 0
-        for path in self.asked.path:
-            of = self._votes.get(path, {})
-            is_tie = self._is_tie(path)
-            done += len(of) >= self.needed and not is_tie
-            ties += is_tie
-            yours += annotator in of
-        return done, ties, yours
+        paths = self.asked.path
+        counts = (sum(path in of for path in paths) for of in (self._done, self._ties))
+        return *counts, sum(annotator in self._said(path) for path in paths)
+
+    def _said(self, path):
+        """The last answer of each person for an image."""
+        return self._votes[path] if path in self._votes else {}
 
     def _question(self, rank):
         path = self.asked.path[rank]
-        tie = self._votes.get(path, {}) if self._is_tie(path) else {}
+        tie = self._said(path) if path in self._ties else {}
         found = {'number': self.asked.number[rank], 'rank': rank + 1, 'said': tie}
         if self.asked.suggestion:
             found |= {

@@ -97,8 +97,9 @@ class Active(NamedTuple):
     after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
     passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
     training starts from the student of the cycle before, not from scratch. minimum: answers of
-    people after which a cycle may be trained; 0 for all. forms: files of mpl/labeling/forms/ in
-    which people are asked. suggest: whether these show the classes that the network predicts.
+    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
+    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
+    predicts, which biases people.
     """
 
     rule: dict = {}
@@ -176,12 +177,6 @@ PLAIN = {
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
 # Arguments of `make` that are not config keys, but known at run time.
-RUNTIME = {
-    'models': ('num_classes',),
-    'optimizers': ('steps',),
-    'data': (),
-    'augment': (),
-    'acquisition': (),
-}
+RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': (), 'acquisition': ()}
 # Keys that the config of a teacher copies from the run.
 SHARED = ('seed', 'source', 'split')

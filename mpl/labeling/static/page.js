@@ -15,7 +15,7 @@ const state = {
   items: [], // questions of the batch, each with .answer once it has one
   at: 0, // the current one
   selected: new Set(), // places in the batch
-  history: JSON.parse(sessionStorage.getItem('history') || '[]'), // [[question, answer before], ...] per key
+  history: [], // [[question, answer before], ...] for each key, oldest first
   busy: false,
   progress: null,
 };
@@ -122,9 +122,14 @@ function undo() {
   });
 }
 
+// Kept for a reload of the page, for each person.
 function remember() {
   state.history = state.history.slice(-200);
-  sessionStorage.setItem('history', JSON.stringify(state.history));
+  sessionStorage.setItem(`history of ${state.person}`, JSON.stringify(state.history));
+}
+
+function recall() {
+  state.history = JSON.parse(sessionStorage.getItem(`history of ${state.person}`) || '[]');
 }
 
 // The next place without an answer, after `place` and then from the start; null if there is none.
@@ -311,8 +316,7 @@ function ask() {
 function start() {
   state.person = one('name').value.trim() || state.person;
   localStorage.setItem('annotator', state.person);
-  state.history = [];
-  remember();
+  recall();
   run(load);
 }
 
@@ -344,5 +348,6 @@ if (buttons.length <= 9) one('filter').hidden = true;
 setInterval(() => {
   if (state.person && !state.busy && !state.items.length && !one('who').open) run(load);
 }, 3000);
+recall();
 if (state.person) run(load);
 else ask();
