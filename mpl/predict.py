@@ -11,6 +11,7 @@ batch, the same command resumes a stopped one, and --output is optional. mpl.sel
 
 Every output records its provenance: in out.csv.json and out.npy.json beside it, in a features file
 as made_by. Labeling a folder does not need the data of the run; the classes are those of the run.
+With --model=FILE instead of --workdir a file of mpl.export labels a folder, without the run.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from etils import epath
 from tqdm import tqdm
 
 from mpl.data import damage, walk
+from mpl.exports import files as exported_files
 from mpl.run import command, evaluation, prediction, provenance
 from mpl.run import rows as row_files
 
@@ -66,9 +68,9 @@ def _find_missing(files: list[row_files.Rows], indices: np.ndarray) -> np.ndarra
 
 def make_parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument(
-        '--workdir', required=True, type=command.path, help='folder of a finished run'
-    )
+    networks = parser.add_mutually_exclusive_group(required=True)
+    networks.add_argument('--workdir', type=command.path, help='folder of a finished run')
+    networks.add_argument('--model', type=command.local_path, help='a file of mpl.export')
     examples = parser.add_mutually_exclusive_group(required=True)
     examples.add_argument(
         '--images',
@@ -87,11 +89,43 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run_exported(given: argparse.Namespace) -> None:
+    """Labels a folder with an exported network.
+
+    Raises:
+      ValueError: an argument that needs the run; or the file can not be run.
+    """
+    for name in ('split', 'features', 'logits', 'network'):
+        if getattr(given, name):
+            raise ValueError(
+                f'--{name} is not allowed with --model: an exported file has one network and logits '
+                'alone, and no data; give --workdir instead.'
+            )
+    description, function = exported_files.load(Path(given.model))
+    shape, central = tuple(description['image_shape']), description['central']
+    folder = Path(given.images)
+    total, chunks = prediction.from_folder(folder, shape, central, description['batch'])
+    bar = tqdm(chunks, unit='batch', total=-(-total // description['batch']))
+    predicted = exported_files.predict(description, function, iter(bar))
+    made_by = description['made_by'] | {'images': given.images}
+    count = prediction.write(predicted, description['classes'], given.output, None, made_by)
+    print(f'{given.model} labeled {count:,} examples: {given.output}')
+    print_left_out(count, total)
+
+
+def print_left_out(count: int, total: int) -> None:
+    if count < total:
+        print(f'{total - count:,} of {total:,} images could not be read and were left out.')
+
+
 def main():
     given, overrides = command.parse(make_parser())
     if overrides:
         raise ValueError(f'{overrides[0]} is not allowed here: the config is that of the run.')
     check_outputs(given)
+    if given.model:
+        run_exported(given)
+        return
     stages = evaluation.load(epath.Path(given.workdir), images=bool(given.split))
     network = given.network or evaluation.default_network(stages)
     stage, inner = evaluation.find_network(network, stages)
@@ -111,7 +145,10 @@ def main():
             examples, total = {given.split: (pool, indices)}, len(indices)
         else:
             examples = {}
-            total, chunks = prediction.from_folder(stages[0].experiment, Path(given.images))
+            source = stages[0].experiment.source
+            total, chunks = prediction.from_folder(
+                Path(given.images), source.image_shape, source.central, size
+            )
         bar = stack.enter_context(tqdm(chunks, unit='batch', total=-(-total // size)))
         predicted = prediction.predict(stage, inner, iter(bar))
         predicted = row_files.store(files, predicted) if files else predicted
@@ -133,8 +170,7 @@ def main():
             f'Warning: {damage.counted(part, damaged)} can not be decoded, and were labeled as gray '
             'images.'
         )
-    if count < total:
-        print(f'{total - count:,} of {total:,} images could not be read and were left out.')
+    print_left_out(count, total)
 
 
 if __name__ == '__main__':

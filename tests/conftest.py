@@ -63,6 +63,8 @@ SLOW = {
     'experiment_test': ('test_nothing_is_traced', 'test_each_process'),
     'faults_test': '',
     'predict_test': '',
+    'pretrain_test': '',
+    'probe_test': '',
     'processes_test': '',
     'readme_test': '',
     'select_test': '',

@@ -25,7 +25,7 @@ FLOORS = (
     ('augment', 'data', 'models', 'optimizers'),
     ('acquisition', 'algorithms'),
     ('run',),
-    ('labeling', 'planning'),
+    ('exports', 'labeling', 'planning'),
     ('cycles',),
     ('comparison',),
 )
@@ -36,7 +36,12 @@ ALLOWED = {
     'models': {'parallel.spatial'},
     'optimizers': set(),
     'acquisition': set(),
-    'algorithms': {'models.network', 'optimizers.schedules'},
+    'algorithms': {
+        'models.layers',
+        'models.network',
+        'optimizers.backbone',
+        'optimizers.schedules',
+    },
 }
 MODULES = config_files.modules(ROOT / 'configs')
 
@@ -151,7 +156,8 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
     key |= {'taught': bool(given['teacher']['config'])}
-    key['image'] = 'cut' if 'size' in given['views'] else source.image_shape
+    cut = 'size' in given['views'] and given['views']['size']
+    key['image'] = 'cut' if cut else source.image_shape
     key['views'] = [structure(given['views'].get(part)) for part in ('strong', 'mix')]
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)

@@ -67,7 +67,9 @@ def test_photos_from_no_label_to_a_trained_network(tmp_path):
     )  # fmt: skip
     workdir = epath.Path(tmp_path / 'al')
     for cycle, count in ((0, 6), (1, 3)):
-        with pytest.raises(people.Waiting, match=f'Cycle {cycle} waits for labels: 0 of {count}'):
+        with pytest.raises(
+            people.Waiting, match=f'Cycle {cycle}: {count} pictures wait for labels'
+        ):
             loop.run(given, workdir)
         first = (workdir / f'cycle_{cycle}/to_label.csv').read_text().splitlines()[0]
         assert first.endswith('suggestion,confidence') == bool(cycle)  # None before a network.
@@ -101,7 +103,9 @@ def test_ties_are_asked_again_and_late_answers_come_later(tmp_path):
     given = config(root, pictures.CLASSES, start=4, budget=2, cycles=1, minimum=2)
     workdir = epath.Path(tmp_path / 'al')
     local = pathlib.Path(workdir)
-    with pytest.raises(people.Waiting, match='0 of 4 .*, and training starts at 2'):
+    with pytest.raises(
+        people.Waiting, match='4 pictures wait for labels, 0 of them .*; training starts at 2'
+    ):
         loop.run(given, workdir)
     first = answer(workdir, lambda path: 'dog', count=3)
     (tmp_path / 'ben.csv').write_text(f'path,label\n{first[0]},cat\n')
@@ -114,7 +118,7 @@ def test_ties_are_asked_again_and_late_answers_come_later(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         run = loop.stages.run
         patch.setattr(loop.stages, 'run', lambda *a: (label_late(), run(*a))[1])
-        with pytest.raises(people.Waiting, match='Cycle 1 waits') as waiting:
+        with pytest.raises(people.Waiting, match='Cycle 1: [23] pictures wait') as waiting:
             loop.run(given, workdir)
     assert f'Tie: {first[0]}: dog (anna), cat (ben)' in str(waiting.value)
     chosen = records.read(workdir / 'cycle_1/acquired.json', '', '')['numbers']

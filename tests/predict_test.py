@@ -34,6 +34,11 @@ def read(path):
     return [row[0] for row in rows], [row[1] for row in rows], confidence, probability, header
 
 
+def from_folder(experiment, folder):
+    source, size = experiment.source, experiment.config.batch.evaluate
+    return prediction.from_folder(folder, source.image_shape, source.central, size)
+
+
 def save(experiment, folder, count):
     """The first test images as PNG files in sub-folders; their paths in the order of the images."""
     names = [f'{n // 100}, {n % 3}/{n:04d}.PNG' for n in range(count)]
@@ -216,7 +221,7 @@ def test_a_folder_is_read_as_a_training_folder_is(experiment, tmp_path, caplog):
     (folder / 'same.png').hardlink_to(folder / 'B.PNG')
     os.mkfifo(folder / 'pipe.png')
     with caplog.at_level(logging.WARNING):
-        total, chunks = prediction.from_folder(experiment, folder)
+        total, chunks = from_folder(experiment, folder)
     assert total == 3
     assert [name for chunk in chunks for name in chunk.pool.name] == [
         'B.PNG',
@@ -236,7 +241,7 @@ def test_a_transparent_picture_is_read_as_in_training(experiment, tmp_path):
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[:4, :, 3] = 255
     Image.fromarray(pixels).save(tmp_path / 'a.png')
-    (chunk,) = prediction.from_folder(experiment, tmp_path)[1]
+    (chunk,) = from_folder(experiment, tmp_path)[1]
     image = chunk.pool.read(np.array([0]))[0]
     assert image[0].max() < 10 and image[-1].min() > 245
 
@@ -284,7 +289,7 @@ def test_outputs_that_are_not_finite_leave_no_file(smoke, tmp_path, monkeypatch)
 def test_points_are_no_pictures(experiment, tmp_path):
     points = experiment._replace(source=experiment.source._replace(image_shape=(1, 1, 2)))
     with pytest.raises(ValueError, match='Give --split instead'):
-        prediction.from_folder(points, tmp_path)
+        from_folder(points, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def find(workdir: Path) -> dict:
             found[name] = _hash_split(workdir / name)
     if (workdir / 'logits.npy').exists():
         found['logits.npy'] = hash_logits(workdir / 'logits.npy')
-    for stage in ('teacher', 'finetune'):
+    for stage in ('pretrain', 'teacher', 'finetune'):
         if (workdir / stage).exists():
             found[stage] = find(workdir / stage)
     return found

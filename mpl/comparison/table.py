@@ -29,6 +29,7 @@ class Row(NamedTuple):
     seconds: float  # of training, mean
     memory: int  # bytes, maximum
     images: int  # seen in training
+    flops: float  # of the convolutions and matrix products of training; nan in reports of old runs
 
 
 def gather(reports: Reports) -> list[Row]:
@@ -54,6 +55,7 @@ def gather(reports: Reports) -> list[Row]:
                 float(np.mean([report['seconds'] for report in by_seed.values()])),
                 max(report['peak_memory_bytes'] for report in by_seed.values()),
                 first['images_seen'],
+                float(first['flops']['run']) if 'flops' in first else np.nan,
             )
             firsts.setdefault(labels, row)
             rows.append(row)
@@ -64,7 +66,7 @@ def show(rows: list[Row], style: str) -> str:
     """The rows as a table in a format of tabulate."""
     headers = [
         'config', 'network', 'test (%)', 'difference', 'validation (%)', 'seeds', 'seconds',
-        'peak memory', 'images seen',
+        'peak memory', 'images seen', 'FLOPs',
     ]  # fmt: skip
     firsts = {row.labels: row for row in reversed(rows)}
     lines = [
@@ -78,10 +80,11 @@ def show(rows: list[Row], style: str) -> str:
             f'{row.seconds:.0f}',
             f'{row.memory / 2**30:.2f} GiB',
             f'{row.images:,}',
+            '-' if np.isnan(row.flops) else f'{row.flops:.2e}',
         ]
         for row in rows
     ]
-    align = ['left', 'left'] + ['right'] * 7
+    align = ['left', 'left'] + ['right'] * 8
     return tabulate(lines, headers, style, colalign=align, disable_numparse=True)
 
 
@@ -96,7 +99,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
         lines.writerow(
             ['config', 'network', 'labels', 'seeds', 'test_mean', 'test_std', 'test_by_seed']
             + ['validation_mean', 'validation_std', 'difference_mean', 'difference_se']
-            + ['seconds', 'peak_memory_bytes', 'images_seen']
+            + ['seconds', 'peak_memory_bytes', 'images_seen', 'flops']
         )
         for row in rows:
             lines.writerow(
@@ -104,7 +107,7 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
                 + [np.mean(row.test), spread(row.test), ' '.join(map(str, row.test))]
                 + [np.mean(row.validation), spread(row.validation)]
                 + [_mean(row.difference), standard_error(row.difference)]
-                + [row.seconds, row.memory, row.images]
+                + [row.seconds, row.memory, row.images, row.flops]
             )
         records.write_utf8(values, file.getvalue())
     return [markdown, values]

@@ -93,16 +93,14 @@ def _choose(study, cycle, before):
 
 
 def _made_by(study, cycle, before):
-    """What an acquisition depends on, JSON-able."""
+    """What an acquisition depends on, JSON-able; a uniform draw does not depend on the rule."""
     active = study.config.active.to_dict()
-    kept = (
-        'rule',
-        'logits',
-        'passes',
-        *(('start', 'start_from') if before is None else ('budget',)),
-    )
-    made = {key: active[key] for key in kept} | {'seed': study.config.seed}
-    if before is None:
-        return made | {'split': None, 'config': None}
-    config = configs.read(study.folder(cycle - 1) / 'config.json')
-    return made | {'split': before.hash, 'config': folders.checksum(config)}
+    ruled = ('rule', 'logits', 'passes')
+    if before is not None:
+        config = configs.read(study.folder(cycle - 1) / 'config.json')
+        made = {'split': before.hash, 'config': folders.checksum(config)}
+        kept = ('budget', *ruled)
+    else:
+        made = {'split': None, 'config': None}
+        kept = ('start', 'start_from', *(() if active['start_from'] == 'random' else ruled))
+    return made | {key: active[key] for key in kept} | {'seed': study.config.seed}

@@ -22,19 +22,18 @@ class Answered(NamedTuple):
     source: Source  # with the labels
 
 
-def answer(study: Study, cycle: int, asked: np.ndarray, numbers: np.ndarray) -> Answered:
+def answer(study: Study, cycle: int, numbers: np.ndarray) -> Answered:
     """The labels of all images acquired up to a cycle.
 
     Args:
       study: that the cycle is in.
       cycle: the last one.
-      asked: the images of this cycle, int64.
       numbers: of the images of this and all earlier cycles, int64, without repeats.
 
     Raises:
       people.Waiting: people have not answered yet.
     """
     if study.asks:
-        return Answered(*people.answer(study, cycle, asked, numbers))
+        return Answered(*people.answer(study, cycle, numbers))
     label = study.source.train.label[numbers]
     return Answered(numbers[label >= 0], numbers[label < 0], '', study.source)

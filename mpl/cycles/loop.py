@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.cycles import acquired, labels, report
+from mpl.cycles import acquired, labels, people, report
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import splits
@@ -31,6 +31,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
       Others as `stages.run`.
     """
     study = studies.make(config, workdir)
+    if study.asks:
+        people.check(study)
     studies.assemble(study)  # Refuses a config before anything is written.
     studies.prepare(study)
     with folders.lock(workdir):
@@ -38,9 +40,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
         for cycle in range(config.active.cycles + 1):
             study.folder(cycle).mkdir(exist_ok=True)
             record = acquired.acquire(study, cycle, before)
-            asked = np.array(record['numbers'], np.int64)
-            numbers = np.union1d(numbers, asked)
-            answered = labels.answer(study, cycle, asked, numbers)
+            numbers = np.union1d(numbers, np.array(record['numbers'], np.int64))
+            answered = labels.answer(study, cycle, numbers)
             before = _next_split(study, answered)
             cycle_config = studies.cycle_config(study, cycle, answered.file)
             _write(study, cycle, cycle_config, before, answered, record)

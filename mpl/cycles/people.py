@@ -19,6 +19,7 @@ from mpl.labeling import agreement, answers, questions
 from mpl.labeling import asked as asked_files
 from mpl.labeling.asked import LABELS, Asked
 from mpl.run import experiment as experiments
+from mpl.run import paths, records
 from mpl.run import rows as row_files
 
 
@@ -26,91 +27,124 @@ class Waiting(Exception):
     """Images wait for labels; the message tells what to do."""
 
 
-def answer(
-    study: Study, cycle: int, acquired: np.ndarray, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, str, Source]:
-    """The labels of all images that were acquired up to a cycle, as fields of labels.Answered.
+def check(study: Study) -> None:
+    """Refuses a study whose images people cannot be asked for.
 
-    An image that was answered with a class in split.unlabeled_only leaves the pool, as one that was
-    skipped.
+    Raises:
+      ValueError: names what is missing in the config.
+    """
+    source = study.config.source
+    if source.name != 'folder' or not source.classes:
+        raise ValueError(
+            'The source has images without a label, so people are asked for them: that takes '
+            "source.name='folder' and the names of all classes, such as "
+            "--config.source.classes=\"('cat','dog')\"."
+        )
+    if source.labels:
+        raise ValueError(
+            f'source.labels is {source.labels}, but mpl.active keeps labels in its own {LABELS}; '
+            'leave it out, and put images with a label into labeled/<class>/.'
+        )
+    if study.config.active.logits == 'labels':
+        raise ValueError(
+            "active.logits is 'labels', an oracle, but people are asked for them; set it to 'network'."
+        )
+    if paths.is_remote(study.workdir):
+        raise ValueError(f'{study.workdir} is in a bucket; people label on a disk: give a folder.')
+    for form in study.config.active.forms:
+        questions.find_form(form)
+
+
+def answer(
+    study: Study, cycle: int, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str, Source]:
+    """What the answers come to; asks for those that are missing.
 
     Args:
       study: that the cycle is in.
       cycle: the last one.
-      acquired: the images of this cycle, in the order of choice.
-      numbers: of the images of this and all earlier cycles, without repeats.
+      chosen: the images acquired in this and all earlier cycles, int64.
+
+    Returns:
+      The images with a label and those that leave the pool, int64; the file of labels; the source
+      with these labels.
 
     Raises:
-      Waiting: fewer answers than active.minimum, or than images, are there.
+      Waiting: too few images of this cycle have an answer.
       ValueError: an answer is refused; names its line.
     """
     folder, workdir = Path(study.folder(cycle)), Path(study.workdir)
-    if not (folder / LABELS).exists():
-        _ask(study, cycle, acquired)
-        answers.freeze(workdir, folder)
-    file = str(folder / LABELS)
-    source = experiments.read_source(studies.cycle_config(study, cycle, file))
-    votes = label_file.votes(row for _, row in label_file.read(Path(file)))
-    answered = {path for path, of in votes.items() if label_file.majority(of) is not None}
-    label, names = source.train.label[numbers], source.train.name
-    is_answered = np.array([names[number] in answered for number in numbers], bool)
-    return numbers[label >= 0], numbers[is_answered & (label < 0)], file, source
+    if len(chosen) and not (folder / LABELS).exists():
+        asked, notes = _ask(study, cycle)
+        new = answers.collect(workdir)
+        _check_enough(study, asked, answers.read(workdir), new, notes)
+    path = str(answers.freeze(workdir, folder))
+    source = experiments.read_source(studies.cycle_config(study, cycle, path))
+    rows = [answer for _, answer in label_file.read(Path(path))]
+    answered = {
+        name for name, votes in label_file.votes(rows).items() if label_file.majority(votes)
+    }
+    chosen = np.unique(chosen)
+    label = source.train.label[chosen]
+    is_answered = np.array([source.train.name[n] in answered for n in chosen], bool)
+    return chosen[label >= 0], chosen[is_answered & (label < 0)], path, source
 
 
-def _ask(study: Study, cycle: int, acquired: np.ndarray) -> None:
-    """Writes the questions of a cycle where they are not yet, and takes the answers."""
-    workdir, folder = Path(study.workdir), Path(study.folder(cycle))
-    config, active = study.config.source, study.config.active
+def _ask(study: Study, cycle: int) -> tuple[Asked, list[str]]:
+    """The questions of a cycle, written where they are not yet, and notes for the user."""
+    folder, active = Path(study.folder(cycle)), study.config.active
+    path = study.config.source.path
     if (folder / asked_files.FILE).exists():
-        asked = asked_files.read(folder)._replace(root=questions.find_root(config.path))
+        asked = asked_files.read(folder)._replace(root=questions.find_root(path))
     else:
-        chosen = np.concatenate([acquired, _find_ties(study, cycle, acquired)]).astype(np.int64)
-        if not len(chosen):  # active.start is 0.
-            return
-        probability = _probability(study, cycle, chosen)
-        names = study.source.train.name
-        asked = questions.make(config.path, names, chosen, config.classes, cycle, probability)
+        record = records.read(
+            study.folder(cycle) / 'acquired.json', 'a record of acquired images', 'delete the study'
+        )
+        numbers = np.array(record['numbers'] + _ties(study, cycle, record['numbers']), np.int64)
+        asked = questions.make(
+            path, study.source.train.name, numbers, study.config.source.classes, cycle,
+            _probability(study, cycle, numbers),
+        )  # fmt: skip
     notes = questions.write(folder, asked, active.forms, active.suggest and bool(asked.suggestion))
-    answers.collect(workdir)
-    _check_enough(study, asked, answers.read(workdir), notes)
+    return asked, notes
 
 
-def _find_ties(study: Study, cycle: int, acquired: np.ndarray) -> np.ndarray:
-    """The images of earlier cycles on which annotators differ, without those of this one."""
+def _ties(study, cycle, numbers):
+    """The images of earlier cycles on which annotators differ, without those of `numbers`."""
     workdir = Path(study.workdir)
     if not any((study.folder(n) / asked_files.FILE).exists() for n in range(cycle)):
-        return acquired[:0]
+        return []
     finder = asked_files.Finder([asked for _, asked in asked_files.cycles(workdir)])
     tied = [finder.numbers[path] for path in answers.read(workdir).tied]
-    return np.setdiff1d(np.array(tied, np.int64), acquired)
+    return sorted(set(tied) - set(numbers))
 
 
-def _probability(study: Study, cycle: int, chosen: np.ndarray) -> np.ndarray | None:
+def _probability(study, cycle, numbers):
     """Of each class by the network of the cycle before, [n, K]; None before the first training.
 
-    None also with split.unlabeled_only: its classes have no logits.
+    None also with split.unlabeled_only, whose classes have no logits.
     """
     if not cycle or study.config.split.unlabeled_only:
         return None
     path = study.folder(cycle - 1) / f'{row_files.LOGITS.name}.npy'
-    logits = row_files.read(os.fspath(path), row_files.LOGITS)[chosen]
-    # Images that left the pool before a tie was asked again have none.
+    logits = row_files.read(os.fspath(path), row_files.LOGITS)[numbers]
+    # Images that had left the pool before annotators differed on them have no row.
     return special.softmax(np.nan_to_num(logits), -1)
 
 
-def _check_enough(study: Study, asked: Asked, found: answers.Answers, notes: list[str]) -> None:
-    """Raises Waiting if too few images of the cycle have an answer."""
-    done = {*found.label, *found.skipped}
-    count, total = sum(path in done for path in asked.path), len(asked.path)
-    needed = min(study.config.active.minimum or total, total)
-    if count >= needed:
+def _check_enough(study, asked, found, new, notes):
+    open_now = set(found.open) | set(found.tied)
+    missing = sum(path in open_now for path in asked.path)
+    answered, minimum = len(asked.path) - missing, study.config.active.minimum
+    if answered >= min(minimum or len(asked.path), len(asked.path)):
         return
     folder, workdir = study.folder(asked.cycle), study.workdir
     raise Waiting(
         '\n'.join(
             [
-                f'Cycle {asked.cycle} waits for labels: {count:,} of {total:,} images are answered'
-                + (f', and training starts at {needed:,}.' if needed < total else '.'),
+                f'Cycle {asked.cycle}: {len(asked.path):,} pictures wait for labels, {answered:,} of '
+                f'them have one ({new:,} new)'
+                + (f'; training starts at {minimum:,}.' if minimum else '.'),
                 *notes,
                 agreement.show(found),
                 'Label them on a page:',

@@ -8,8 +8,7 @@ from ml_collections import ConfigDict
 
 from mpl.data import open_set, splits
 from mpl.data.source import Source
-from mpl.labeling import questions
-from mpl.run import checkpoint, identity, paths, records
+from mpl.run import checkpoint, identity, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -52,8 +51,6 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
     pool = _pool(config, source)
     asks = not known[pool].all()
     labeled = pool[label[pool] >= 0] if asks else pool[:0]
-    if asks:
-        _check_people(config, workdir)
     held = config.split.validation
     if held and source.validation is not None:
         raise ValueError(
@@ -185,36 +182,6 @@ def _check(config):
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     if active.warm_start and active.cycles and 'student' not in config.networks:
         raise ValueError('active.warm_start starts from the student, but there is no such network.')
-
-
-def _check_people(config, workdir):
-    """Refuses what people cannot label, and oracles."""
-    source = config.source
-    if 'labels' not in source or 'classes' not in source:
-        raise ValueError(
-            f'Images of the pool have no label, which source {source.name!r} cannot get from people; '
-            "give a source whose images all have one, or your files with source.name='folder'."
-        )
-    if source.labels:
-        raise ValueError(
-            f'source.labels is {source.labels!r}, but the answers of a study are kept in its own '
-            'labels.csv; list those labels in a CSV file as source.path, and leave source.labels '
-            'empty.'
-        )
-    if not source.classes:
-        raise ValueError(
-            'Images of the pool have no label, so the classes must be known before all are met; '
-            "give their names, such as source.classes=('cat','dog')."
-        )
-    if config.active.logits == 'labels':
-        raise ValueError(
-            "active.logits is 'labels', an oracle, but images of the pool have none; set it to "
-            "'network'."
-        )
-    if paths.is_remote(workdir):
-        raise ValueError(f'{workdir} is in a bucket, but people are asked in files on a disk.')
-    for form in config.active.forms:
-        questions.find_form(form)
 
 
 def _check_budget(study):

@@ -23,6 +23,8 @@ from mpl.data import (
     source,
 )
 
+# Of images without any label, so that a network has a last layer; it is not trained, and nothing measured.
+NO_CLASSES = ('no label 0', 'no label 1')
 _NAMED = 100  # damaged images in a message
 _STAT_THREADS, _STAT_CHUNK = 16, 1024  # for network file systems, whose latency is high
 
@@ -48,7 +50,8 @@ def make(
     names and links, raises ValueError; a warning counts copies of the same bytes (see `copies`).
     classes: names of the classes, in the order of their numbers; then labeled/ and labels may be
     missing, and a class may have no labeled image yet. By default those of the labeled training
-    images, sorted as text.
+    images, sorted as text. If no image at all has a label, there are two stand-ins, for self-supervised
+    training with batch.labeled=0.
     labels: a file of labels of training images, see `label_file`; requires `classes`. An image has
     the label that most annotators gave it, and none with a tie or SKIP. Images are never moved, so
     their indices do not change.
@@ -75,9 +78,9 @@ def make(
     root, found = files.find(path, may_lack_labels=bool(classes))
     is_fixed = bool(classes)
     _check_fixed(classes)
-    classes = classes or tuple(
-        sorted({file.label for file in found if file.split == 'train' and file.label})
-    )
+    if not is_fixed:
+        named = {file.label for file in found if file.split == 'train' and file.label}
+        classes = tuple(sorted(named)) if any(file.label for file in found) else NO_CLASSES
     _check(path, found, classes, is_fixed)
     if labels:
         found = overlay.apply(found, files.expand(labels), path, classes)
@@ -189,7 +192,7 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
         if part is not None and not len(part.label):
             raise ValueError(f'No picture for {split} in {path} can be read.')
     for k, name in enumerate(classes):
-        if k not in parts['train'].label:
+        if classes != NO_CLASSES and k not in parts['train'].label:
             raise ValueError(
                 f'No labeled training picture of class {name!r} in {path} can be read: '
                 'mend one or remove the class.'

@@ -47,12 +47,19 @@ def draw(
     keep the original class frequencies. `labels` are distributed in the same proportions, at least
     one per class, by the Huntington-Hill method (so a smaller number is a subset here too).
 
+    If no example has a label, all are unlabeled.
+
     Raises ValueError if a class has too few labeled examples.
     """
     label = np.asarray(label)
     present, sizes = np.unique(label[label >= 0], return_counts=True)
     if not len(present):
-        raise ValueError('No example has a label: a split needs some of every class.')
+        if labels or validation or imbalance != 1:
+            raise ValueError(
+                'No example has a label: set split.labels, split.validation and batch.labeled to 0, '
+                'split.imbalance to 1, and choose an algorithm that needs no labels.'
+            )
+        return from_indices(np.zeros(0, int), np.arange(len(label)), np.zeros(0, int))
     if labels < 0 or validation < 0:
         raise ValueError(
             f'labels is {labels} and validation {validation}: give numbers from 0 up (0 labels: all).'

@@ -137,6 +137,12 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
     for name in chosen:
         check_network(name, stages)
     experiment = stages[0].experiment
+    stages = [stage for stage in stages if experiments.has_head(stage.experiment.config)]
+    if not stages:
+        raise ValueError(
+            f'The run in {workdir} was trained without labels: its last layer is random, so there is no '
+            'accuracy to measure. Judge its features by a probe, or fine-tune from it (init_from).'
+        )
     pool, indices = find_examples(experiment, split)
     label = pool.label[indices]
     known = label >= 0

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.data import batches, stream
+from mpl.data import batches
 from mpl.run import collapse, metrics, records
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding
@@ -161,22 +161,21 @@ def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure
 
 
 def view_sheet(experiment: Experiment) -> Figure:
-    """Labeled images, and their views with the key of step 0."""
+    """Images, labeled ones where there are any, and their views with the key of step 0."""
     pool, split = experiment.source.train, experiment.split
-    indices = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
-    image, views, seed = pool.read(indices), experiment.views, experiment.config.seed
-    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(indices), views.crop.draws)[0]
-    plain = batches.images(experiment.pipeline, indices, bits) | {'index': np.arange(len(indices))}
+    examples = split.labeled if len(split.labeled) else split.unlabeled
+    indices = examples[:: max(1, len(examples) // SHOWN)][:SHOWN]
+    views, seed, batch = experiment.views, experiment.config.seed, {}
+    for name in ('labeled', 'unlabeled'):
+        bits = batches.crop_bits(experiment.pipeline, name, range(1), len(indices))
+        bits = jax.tree.map(lambda drawn: drawn[0], bits)
+        batch[name] = batches.images(experiment.pipeline, name, indices, bits)
     view = jax.jit(functools.partial(batches.view, views))
-    batch = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
-    rows = {
-        'image': image,
-        'labeled': batch['labeled']['image'],
-        'weak': batch['unlabeled']['weak'],
-        'strong': batch['unlabeled']['strong'],
-    }
-    low, high = np.min(rows['weak'], (0, 1, 2)), np.max(rows['weak'], (0, 1, 2))
-    figure = Figure((len(indices), 4.4), layout='constrained')
+    batch = view(batch, jax.random.key(seed), 0)
+    rows = {'image': pool.read(indices), 'labeled': batch['labeled']['image'], **batch['unlabeled']}
+    plain = np.asarray(views.evaluate(rows['image']))
+    low, high = np.min(plain, (0, 1, 2)), np.max(plain, (0, 1, 2))
+    figure = Figure((len(indices), 1.1 * len(rows)), layout='constrained')
     for axes, (name, images) in zip(figure.subplots(len(rows)), rows.items()):
         images = np.asarray(images, np.float32)
         shown = images / 255 if name == 'image' else (images - low) / np.maximum(high - low, 1e-6)

@@ -20,7 +20,6 @@ from mpl.run import features as features_files
 from mpl.run import measure, provenance
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
-from mpl.run.experiment import Experiment
 
 THREADS = 8  # for decoding images
 NAMED = 100  # maximum number of unreadable images with a warning each; all are counted
@@ -94,7 +93,8 @@ def predict(
     Raises:
       FloatingPointError: an output is not finite.
     """
-    forward_all = measure.make_forward(stage.experiment, is_random=key is not None)
+    make = measure.make_forward if key is None else measure.make_random_forward
+    forward_all = make(stage.experiment)
     forward = jax.jit(lambda *given: {network: forward_all(*given)[network]})
     for pool, indices, written in chunks:
         of_chunk = forward
@@ -120,16 +120,24 @@ def from_pool(
     return [Chunk(pool, chunk, chunk) for chunk in chunks]
 
 
-def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chunk]]:
+def from_folder(
+    folder: Path, image_shape: tuple[int, int, int], central: float, size: int
+) -> tuple[int, Iterator[Chunk]]:
     """The number of image files at any depth of a folder, and the images in the order of their paths.
 
     Files are found by the rules of training folders (see `walk`), each file once. Damaged images are
     skipped with a warning each.
 
+    Args:
+      folder: of the images.
+      image_shape: (H, W, C) of the run's images.
+      central: see `Source`.
+      size: images per chunk.
+
     Raises:
       ValueError: the folder has no images, or the run's images cannot come from files.
     """
-    height, width, channels = experiment.source.image_shape
+    height, width, channels = image_shape
     if height != width or channels not in (1, 3):
         raise ValueError(
             f'The images of the run are {height} x {width} with {channels} channels; only square ones '
@@ -142,9 +150,9 @@ def from_folder(experiment: Experiment, folder: Path) -> tuple[int, Iterator[Chu
         size=height,
         channels=channels,
         upright=True,
-        central=experiment.source.central,
+        central=central,
     )
-    return len(names), _read(root, names, decode, experiment.config.batch.evaluate)
+    return len(names), _read(root, names, decode, size)
 
 
 def _read(folder: Path, names: Sequence[str], decode: Callable, size: int) -> Iterator[Chunk]:

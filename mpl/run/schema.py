@@ -56,16 +56,20 @@ class Finetune(NamedTuple):
 class InitFrom(NamedTuple):
     """Initial weights from another run or from a file.
 
-    workdir: another run; `network` is the name of its network. file: a .safetensors file
-    with the names and layouts of timm, for models with a `from_timm`. Not both. head:
-    'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    config: of the run that is trained for them before this one, without seed, source and split, which
+    are copied from this run. workdir: another run; `network` is the name of its network. file: a
+    .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
+    three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
     networks: the roles that load the weights; empty for all.
     """
 
+    config: dict = {}
     workdir: str = ''
     file: str = ''
     network: str = 'student'
     head: str = 'keep'
+    projector: int = 0
     networks: tuple = ()
 
 
@@ -87,6 +91,21 @@ class Teacher(NamedTuple):
     balance: bool = False
 
 
+class Probe(NamedTuple):
+    """Nearest neighbors on the features of every network while it trains, on validation.
+
+    every: steps between two probes, 0 for none. neighbors, temperature: of the weighted vote, see
+    neighbors.py. bank: maximum number of labeled images among which they are found. labels: 'split'
+    gives it the labels of the run's split, 'all' those of all training images that have one.
+    """
+
+    every: int = 0
+    neighbors: int = 20
+    temperature: float = 0.07
+    bank: int = 20000
+    labels: str = 'split'
+
+
 class Active(NamedTuple):
     """Which images to label next, cycle by cycle, by mpl.active; other commands refuse it.
 
@@ -97,8 +116,9 @@ class Active(NamedTuple):
     after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
     passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
     training starts from the student of the cycle before, not from scratch. minimum: answers of
-    people after which a cycle may be trained; 0 for all. forms: files of mpl/labeling/forms/ in
-    which people are asked. suggest: whether these show the classes that the network predicts.
+    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
+    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
+    predicts, which biases people.
     """
 
     rule: dict = {}
@@ -147,6 +167,7 @@ class Run(NamedTuple):
     finetune: dict = {}
     init_from: dict = {}
     teacher: dict = {}
+    probe: dict = {}
     active: dict = {}
     mesh: dict = {}
     seed: int = 0
@@ -170,12 +191,14 @@ PLAIN = {
     'finetune': Finetune,
     'init_from': InitFrom,
     'teacher': Teacher,
+    'probe': Probe,
     'active': Active,
     'mesh': Mesh,
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
-# Arguments of `make` that are not config keys, but known at run time.
+# Arguments of `make` that are not config keys, but known at run time. A model without num_classes is a
+# head: it takes the features of another network.
 RUNTIME = {
     'models': ('num_classes',),
     'optimizers': ('steps',),
@@ -183,5 +206,7 @@ RUNTIME = {
     'augment': (),
     'acquisition': (),
 }
-# Keys that the config of a teacher copies from the run.
+# Sections with the config of a stage before training -> the folder of the stage, in order.
+STAGES = {'init_from': 'pretrain', 'teacher': 'teacher'}
+# Keys that the config of such a stage copies from the run.
 SHARED = ('seed', 'source', 'split')
