@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from benchmarks import k_center as k_center_benchmark
 from mpl.acquisition import clusters, distances, interface, probcover, scores
 
 RULES = sorted(
@@ -376,3 +377,8 @@ def test_rule_that_gives_other_numbers_is_an_error():
 
     with pytest.raises(RuntimeError, match='are not 3 distinct candidates'):
         interface.choose(acquire, *pool(), 3, KEY)
+
+
+def test_the_benchmark_counts_passes(tmp_path):
+    found = k_center_benchmark.measure(3000, 8, 50, 10, 7, str(tmp_path))
+    assert 1 <= found['passes'] <= 3 and found['file'] > 3000 * 8 * 2

@@ -36,6 +36,20 @@ LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'p
 # What `launch/test.sh --fast` leaves out: file, and how the names of its slow tests begin.
 SLOW = {
     # Whole runs, several of them, and commands in processes of their own.
+    'active_test': (
+        'test_a_cycle',
+        'test_a_finished',
+        'test_a_killed',
+        'test_classes_that',
+        'test_every_cycle',
+        'test_folders',
+        'test_passes',
+        'test_people',
+        'test_the_command',
+        'test_the_first',
+        'test_the_oracle',
+        'test_the_report',
+    ),
     'bucket_test': '',
     'collapse_test': 'test_runs_',
     'command_test': '',

@@ -1,4 +1,4 @@
-"""The file of logits: whole from the start, gone on with, refused where it is another one."""
+"""Files of logits and features: whole from the start, gone on with, refused where it is another one."""
 
 import contextlib
 import os
@@ -132,6 +132,28 @@ def test_files_beside_it_that_were_cut_or_changed_are_refused(tmp_path):
         'a.npy', contents['a.npy'].replace(b'(11, 5)', b'(5, 11)'), 'was truncated or exchanged'
     )
     refused('a.npy', contents['a.npy'].replace(b'(11, 5)', b'(11, 4)'), 'has 4 classes')
+
+
+def test_features_are_in_half_precision_and_no_logits(tmp_path):
+    path, kind = tmp_path / 'a.npy', row_files.FEATURES
+    outputs = Outputs(SAID / 3, SAID)
+    with (
+        row_files.open_rows(str(tmp_path / 'l.npy'), 11, 5, MADE_BY) as logits,
+        row_files.open_rows(str(path), 11, 5, MADE_BY, kind) as rows,
+    ):
+        list(row_files.store([logits, rows], iter([(['1'] * 3, np.array([1, 4, 9]), outputs)])))
+        logits.values[4], logits.checksums[4] = 0, 7
+        rows.checksums[9] = 0
+        assert row_files.missing_in_any([logits, rows], np.arange(1, 10, 1)).tolist() == [
+            2, 3, 4, 5, 6, 7, 8, 9,
+        ]  # fmt: skip
+    found = row_files.read(str(path), kind)
+    np.testing.assert_array_equal(found[np.array([1, 4])], (SAID[:2] / 3).astype(np.float16))
+    assert np.load(path).dtype == np.float16 and os.path.getsize(path) < 11 * 5 * 2 + 200
+    with pytest.raises(ValueError, match=r'not hold logits, float32 \[examples, classes\] as mpl'):
+        row_files.read(str(path))
+    with pytest.raises(ValueError, match='not hold features, float16'):
+        row_files.read(str(tmp_path / 'l.npy'), kind)
 
 
 def test_two_processes_do_not_write_one_file(tmp_path):

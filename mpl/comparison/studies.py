@@ -79,6 +79,11 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
             studies.assemble(study)
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
+        if study.source.test is None and not (len(study.validation) or study.source.validation):
+            raise ValueError(
+                f'{name}: there are neither test nor validation images to compare rules on; give '
+                'split.validation.'
+            )
         if study.asks:
             raise ValueError(
                 f'{name}: images of the pool have no label, so rules cannot be compared on them; '

@@ -76,14 +76,14 @@ def _choose(study, cycle, before):
     """The numbers, and the record of the inputs of the rule; None for a uniform draw."""
     active, seed = study.config.active, study.config.seed
     possible = candidates(study, before)
-    if before is None and active.start_from == 'random':
-        return splits.uniform(possible, active.start, 0, seed)[0], None
+    budget = active.start if before is None else active.budget
+    if not budget or before is None and active.start_from == 'random':
+        return splits.uniform(possible, budget, 0, seed)[0], None
     inputs = scoring.of_start(study) if before is None else scoring.of_cycle(study, cycle - 1)
     examples = len(study.source.train.label)
     labeled, is_candidate = np.zeros(examples, bool), np.zeros(examples, bool)
     labeled[study.labeled if before is None else before.labeled] = True
     is_candidate[possible] = True
-    budget = active.start if before is None else active.budget
     key = stream.derive(jax.random.key(seed), cycle, 'acquire')
     rule = configs.build('acquisition', active.rule.to_dict())
     numbers = interface.choose(
@@ -93,16 +93,14 @@ def _choose(study, cycle, before):
 
 
 def _made_by(study, cycle, before):
-    """What an acquisition depends on, JSON-able."""
+    """What an acquisition depends on, JSON-able; a uniform draw does not depend on the rule."""
     active = study.config.active.to_dict()
-    kept = (
-        'rule',
-        'logits',
-        'passes',
-        *(('start', 'start_from') if before is None else ('budget',)),
-    )
-    made = {key: active[key] for key in kept} | {'seed': study.config.seed}
-    if before is None:
-        return made | {'split': None, 'config': None}
-    config = configs.read(study.folder(cycle - 1) / 'config.json')
-    return made | {'split': before.hash, 'config': folders.checksum(config)}
+    ruled = ('rule', 'logits', 'passes')
+    if before is not None:
+        config = configs.read(study.folder(cycle - 1) / 'config.json')
+        made = {'split': before.hash, 'config': folders.checksum(config)}
+        kept = ('budget', *ruled)
+    else:
+        made = {'split': None, 'config': None}
+        kept = ('start', 'start_from', *(() if active['start_from'] == 'random' else ruled))
+    return made | {key: active[key] for key in kept} | {'seed': study.config.seed}

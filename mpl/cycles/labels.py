@@ -28,7 +28,7 @@ def answer(study: Study, cycle: int, numbers: np.ndarray) -> Answered:
     Args:
       study: that the cycle is in.
       cycle: the last one.
-      numbers: of the images of this and all earlier cycles, int64.
+      numbers: of the images of this and all earlier cycles, int64, without repeats.
 
     Raises:
       people.Waiting: people have not answered yet.

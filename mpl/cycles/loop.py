@@ -8,19 +8,16 @@ Every file gets its name when it is whole, and every choice is a function of the
 these files, so that a study that is killed at any moment continues to the same bits.
 """
 
-import json
-
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.cycles import acquired, labels, report
+from mpl.cycles import acquired, labels, people, report
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import splits
 from mpl.data.splits import Split
 from mpl.parallel import processes
-from mpl.run import config as configs
 from mpl.run import identity, records, split_files, stages
 from mpl.run import workdir as folders
 
@@ -34,6 +31,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
       Others as `stages.run`.
     """
     study = studies.make(config, workdir)
+    if study.asks:
+        people.check(study)
     studies.assemble(study)  # Refuses a config before anything is written.
     studies.prepare(study)
     with folders.lock(workdir):
@@ -41,7 +40,7 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
         for cycle in range(config.active.cycles + 1):
             study.folder(cycle).mkdir(exist_ok=True)
             record = acquired.acquire(study, cycle, before)
-            numbers = np.concatenate([numbers, record['numbers']]).astype(np.int64)
+            numbers = np.union1d(numbers, np.array(record['numbers'], np.int64))
             answered = labels.answer(study, cycle, numbers)
             before = _next_split(study, answered)
             cycle_config = studies.cycle_config(study, cycle, answered.file)
@@ -70,7 +69,7 @@ def _write(study, cycle, config, split, answered, record):
     """Writes the config and the split of a cycle, if they are not there; its run reads both."""
     folder = study.folder(cycle)
     if not (folder / 'config.json').exists():
-        records.write(folder / 'config.json', json.loads(configs.to_json(config)))
+        records.write(folder / 'config.json', config.to_dict())
     path, data = folder / 'split.json', identity.make(answered.source)
     if not path.exists():
         split_files.write(path, split, data, {'acquired': record['made_by'] | {'cycle': cycle}})

@@ -14,6 +14,7 @@ from mpl.data.splits import Split
 from mpl.run import figures, records
 
 NAME = 'active'
+PARTS = ('validation', 'test')
 COLUMNS = (
     'cycle', 'bought', 'labeled', 'validation', 'skipped', 'network', 'test', 'validation_accuracy',
     'train_seconds', 'select_seconds',
@@ -56,22 +57,20 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
         ),
         'cycles': rows,
     }  # fmt: skip
-    records.write(study.workdir / f'{NAME}.json', report)
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
         classes = list(rows[-1]['classes'])
         lines.writerow([*COLUMNS, *(f'bought {name}' for name in classes)])
         for row in rows:
-            flat = row | {
-                'validation_accuracy': row['accuracy'].get('validation', ''),
-                'test': row['accuracy'].get('test', ''),
-            }
+            found = {part: row['accuracy'][part] if part in row['accuracy'] else '' for part in PARTS}
+            flat = row | {'test': found['test'], 'validation_accuracy': found['validation']}
             lines.writerow([flat[key] for key in COLUMNS] + [row['classes'][k] for k in classes])
         records.write_utf8(study.workdir / f'{NAME}.csv', file.getvalue())
     try:
         figures.save(figure.draw(report), study.workdir / f'{NAME}.png')
     except Exception as error:  # A failed figure must not end a finished study.
         logging.warning('The figure could not be drawn: %r', error)
+    records.write(study.workdir / f'{NAME}.json', report)  # Last: it marks a finished study.
     return report
 
 
@@ -122,7 +121,7 @@ def _row(study, cycle):
         'skipped': len(answered.skipped),
         'network': network,
         'accuracy': {
-            part: measured[part]['accuracy'] for part in ('validation', 'test') if part in measured
+            part: measured[part]['accuracy'] for part in PARTS if part in measured
         },
         'classes': {
             name: int(np.sum(labels == k)) for k, name in enumerate(answered.source.classes)

@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
 def of_cycle(study: Study, cycle: int) -> Inputs:
     """By the averaged student of a finished cycle, for its labeled and unlabeled images."""
     folder = study.folder(cycle)
-    stages = evaluation.load(folder)
+    stages = evaluation.load(folder, None if study.asks else study.source)
     name = evaluation.default_network(stages)
     stage, inner = evaluation.find_network(name, stages)
     examples = evaluation.find_examples(stages[0].experiment, 'train')

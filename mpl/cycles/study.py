@@ -1,6 +1,5 @@
 """A study: one config with active learning, its pool, and the folder of its cycles."""
 
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -84,9 +83,10 @@ def prepare(study: Study) -> None:
     data = identity.index_record(identity.make(study.source))
     if study.asks:  # Labels come in from outside.
         data['parts']['train'] = data['parts']['train'] | {'labels': ''}
-    record = {'config': json.loads(configs.to_json(config)), 'data': data}
+    record = {'config': config.to_dict(), 'data': data}
     if (workdir / FILE).exists():
         found = records.read(workdir / FILE, 'the record of a study', 'give another --workdir')
+        found['config'] = configs.complete(found['config']).to_dict()
         old, new = (folders.without_paths(one['config']) for one in (found, record))
         if lines := configs.differences(old, new):
             raise ValueError(

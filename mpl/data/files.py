@@ -122,7 +122,12 @@ def _check_names(
         shown = names.examples(there, 10)
         raise ValueError(
             f'{root} has no folder {walk.listed(f"{name}/" for name in needed)} '
-            f'(there is: {shown or "nothing"}): put the labeled pictures in labeled/<class>/.'
+            f'(there is: {shown or "nothing"}): put the labeled pictures in labeled/<class>/'
+            + (
+                '.'
+                if may_lack_labels or 'unlabeled' not in parts
+                else ', or name the classes of pictures that are labeled later, source.classes.'
+            )
         )
 
 

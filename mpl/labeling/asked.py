@@ -38,19 +38,20 @@ class Row(NamedTuple):
 
 
 def write(folder: Path, asked: Asked) -> None:
-    """Writes asked.json, unless it is there already.
+    """Writes asked.json; one that differs only in the place of the images is brought up to date.
 
     Raises:
       ValueError: the folder has other questions, or these are not valid.
     """
     _check(asked)
-    if (folder / FILE).exists():
-        if read(folder) != asked:
-            raise ValueError(
-                f'{folder} has other questions than these; give another --workdir, or the config '
-                'that they were made with.'
-            )
+    before = read(folder) if (folder / FILE).exists() else None
+    if before == asked:
         return
+    if before is not None and before._replace(root=asked.root) != asked:
+        raise ValueError(
+            f'{folder} has other questions than these; give another --workdir, or the config that '
+            'they were made with.'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     records.write(epath.Path(folder / FILE), asked._asdict())
 
@@ -77,7 +78,7 @@ def cycles(workdir: Path) -> Iterator[tuple[Path, Asked]]:
     """The folders with questions and their questions, cycle by cycle.
 
     Raises:
-      ValueError: there are none, or they are of different classes or pictures.
+      ValueError: there are none, or they are of different classes.
     """
     matched = [(_CYCLE.fullmatch(path.name), path) for path in workdir.glob('cycle_*')]
     folders = sorted((int(m[1]), path) for m, path in matched if m and (path / FILE).exists())
@@ -89,12 +90,11 @@ def cycles(workdir: Path) -> Iterator[tuple[Path, Asked]]:
     first = read(folders[0][1])
     for _, folder in folders:
         asked = read(folder)
-        for key in ('classes', 'root'):
-            if getattr(asked, key) != getattr(first, key):
-                raise ValueError(
-                    f'{folder} asks about other {"pictures" if key == "root" else key} than '
-                    f'{folders[0][1]}: {getattr(asked, key)}, not {getattr(first, key)}.'
-                )
+        if asked.classes != first.classes:
+            raise ValueError(
+                f'{folder} asks about the classes {", ".join(asked.classes)}, but {folders[0][1]} '
+                f'about {", ".join(first.classes)}: they are of different studies.'
+            )
         yield folder, asked
 
 

@@ -41,15 +41,19 @@ def make(
       cycle: from 0 up.
       probability: of each class by a network, float [n, K], for suggestions; None for none.
     """
-    place = files.expand(path)
-    root = os.path.abspath(place if place.is_dir() else place.parent)
     chosen = tuple(int(number) for number in numbers)
     paths = tuple(str(pool_names[number]) for number in chosen)
     suggestion = confidence = ()
     if probability is not None:
         suggestion = tuple(classes[k] for k in np.argmax(probability, -1))
         confidence = tuple(round(float(p), 4) for p in np.max(probability, -1))
-    return Asked(root, tuple(classes), cycle, chosen, paths, suggestion, confidence)
+    return Asked(find_root(path), tuple(classes), cycle, chosen, paths, suggestion, confidence)
+
+
+def find_root(path: str) -> str:
+    """The folder that the paths of the images are relative to; path: a folder or a CSV file."""
+    place = files.expand(path)
+    return os.path.abspath(place if place.is_dir() else place.parent)
 
 
 def write(

@@ -116,7 +116,9 @@ class Active(NamedTuple):
     after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
     passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
     training starts from the student of the cycle before, not from scratch. minimum: answers of
-    people after which a cycle may be trained; 0 for all.
+    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
+    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
+    predicts, which biases people.
     """
 
     rule: dict = {}
@@ -128,6 +130,8 @@ class Active(NamedTuple):
     passes: int = 1
     warm_start: bool = False
     minimum: int = 0
+    forms: tuple = ('table', 'sheets')
+    suggest: bool = False
 
 
 class Mesh(NamedTuple):
