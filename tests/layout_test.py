@@ -26,6 +26,7 @@ FLOORS = (
     ('algorithms',),
     ('run',),
     ('comparison', 'exports', 'planning'),
+    ('pages',),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
 # Of lower packages these need less than all.
