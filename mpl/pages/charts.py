@@ -1,4 +1,4 @@
-"""Charts as dicts of Plotly: {'data': traces, 'layout': ..., 'tall': whether it needs more height}."""
+"""Charts as dicts: 'title', 'data' and 'layout' of Plotly, 'tall' for more height."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ def lines(
             }
         )
         named.add(name)
-    layout = _layout(title, 'step', y) | {'hovermode': 'x unified'}
+    layout = _layout('step', y) | {'hovermode': 'x unified'}
     if share:
         layout['yaxis']['range'] = [0, 1.02]
     layout['shapes'] = [
@@ -60,7 +60,7 @@ def lines(
         {'x': step, 'y': 1, 'yref': 'paper', 'text': text, 'showarrow': False, 'yanchor': 'bottom'}
         for step, text in marks
     ]
-    return {'data': data, 'layout': layout, 'tall': False}
+    return {'title': title, 'data': data, 'layout': layout, 'tall': False}
 
 
 def confusion(title: str, counts: np.ndarray, classes: Sequence[str]) -> dict:
@@ -80,11 +80,11 @@ def confusion(title: str, counts: np.ndarray, classes: Sequence[str]) -> dict:
     }
     if len(classes) <= 20:
         trace |= {'text': counts.tolist(), 'texttemplate': '%{text}'}
-    layout = _layout(title, 'predicted', 'true')
+    layout = _layout('predicted', 'true')
     for axis in ('xaxis', 'yaxis'):  # Else classes such as '3' are numbers.
         layout[axis] |= {'type': 'category', 'automargin': True}
     layout['yaxis']['autorange'] = 'reversed'
-    return {'data': [trace], 'layout': layout, 'tall': len(classes) > 12}
+    return {'title': title, 'data': [trace], 'layout': layout, 'tall': len(classes) > 12}
 
 
 def points(
@@ -109,24 +109,18 @@ def points(
              'error_x': {'type': 'data', 'array': _numbers([spread]), 'color': color},
              'hovertemplate': 'mean %{x:.2f}'}
         )  # fmt: skip
-    layout = _layout(title, x, '') | {'showlegend': False}
+    layout = _layout(x, '') | {'showlegend': False}
     layout['yaxis'] |= {'type': 'category', 'automargin': True, 'autorange': 'reversed'}
-    return {'data': data, 'layout': layout, 'tall': len(rows) > 8}
+    return {'title': title, 'data': data, 'layout': layout, 'tall': len(rows) > 8}
 
 
-def _layout(title, x, y):
+def _layout(x, y):
     return {
-        'title': {'text': _plain(title), 'font': {'size': 14}},
-        'xaxis': {'title': {'text': x}},
+        'xaxis': {'title': {'text': x, 'standoff': 5}},
         'yaxis': {'title': {'text': y}},
-        'margin': {'l': 60, 'r': 10, 't': 50, 'b': 45},
-        'legend': {'orientation': 'h', 'y': -0.25},
+        'margin': {'l': 60, 'r': 10, 't': 20, 'b': 45},
+        'legend': {'orientation': 'h', 'y': -0.3},
     }
-
-
-def _plain(text):
-    """Text that Plotly does not read as markup."""
-    return text.replace('&', '&amp;').replace('<', '&lt;')
 
 
 def _numbers(values):

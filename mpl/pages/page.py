@@ -46,8 +46,8 @@ def render(
     """
     numbers, charts, parts = itertools.count(), [], []
     for section in sections:
-        placed = [{'index': next(numbers), 'tall': chart['tall']} for chart in section.charts]
-        charts += [{'data': c['data'], 'layout': c['layout']} for c in section.charts]
+        charts += section.charts
+        placed = [chart | {'index': next(numbers)} for chart in section.charts]
         images = [
             {'source': encode(image.pixels), 'name': image.name, 'caption': image.caption}
             for image in section.images
