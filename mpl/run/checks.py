@@ -11,10 +11,11 @@ from mpl.algorithms import interface
 from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
 from mpl.data.source import Source
+from mpl.run.trackers import interface as trackers
 
 
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses batch sizes, a seed and numbers of steps that are out of range.
+    """Refuses batch sizes, a seed, a tracker and numbers of steps that are out of range.
 
     Raises:
       ValueError: names the key, its value and the allowed range.
@@ -27,6 +28,7 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
                 f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
                 + ('.' if name == 'unlabeled' else ' above 0.')
             )
+    trackers.find(config.track)
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     for name, value in {
