@@ -28,6 +28,7 @@ FLOORS = (
     ('exports', 'labeling', 'planning'),
     ('cycles',),
     ('comparison',),
+    ('pages',),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
 # Of lower packages these need less than all.
