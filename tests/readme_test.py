@@ -1,7 +1,7 @@
 """Every command of README.md, docs/ and launch/README.md, and the examples of docs/extending.md.
 
 Commands in blocks marked `bash` run, at small size and in the order of the pages: mpl.train (images in
-folders, digits, a selected split), evaluate, predict (a folder, a split, logits), select, compare, plan and active.
+folders, digits, a selected split), evaluate, predict (a folder, a split, logits), select, compare, plan, active and label.
 Commands in blocks marked `sh`, and those within a sentence, are checked: bash expands them, their module
 parses the arguments, and the data, split, views, networks and algorithm of each config are built.
 tests/layout_test.py traces a step of every recipe. A command that is on several pages is taken once.
