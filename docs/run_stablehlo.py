@@ -1,4 +1,4 @@
-"""Classifies pictures with a file of mpl.export --to=stablehlo; needs jax, numpy and Pillow alone:
+"""Classifies pictures by a file of mpl.export --to=stablehlo; needs jax, flatbuffers and Pillow:
 python docs/run_stablehlo.py model.stablehlo a.jpg b.png
 """
 
@@ -18,7 +18,9 @@ whole = [
     ImageOps.exif_transpose(Image.open(p)).convert('RGB' if channels == 3 else 'L')
     for p in pictures
 ]
-border = (1 - about['central']) / 2  # cut off on each side of the middle square
+border = (
+    1 - side / round(side / about['central'])
+) / 2  # of the middle square, cut off on each side
 images = [
     np.asarray(ImageOps.fit(x, (side, side), Image.Resampling.BICUBIC, border)) for x in whole
 ]

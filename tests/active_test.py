@@ -16,11 +16,12 @@ from scipy.special import softmax
 from configs import digits_active
 from mpl import active
 from mpl.comparison import acquisitions, studies
-from mpl.cycles import loop, people, report
+from mpl.cycles import acquired, figure, labels, loop, people, report, scoring
 from mpl.cycles import study as cycle_studies
 from mpl.data import source, splits, stream
-from mpl.run import checkpoint, evaluation, prediction, records, split_files, stages
+from mpl.run import checkpoint, evaluation, records, split_files, stages
 from mpl.run import config as configs
+from mpl.run import report as report_files
 from mpl.run import rows as row_files
 
 NETWORK = dict(model=dict(name='mlp', widths=(8,)), optimizer=dict(name='sgd', learning_rate=0.1))
@@ -33,7 +34,7 @@ def config(given={}, rule='margin', **changed):
         steps=10,
         source=dict(name='digits'),
         split=dict(validation=40),
-        batch=dict(labeled=8, evaluate=600),
+        batch=dict(labeled=8, evaluate=200),
         views=dict(name='images', mean=77.9, std=95.9, weak=dict(shift=1, fill=0)),
         networks=dict(student=NETWORK),
         algorithm=dict(name='supervised', ema_decay=0.9),
@@ -148,7 +149,7 @@ def test_area_is_a_mean_over_labels():
 
 def test_a_finished_study_is_not_repeated(study, monkeypatch):
     workdir, written = study
-    monkeypatch.setattr(stages, 'run', lambda *given: read(workdir, int(str(given[1])[-1]))[2])
+    monkeypatch.setattr(stages, 'run', lambda _, folder, __: report_files.read(folder))
     monkeypatch.setattr(evaluation, 'load', None)  # Nothing is predicted again.
     assert loop.run(config(), workdir) == written
 
@@ -157,29 +158,32 @@ class Killed(BaseException):
     """As SIGKILL: no code of the house catches it."""
 
 
-@pytest.mark.parametrize('module, name, calls', [
-    (records, 'write_bytes', (1, 2, 3, 9)),  # study.json, acquired.json, config.json, the report
-    (row_files, '_checksums', (2, 3)),  # Between logits and features, and after a batch.
-    (checkpoint, 'save', (1,)),  # Half of the training of cycle 0.
-    (split_files, 'write', (2, 3)),  # Of cycle 1 and its run.
-])  # fmt: skip
-def test_a_killed_study_continues_to_the_same_bits(
-    study, tmp_path, monkeypatch, module, name, calls
+# In the order of a study: module, function, and at which call of it the process ends.
+KILLS = (
+    (records, 'write_bytes', 1),  # study.json
+    (records, 'write_bytes', 2),  # acquired.json of cycle 0
+    (split_files, 'write', 1),
+    (checkpoint, 'save', 1),  # Half of the training.
+    (report_files, 'write', 1),  # Of the run.
+    (row_files, '_checksums', 4),  # Of the features of the second batch of images.
+    (records, 'write_bytes', 1),  # acquired.json of cycle 1
+    (split_files, 'write', 2),  # By the run, whose config and split are there.
+    (figure, 'draw', 1),
+)
+
+
+def test_a_study_that_is_killed_at_any_moment_continues_to_the_same_bits(
+    study, tmp_path, monkeypatch
 ):
-    if module is row_files:
-        monkeypatch.setattr('mpl.run.prediction.from_pool', in_batches_of(100))
-        loop.run(config(), epath.Path(tmp_path / 'whole'))
-        wanted = outcome(epath.Path(tmp_path / 'whole'))
-    else:
-        wanted = outcome(study[0])
-    workdir, true = epath.Path(tmp_path / 'al'), getattr(module, name)
-    for call in calls:
+    workdir = epath.Path(tmp_path / 'al')
+    for module, name, call in KILLS:
         with monkeypatch.context() as patched:
-            patched.setattr(module, name, killed_at(call, true))
+            patched.setattr(module, name, killed_at(call, getattr(module, name)))
             with pytest.raises(Killed):
                 loop.run(config(), workdir)
+    assert (workdir / 'cycle_2' / 'report.json').exists() and not (workdir / 'active.json').exists()
     loop.run(config(), workdir)
-    assert outcome(workdir) == wanted
+    assert outcome(workdir) == outcome(study[0])
 
 
 def killed_at(call, true):
@@ -194,23 +198,29 @@ def killed_at(call, true):
     return killed
 
 
-def in_batches_of(size):
-    true = prediction.from_pool
-    return lambda pool, indices, _, missing=None: true(pool, indices, size, missing)
+def begin(workdir, given):
+    """The study, and the record of its first images, before any training."""
+    study = cycle_studies.make(given, epath.Path(workdir))
+    study.folder(0).mkdir(parents=True)
+    return study, acquired.acquire(study, 0, None)
 
 
 def test_classes_that_are_not_learned_are_skipped_and_leave_the_pool(tmp_path):
-    given = dict(split=dict(unlabeled_only=('8', '9')))
-    written = loop.run(config(given, 'random', start=20, budget=20, cycles=1), epath.Path(tmp_path))
-    label = configs.build('data', config().source).train.label
-    first, _, _ = read(tmp_path, 0)
-    numbers, split, _ = read(tmp_path, 1)
-    skipped = np.concatenate([first, numbers])[label[np.concatenate([first, numbers])] >= 8]
+    given = config(dict(split=dict(unlabeled_only=('8', '9'))), start=40)
+    study, record = begin(tmp_path, given)
+    numbers = np.array(record['numbers'])
+    true = configs.build('data', given.source).train.label
+    skipped = numbers[true[numbers] >= 8]
+    answered = labels.answer(study, 0, np.sort(numbers))
+    split = loop._next_split(study, answered)
+    np.testing.assert_array_equal(answered.skipped, np.sort(skipped))
     assert len(skipped) and not np.isin(skipped, split.unlabeled).any()
-    assert len(split.labeled) == 40 - len(skipped) and (label[split.unlabeled] >= 8).any()
-    row = written['cycles'][1]
-    assert row['skipped'] == len(skipped) and row['bought'] == 40
-    assert written['pool']['skipped'] > 100
+    assert len(split.labeled) == 40 - len(skipped) and (true[split.unlabeled] >= 8).any()
+    assert record['classes']['skipped'] == len(skipped)
+    assert sum(record['classes'].values()) == 40
+    every = study._replace(candidates=np.flatnonzero(true >= 8))
+    with pytest.raises(ValueError, match='None of the images that were asked for has a class'):
+        loop._next_split(every, answered._replace(labeled=skipped[:0]))
 
 
 def test_a_long_tail_stays_one(tmp_path):
@@ -221,40 +231,39 @@ def test_a_long_tail_stays_one(tmp_path):
 
 @pytest.mark.parametrize('start_from', ['pixels', 'init_from'])
 def test_the_first_images_may_be_chosen_without_labels(study, tmp_path, start_from):
-    given = (
-        {} if start_from == 'pixels' else dict(init_from=dict(workdir=str(study[0] / 'cycle_2')))
-    )
-    given = config(given, 'typiclust', start=10, cycles=0, start_from=start_from)
-    loop.run(given, epath.Path(tmp_path))
-    record = json.loads((tmp_path / 'cycle_0/acquired.json').read_text())
-    assert len(record['numbers']) == 10 and record['inputs'] is not None
-    uniform = cycle_studies.make(given, epath.Path(tmp_path))
-    drawn, _ = splits.uniform(uniform.candidates, 10, 0, 0)
-    assert set(record['numbers']) != set(drawn)
+    weights = dict(init_from=dict(workdir=str(study[0] / 'cycle_2')))
+    given = config({} if start_from == 'pixels' else weights, 'typiclust', start=10, cycles=0)
+    drawn = begin(tmp_path / 'random', given)[1]['numbers']
+    given = configs.override(given, [f'--config.active.start_from={start_from}'])
+    found, record = begin(tmp_path / 'chosen', given)
+    assert len(set(record['numbers'])) == 10 and set(record['numbers']) != set(drawn)
+    assert record['inputs'] is not None
+    if start_from == 'init_from':
+        rows = row_files.read(str(found.folder(0) / 'start_features.npy'), row_files.FEATURES)
+        there = row_files.read(str(study[0] / 'cycle_1' / 'features.npy'), row_files.FEATURES)
+        assert rows.shape == there.shape and np.isfinite(rows[found.candidates]).all()
 
 
 def test_the_oracle_buys_classes_evenly(tmp_path):
     rule = dict(name='per_predicted_class', rule=dict(name='random'))
-    given = config(rule='random', start=10, budget=20, cycles=1, logits='labels')
-    given = configs.complete(given.to_dict() | {'active': given.active.to_dict() | {'rule': rule}})
-    written = loop.run(given, epath.Path(tmp_path))
-    counts = written['cycles'][1]['classes'].values()
-    assert sum(counts) == 30 and max(counts) <= max(3, *written['cycles'][0]['classes'].values())
-    assert min(counts) >= 2 and written['oracle']
+    given = config(start=33, start_from='pixels', logits='labels').to_dict()
+    given['active'] |= dict(rule=rule, cycles=0)
+    _, record = begin(tmp_path, configs.complete(given))
+    assert sorted(record['classes'].values()) == [3] * 7 + [4] * 3
 
 
-def test_passes_are_of_random_views_and_a_warm_start_is_told(tmp_path):
-    given = config(rule='bald', cycles=1, logits='views', passes=3, warm_start=True)
-    written = loop.run(given, epath.Path(tmp_path))
-    folder = tmp_path / 'cycle_0'
-    rows = [row_files.read(str(folder / f'logits_view_{n}.npy')) for n in range(3)]
-    split = read(tmp_path, 0)[1]
-    some = [one[split.unlabeled] for one in (*rows, row_files.read(str(folder / 'logits.npy')))]
-    assert all(np.abs(a - b).max() > 0.01 for a, b in zip(some, some[1:]))
-    assert np.corrcoef(some[0].ravel(), some[3].ravel())[0, 1] > 0.5
-    assert written['training'] == 'from the student of the cycle before'
-    start = json.loads((tmp_path / 'cycle_1/config.json').read_text())['init_from']
-    assert start['workdir'] == str(tmp_path / 'cycle_0')
+def test_passes_are_of_random_views(study, tmp_path):
+    workdir, _ = study
+    given = config(rule='bald', logits='views', passes=3)
+    views = cycle_studies.make(given, workdir)
+    inputs = scoring.of_cycle(views, 0)
+    pool = read(workdir, 0)[1].unlabeled
+    plain = row_files.read(str(workdir / 'cycle_0' / 'logits.npy'))[pool]
+    some = [rows[pool] for rows in inputs.logits]
+    assert all(np.abs(a - b).max() > 0.01 for a, b in zip([plain, *some], some))
+    assert np.corrcoef(plain.ravel(), some[0].ravel())[0, 1] > 0.5
+    again = scoring.of_cycle(views, 0)
+    np.testing.assert_array_equal(again.logits[2][pool], some[2])
 
 
 @pytest.mark.parametrize(
@@ -358,6 +367,7 @@ def test_people_label_a_folder_from_nothing_to_a_trained_network(tmp_path, capsy
         start=4,
         budget=3,
         cycles=1,
+        warm_start=True,
     )
     workdir = tmp_path / 'al'
     run = loop.run
@@ -391,6 +401,9 @@ def test_people_label_a_folder_from_nothing_to_a_trained_network(tmp_path, capsy
     found = records.read(epath.Path(workdir / 'active.json'), '', '')
     assert found['cycles'][1]['classes'] == {'cat': 2, 'dog': 1, 'red fox': 3}
     assert found['cycles'][1]['skipped'] == 1 and found['cycles'][1]['bought'] == 7
+    assert found['training'] == 'from the student of the cycle before'
+    start = records.read(epath.Path(workdir / 'cycle_1/config.json'), '', '')['init_from']
+    assert start['workdir'] == str(workdir / 'cycle_0')
     assert found['area'] is None  # Nothing to measure on, which is no error.
     stage = evaluation.load(epath.Path(workdir / 'cycle_1'))[0]
     assert stage.experiment.source.classes == CLASSES
@@ -484,7 +497,7 @@ def test_the_command_compares_and_resumes(tmp_path, monkeypatch, capsys):
     path = tmp_path / 'tiny.py'
     path.write_text(
         'import ml_collections\n\n\ndef get_config():\n'
-        f'    return ml_collections.ConfigDict({config(cycles=1).to_dict()!r})\n'
+        f'    return ml_collections.ConfigDict({config(cycles=0).to_dict()!r})\n'
     )
     given = ['active', '--configs', str(path), '--seeds=1', '--jobs=1', f'--workdir={tmp_path}/al']
     monkeypatch.setattr(sys, 'argv', given)

@@ -28,6 +28,7 @@ FLOORS = (
     ('exports', 'labeling', 'planning'),
     ('cycles',),
     ('comparison',),
+    ('pages',),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
 # Of lower packages these need less than all.
@@ -37,6 +38,7 @@ ALLOWED = {
     'optimizers': set(),
     'acquisition': set(),
     'algorithms': {
+        'augment.lab',
         'models.layers',
         'models.network',
         'optimizers.backbone',

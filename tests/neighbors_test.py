@@ -44,7 +44,8 @@ def test_queries_in_chunks_are_those_in_one(monkeypatch):
 
 def test_scale_of_features_has_no_effect_and_zeros_are_finite():
     index = neighbors.find(BANK, QUERY, 5)[1]
-    scaled = neighbors.find(BANK * 2**20, QUERY / 2**10, 5)[1]
+    each = np.float32(2.0) ** DRAW.integers(-9, 9, (70, 1))
+    scaled = neighbors.find(BANK * each, QUERY / 2**10, 5)[1]
     np.testing.assert_array_equal(index, scaled)
     assert np.all(neighbors.find(BANK, np.zeros((2, 6), np.float32), 5)[0] == 0)
 

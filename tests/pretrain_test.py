@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from etils import epath
 
+from mpl.data import stream
 from mpl.models import network
+from mpl.run import checks, loop, measure, metrics, neighbors, smoke, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop, smoke, stages, weights
 from mpl.run import workdir as folders
 
 
@@ -50,6 +51,9 @@ def pretraining(**more):
     return {key: value for key, value in kept.items() if key not in ('source', 'split')}
 
 
+PROBE = dict(every=2, neighbors=5, bank=15)
+
+
 def start(model=CNN, pretrain=None, seed=0, **init_from):
     """A config of labels only from such a pre-training."""
     return configs.complete(
@@ -59,6 +63,7 @@ def start(model=CNN, pretrain=None, seed=0, **init_from):
             views=dict(name='images', mean=77.9, std=95.9),
             networks=dict(student=dict(model=model, optimizer=SGD)),
             algorithm=dict(name='supervised', ema_decay=0.9),
+            probe=PROBE,
             init_from=dict(config=pretrain or pretraining(), head='new') | init_from,
         )
     )
@@ -76,6 +81,14 @@ def unbroken(tmp_path_factory):
 
 def states(workdir):
     return [jax.tree.map(np.array, folders.load(workdir / name)[1]) for name in ('', 'pretrain')]
+
+
+def probed(workdir):
+    """The lines of neighbors on validation."""
+    lines = metrics.read(workdir / 'metrics.jsonl')
+    name = 'validation/student/neighbors_accuracy'
+    return [(line['step'], line[name], line[name.replace('student', 'student_ema')])
+            for line in lines if name in line]  # fmt: skip
 
 
 def same(one, other):
@@ -142,6 +155,56 @@ def test_a_kill_changes_nothing(place, unbroken, tmp_path, monkeypatch):
             (workdir / 'metrics.jsonl').unlink()
     stages.run(config, workdir)
     assert same(states(workdir), states(unbroken))
+    assert probed(workdir) == probed(unbroken)
+
+
+def test_neighbors_are_measured_while_it_trains(unbroken):
+    """The last line is what mpl.probe's classifier finds among the same 15 of 20 labeled images."""
+    assert [step for step, _, _ in probed(unbroken)] == [2, 4]
+    experiment, state, _ = folders.load(unbroken)
+    outputs = measure.make_forward(experiment)
+    labeled, label = experiment.split.labeled, experiment.source.train.label
+    bank = stream.sample(0, 'probe', 0, 15, labeled)
+    assert len(set(bank)) == 15 and set(bank) < set(labeled)
+    held = experiment.split.validation
+    features = [
+        measure.outputs(experiment, outputs, state, experiment.source.train, indices)
+        for indices in (bank, held)
+    ]
+    for name, accuracy in zip(('student', 'student_ema'), probed(unbroken)[-1][1:]):
+        known, asked = (one[name].features for one in features)
+        similarity, index = neighbors.find(known, asked, 5)
+        votes = neighbors.vote(similarity, label[bank][index], 10, 0.07)
+        assert accuracy == np.mean(votes.argmax(-1) == label[held])
+
+
+PROBES = {
+    'neighbors is 21, but there are 20 labeled training images': dict(neighbors=21),
+    'neighbors is 5, but there are 4 labeled training images': dict(neighbors=5, bank=4),
+    "probe.labels is 'some'; give 'split' or 'all'": dict(labels='some'),
+    'probe.every is -1': dict(every=-1),
+    'probe.neighbors is 0': dict(neighbors=0),
+}
+
+
+@pytest.mark.parametrize('message', PROBES)
+def test_a_probe_that_can_not_be_is_refused(message):
+    given = start().to_dict() | {'init_from': {}}
+    given['probe'] |= dict(bank=20000) | PROBES[message]
+    with pytest.raises(ValueError, match=message):
+        experiments.assemble(configs.complete(given))
+
+
+def test_a_probe_needs_validation_and_labels():
+    given = start().to_dict() | {'init_from': {}}
+    given['split']['validation'] = 0
+    with pytest.raises(ValueError, match='there are no validation images to probe'):
+        experiments.assemble(configs.complete(given))
+    experiment = experiments.assemble(start())
+    source = experiment.source
+    hidden = source.train._replace(label=np.full(len(source.train.label), -1))
+    with pytest.raises(ValueError, match='No training image of the run has a label'):
+        checks.check_probe(experiment.config, source._replace(train=hidden), experiment.split)
 
 
 def test_seed_and_split_are_those_of_the_run():

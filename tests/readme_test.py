@@ -1,7 +1,8 @@
 """Every command of README.md, docs/ and launch/README.md, and the examples of docs/extending.md.
 
 Commands in blocks marked `bash` run, at small size and in the order of the pages: mpl.train (images in
-folders, digits, a selected split), evaluate, predict (a folder, a split, logits), select, compare, plan, active and label.
+folders, digits, a selected split), evaluate, predict (a folder, a split, logits, an exported file), select,
+compare, plan, active, export, report and label.
 Commands in blocks marked `sh`, and those within a sentence, are checked: bash expands them, their module
 parses the arguments, and the data, split, views, networks and algorithm of each config are built.
 tests/layout_test.py traces a step of every recipe. A command that is on several pages is taken once.
@@ -36,7 +37,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'launch' / 'README.md']
 # What a page may call; anything else is 'command not found'.
 PROGRAMS = ('python', 'pip', 'bash', 'source', 'gcloud', 'uvx', 'docker')
-STEPS = {'configs/digits.py': 60, 'configs/digits_active.py': 60, 'configs/folder.py': 6}  # A step on images of 32x32 takes long.
+# A step on images of 32x32 takes long.
+STEPS = {
+    'configs/digits.py': 60,
+    'configs/digits_active.py': 60,
+    'configs/digits_stages.py': 30,
+    'configs/folder.py': 6,
+}
 WRITTEN = ('output', 'features', 'logits', 'json')  # arguments of mpl.predict and mpl.select
 
 

@@ -32,7 +32,7 @@ def write(rows: list[Row], workdir: Path) -> list[Path]:
 
 def seeds(rows: list[Row]) -> Figure:
     """Test accuracy (else validation) of each row: seeds, mean and standard deviation."""
-    part = _part(rows)
+    part = measured_part(rows)
     figure = Figure((8, 1.2 + 0.4 * len(rows)), layout='constrained')
     axes = figure.subplots()
     order = list(dict.fromkeys(row.config for row in rows))
@@ -69,7 +69,7 @@ def by_labels(rows: list[Row]) -> Figure | None:
         lines.setdefault(method(row), []).append(row)
     if all(len({row.labels for row in points}) < 2 for points in lines.values()):
         return None
-    part, ends = _part(rows), []
+    part, ends = measured_part(rows), []
     figure = Figure((8, 5), layout='constrained')
     axes = figure.subplots()
     for index, (name, points) in enumerate(lines.items()):
@@ -106,7 +106,7 @@ def by_compute(rows: list[Row]) -> Figure | None:
     rows = finals(rows)
     if len(rows) < 2:
         return None
-    part = _part(rows)
+    part = measured_part(rows)
     costs, unit = [row.flops for row in rows], 'FLOPs of training'
     if np.isnan(costs).any():
         costs, unit = [row.images for row in rows], 'images seen in training'
@@ -205,7 +205,8 @@ def _style(index):
     )
 
 
-def _part(rows):
+def measured_part(rows: list[Row]) -> str:
+    """The part whose accuracy is drawn: test, or validation if no row has test."""
     return 'validation' if all(np.isnan(row.test).all() for row in rows) else 'test'
 
 

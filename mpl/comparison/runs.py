@@ -22,7 +22,10 @@ from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 
 # Files that the command writes to its folder.
-FILES = ('compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png', 'curves.png')
+FILES = (
+    'compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png', 'curves.png',
+    'report.html',
+)  # fmt: skip
 
 
 def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:

@@ -11,6 +11,11 @@ from tabulate import tabulate
 
 from mpl.run import records
 
+HEADERS = (
+    'config', 'network', 'test (%)', 'difference', 'validation (%)', 'seeds', 'seconds',
+    'peak memory', 'images seen', 'FLOPs',
+)  # fmt: skip
+
 Reports = dict[str, dict[int, dict]]  # by config, then seed
 
 
@@ -64,19 +69,21 @@ def gather(reports: Reports) -> list[Row]:
 
 def show(rows: list[Row], style: str) -> str:
     """The rows as a table in a format of tabulate."""
-    headers = [
-        'config', 'network', 'test (%)', 'difference', 'validation (%)', 'seeds', 'seconds',
-        'peak memory', 'images seen', 'FLOPs',
-    ]  # fmt: skip
+    align = ['left', 'left'] + ['right'] * 8
+    return tabulate(cells(rows), HEADERS, style, colalign=align, disable_numparse=True)
+
+
+def cells(rows: list[Row]) -> list[list[str]]:
+    """The text of each cell, in the order of HEADERS."""
     firsts = {row.labels: row for row in reversed(rows)}
-    lines = [
+    return [
         [
             row.config,
             row.network,
             f'{percent(np.mean(row.test))} ± {percent(spread(row.test))}',
             '-' if row is firsts[row.labels] else _signed(row.difference),
             percent(np.mean(row.validation)),
-            len(row.seeds),
+            str(len(row.seeds)),
             f'{row.seconds:.0f}',
             f'{row.memory / 2**30:.2f} GiB',
             f'{row.images:,}',
@@ -84,8 +91,6 @@ def show(rows: list[Row], style: str) -> str:
         ]
         for row in rows
     ]
-    align = ['left', 'left'] + ['right'] * 8
-    return tabulate(lines, headers, style, colalign=align, disable_numparse=True)
 
 
 def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> list[Path]:

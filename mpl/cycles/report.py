@@ -62,7 +62,9 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
         classes = list(rows[-1]['classes'])
         lines.writerow([*COLUMNS, *(f'bought {name}' for name in classes)])
         for row in rows:
-            found = {part: row['accuracy'][part] if part in row['accuracy'] else '' for part in PARTS}
+            found = {
+                part: row['accuracy'][part] if part in row['accuracy'] else '' for part in PARTS
+            }
             flat = row | {'test': found['test'], 'validation_accuracy': found['validation']}
             lines.writerow([flat[key] for key in COLUMNS] + [row['classes'][k] for k in classes])
         records.write_utf8(study.workdir / f'{NAME}.csv', file.getvalue())
@@ -120,9 +122,7 @@ def _row(study, cycle):
         'validation': validation,
         'skipped': len(answered.skipped),
         'network': network,
-        'accuracy': {
-            part: measured[part]['accuracy'] for part in PARTS if part in measured
-        },
+        'accuracy': {part: measured[part]['accuracy'] for part in PARTS if part in measured},
         'classes': {
             name: int(np.sum(labels == k)) for k, name in enumerate(answered.source.classes)
         },

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,12 @@ def names() -> list[str]:
     return [
         module.name
         for module in pkgutil.iter_modules(mpl.exports.__path__)
-        if 'def make(' in Path(mpl.exports.__path__[0], module.name + '.py').read_text('utf-8')
+        if re.search(r'^def make\(', _read(module.name), re.M)
     ]
+
+
+def _read(name):
+    return Path(mpl.exports.__path__[0], f'{name}.py').read_text(encoding='utf-8')
 
 
 def find(name: str) -> Format:

@@ -1,6 +1,7 @@
 """ONNX by jax2onnx (launch/requirements-onnx.txt), run by onnxruntime."""
 
 import importlib
+import logging
 
 import jax
 from jax import export as jax_export
@@ -18,6 +19,7 @@ def make() -> Format:
 
 def encode(model: Model) -> tuple[bytes, dict[str, bytes]]:
     jax2onnx = _import('jax2onnx')
+    logging.getLogger('onnx_ir').setLevel(logging.ERROR)  # It warns of shapes in every graph.
     (batch,) = jax_export.symbolic_shape('batch')
     shape = (batch, *model.description['image_shape'])
     image = jax.ShapeDtypeStruct(shape, model.description['dtype'])
@@ -40,7 +42,9 @@ def encode(model: Model) -> tuple[bytes, dict[str, bytes]]:
 def decode(content: bytes, description: dict):
     onnxruntime = _import('onnxruntime')
     try:
-        session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # Errors: jax2onnx states some shapes without need.
+        session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # Of many types.
         raise ValueError(
             f'onnxruntime {onnxruntime.__version__} can not read the graph ({error}); export it again.'

@@ -19,12 +19,7 @@ def encode(model: Model) -> tuple[bytes, dict[str, bytes]]:
     (batch,) = jax_export.symbolic_shape('batch')
     shape = (batch, *model.description['image_shape'])
     image = jax.ShapeDtypeStruct(shape, model.description['dtype'])
-    program = jax_export.export(
-        jax.jit(make_forward(model)),
-        platforms=PLATFORMS,
-        # A custom call of jax; the sides of the image are checked when the program is called.
-        disabled_checks=[jax_export.DisabledSafetyCheck.shape_assertions()],
-    )(image)
+    program = jax_export.export(jax.jit(make_forward(model)), platforms=PLATFORMS)(image)
     return bytes(program.serialize()), {}
 
 

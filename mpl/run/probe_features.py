@@ -56,19 +56,21 @@ def compute(
             return network.predict(frozen, image).features.astype(jnp.float32)
         return average_cells(network.capture(frozen, image)[layer], grid, grid)
 
+    @jax.jit  # Of the image alone, whether or not the run averages over mirror images.
     def of_pixels(state, image):
+        image = experiment.views.evaluate(image)
         return average_cells(image, *(min(CELLS, size) for size in image.shape[1:3]))
 
-    def by_part(predict, state):
-        forward = measure.compile_forward(experiment, predict)
+    def by_part(forward, state):
         return {
             name: measure.outputs(experiment, forward, state, part.pool, part.indices)
             for name, part in parts.items()
         }
 
-    yield '', by_part(of_layer, state)
+    forward = measure.compile_forward(experiment, of_layer)
+    yield '', by_part(forward, state)
     starts = weights.from_images(experiment, experiment.definitions)
-    yield UNTRAINED, by_part(of_layer, experiments.initialize(experiment, starts))
+    yield UNTRAINED, by_part(forward, experiments.initialize(experiment, starts))
     yield PIXELS, by_part(of_pixels, state)
 
 

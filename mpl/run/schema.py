@@ -61,7 +61,7 @@ class InitFrom(NamedTuple):
     .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
     three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
     projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
-    networks: the roles that load the weights; empty for all.
+    networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
 
     config: dict = {}
@@ -153,7 +153,8 @@ class Run(NamedTuple):
     average_mirrored: evaluate and predict with the mean of the features and of the logits of each
     image and its mirror image (also a teacher's logits). steps_per_call: maximum number of
     steps in one compiled call. resident_bytes: training sets up to this size stay on the
-    device. Sections with a name are the arguments of `make` in the file of that name.
+    device. track: what shows the metrics while they come, a file in mpl/run/trackers/; it does not
+    belong to the identity of a run. Sections with a name are the arguments of `make` in the file of that name.
     """
 
     steps: int
@@ -174,6 +175,7 @@ class Run(NamedTuple):
     average_mirrored: bool = False
     steps_per_call: int = 10
     resident_bytes: int = 2**30
+    track: str = 'tensorboard'
 
 
 def network(model: dict, optimizer: dict, evaluation_mode: bool = False):

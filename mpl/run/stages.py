@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from mpl.data.source import Source
 from mpl.parallel import processes
+from mpl.run import checks, data_record, loop, report, schema, teacher, weights
 from mpl.run import config as configs
-from mpl.run import data_record, loop, report, schema, teacher, weights
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
@@ -95,6 +95,7 @@ def assemble(
     """
     experiment = experiments.assemble(config, source=source)
     experiments.check_memory(experiment)
+    checks.check_crops(experiment.source, experiment.views)
     teacher.check_section(config)
     weights.check_section(config)
     stages = []

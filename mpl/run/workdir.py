@@ -172,8 +172,8 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
 
 
 def without_paths(config: dict) -> dict:
-    """A config as a dict with PATH_PLACEHOLDER for the paths in PATH_KEYS, and without the mesh."""
-    kept = config | {'mesh': {}}
+    """A config with PATH_PLACEHOLDER for the paths in PATH_KEYS, without the mesh and the tracker."""
+    kept = {key: value for key, value in config.items() if key != 'track'} | {'mesh': {}}
     for section, keys in PATH_KEYS.items():
         kept[section] = {
             key: PATH_PLACEHOLDER if key in keys and value else value
