@@ -15,7 +15,8 @@ pytestmark = pytest.mark.usefixtures('haste')
 
 # Unlabeled images: one has neither a variance nor another image to be told from.
 SMALLEST = {
-    name: 2 if 'projector' in contract.roles(name) or name == 'softmatch' else 1 for name in MAKES
+    name: 2 if {*contract.HEADS} & {*contract.roles(name)} or name == 'softmatch' else 1
+    for name in MAKES
 }
 
 # The ends of hyperparameters, by the last words of their names.

@@ -52,6 +52,8 @@ VARIANTS = {
     'pi_model': [{}, {'two_sided': True, 'target_pass': 'separate'}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
+    'rotation': [{}],
+    's4l': [{}],
     'simclr': [{}, {'labeled_weight': 1.0}],
     'simsiam': [{}],
     'softmatch': [{}, {'align': False}, {'target_pass': 'separate'}],
@@ -99,6 +101,7 @@ KNOBS = {
         'label_view': ({}, 'weak'),
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
         'student_statistics': ({}, 'joint'),
+        'student_labeled_weight': ({'student_statistics': 'joint'}, 1.0),
     }
     | {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
@@ -146,6 +149,8 @@ KNOBS = {
         'teacher_labeled_weight': ({}, 2.0),
         'student_statistics': ({}, 'joint'),
     },
+    'rotation': PRETRAINING,
+    's4l': COMMON | {'weight': ({}, 2.0)},
     'simclr': PRETRAINING | {'temperature': ({}, 1.0)},
     'simsiam': PRETRAINING,
     'softmatch': COMMON
@@ -192,14 +197,25 @@ BASE = dict.fromkeys(VARIANTS, {}) | {
     'uda': {'threshold': 0.0},
 }
 # Which put two views of an example, or a view and its number, together.
-UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
+UNPAIRED = {
+    'distill',
+    'noisy_student',
+    'pseudo_label',
+    'reduced_mpl',
+    'rotation',
+    's4l',
+    'supervised',
+    'vat',
+}
 PAIRED = set(VARIANTS) - UNPAIRED
 # Whose teacher, or whose target network, is the average.
 AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3')
-HEADS = ('projector', 'predictor')  # roles of networks on features
+HEADS = ('projector', 'predictor', 'classifier')  # roles of networks on features
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
 # Files of the folder that are no learning rules.
-PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretraining', 'queues')
+PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretext', 'pretraining', 'queues')
+# Rules of images with tiles, a hole or colors, held to the contract in algorithms_pretext_test.py.
+ELSEWHERE = ('colorization', 'inpainting', 'jigsaw')
 
 
 pytestmark = pytest.mark.usefixtures('haste')
@@ -227,7 +243,7 @@ def discover():
     return {
         found.name: importlib.import_module(f'mpl.algorithms.{found.name}').make
         for found in pkgutil.iter_modules(algorithms.__path__)
-        if found.name not in PARTS
+        if found.name not in PARTS + ELSEWHERE
     }
 
 

@@ -16,9 +16,8 @@ from benchmarks import passes
 from configs import laptop, laptop_pretrain
 from mpl.models import fast_cnn
 from mpl.optimizers import schedules
-from mpl.planning import flops
 from mpl.run import config as configs
-from mpl.run import smoke
+from mpl.run import flops, smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
 
 
 class Algorithm(NamedTuple):
-    """An algorithm as three pure functions.
+    """An algorithm as pure functions.
 
     A batch is {'labeled': {image, label, index}, 'unlabeled': {views by name, index}}: images and
     views are float32 [B, H, W, C], label is int32 [B], and index, int32 [B], is the index of the
@@ -40,6 +40,8 @@ class Algorithm(NamedTuple):
     update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
     # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
     networks: Callable[[Any], dict[str, Frozen]]  # state -> the networks to evaluate, by name
+    # state -> networks on the features of another one, such as projectors, by name
+    heads: Callable[[Any], dict[str, Frozen]] = lambda state: {}
 
 
 def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, Batch, Sizes
@@ -70,8 +71,9 @@ def from_loss(
     loss: Callable,
     chain: Chain,
     average: Average,
-    labels: Labels,
+    labels: Labels | None,
     memory: Callable[[jax.Array, Batch, int, Sizes], Any] = lambda key, batch, width, sizes: (),
+    repeats: int = 1,
 ) -> Algorithm:
     """The algorithm that minimizes one loss of the embeddings of unlabeled images.
 
@@ -80,10 +82,11 @@ def from_loss(
         batch_stats are dicts by role, state is that before the step.
       chain: the networks by role; 'student' is the trunk.
       average: of the weights.
-      labels: how the labeled images of a batch, if there are any, are used.
+      labels: how the labeled images of a batch, if there are any, are used; None if by the loss itself.
       memory: (key, batch, width of the last head's output, sizes) -> the memory before the first step.
+      repeats: how often the features of an image are side by side in the input of the first head.
     """
-    if not labels.weight:
+    if labels is not None and not labels.weight:
         student = chain['student']
         student = student._replace(optimizer=backbone.with_probe(student.optimizer, labels.rate))
         chain = dict(chain) | {'student': student}
@@ -101,12 +104,13 @@ def from_loss(
             decay = average.decay if role in average.roles else 0.0
             nets[role] = net = network.create(definition, one_key, x, decay)
             x = _passed_on(role, network.predict(_frozen(definition, net), x[:1]))
+            x = jnp.repeat(x, repeats, -1) if role == 'student' else x
         return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
 
     def total(params, state, batch, step, key):
         value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
         metrics = {'loss/unlabeled': value} | metrics
-        if 'labeled' in batch:
+        if labels is not None and 'labeled' in batch:
             key = jax.random.fold_in(key, 1)
             outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
             label = batch['labeled']['label']
@@ -141,7 +145,14 @@ def from_loss(
     def networks(state):
         return network.freeze('student', chain['student'], state.nets['student'])
 
-    return Algorithm(init, update, networks)
+    def heads(state):
+        found = {}
+        for role, definition in chain.items():
+            if role != 'student':
+                found |= network.freeze(role, definition, state.nets[role])
+        return found
+
+    return Algorithm(init, update, networks, heads)
 
 
 def views(batch: Batch, *names: str) -> list[jax.Array]:

@@ -98,6 +98,34 @@ def forward(
     return tuple(Outputs(*o) for o in outputs), changed.get('batch_stats', {})
 
 
+def forward_layer(
+    definition: Definition,
+    params: PyTree,
+    batch_stats: PyTree,
+    key: jax.Array,
+    image: jax.Array,
+    layer: str,
+) -> tuple[jax.Array, PyTree]:
+    """`forward` of one view, whose result is the output of a layer by its path, as of `capture`.
+
+    Raises:
+      ValueError: there is no such layer.
+    """
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            spatial.shard_columns(image),
+            train=not definition.evaluation_mode,
+            rngs={'dropout': key},
+            capture_intermediates=True,
+            mutable=['batch_stats', 'intermediates'],
+        )
+    found = _captured(changed['intermediates'], image)
+    if layer not in found:
+        raise ValueError(f'The network has no layer {layer!r}; give one of {", ".join(found)}.')
+    return found[layer], changed.get('batch_stats', {})
+
+
 def forward_each(
     definition: Definition, params: PyTree, batch_stats: PyTree, key: jax.Array, *images: jax.Array
 ) -> tuple[tuple[Outputs, ...], PyTree]:
@@ -181,9 +209,41 @@ def predict(frozen: Frozen, image: jax.Array) -> Outputs:
         )
 
 
+def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
+    """The outputs of all layers in evaluation mode, by path, such as 'group_1_block_0/conv_0'.
+
+    Layers are the submodules of the model that are called once and return one array [B, ...].
+    """
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': variables.params, 'batch_stats': variables.batch_stats},
+            spatial.shard_columns(image),
+            train=False,
+            capture_intermediates=True,
+            mutable=['intermediates'],
+        )
+    return _captured(changed['intermediates'], image)
+
+
 def count_parameters(params: PyTree) -> int:
     """The number of trained scalars."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _captured(intermediates: PyTree, image: jax.Array) -> dict[str, jax.Array]:
+    """The outputs of layers that were called once, by path."""
+    calls = flax.traverse_util.flatten_dict(intermediates)
+    return {
+        '/'.join(path): outputs[0]
+        for (*path, method), outputs in calls.items()
+        if path and method == '__call__' and len(outputs) == 1 and _is_batch(outputs[0], image)
+    }
+
+
+def _is_batch(output: PyTree, image: jax.Array) -> bool:
+    """Whether an output is one array with at least one value for each image."""
+    return isinstance(output, jax.Array) and output.ndim > 1 and len(output) == len(image)
 
 
 def _join(arrays: tuple[jax.Array, ...], shards: int) -> jax.Array:

@@ -19,32 +19,41 @@ class Projector(nn.Module):
 
     @nn.compact
     def __call__(self, features, train):
-        x, *hidden, last = features, *self.widths
-
-        def batch_norm(place, **affine):
-            return nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.norm_decay,
-                dtype=self.dtype,
-                name=f'norm_{place}',
-                **affine,
-            )
-
-        for place, width in enumerate(hidden):
-            normed = self.norm == 'batch'
-            x = nn.Dense(width, use_bias=not normed, dtype=self.dtype, name=f'dense_{place}')(x)
-            x = batch_norm(place)(x) if normed else x
-            x = layers.ACTIVATIONS[self.activation](x)
+        *hidden, last = self.widths
+        x = hidden_layers(
+            features, tuple(hidden), self.activation, self.norm, self.norm_decay, self.dtype, train
+        )
         inner, place = layers.widen(x), len(hidden)
         bias = self.last_bias and self.last_norm == 'none'
         x = nn.Dense(last, use_bias=bias, dtype=self.dtype, name=f'dense_{place}')(x)
         if self.last_norm != 'none':
             scale, offset = self.last_norm != 'plain', self.last_norm == 'affine'
-            x = batch_norm(place, use_scale=scale, use_bias=offset)(x)
+            x = _batch_norm(place, self.norm_decay, self.dtype, train, scale, offset)(x)
         x = layers.widen(x)
         if self.prototypes:
             inner, x = x, Prototypes(self.prototypes, name='prototypes')(x)
         return inner, x
+
+
+def hidden_layers(x, widths, activation, norm, norm_decay, dtype, train):
+    """Dense layers dense_0, dense_1, ... of the calling module, each with its norm and activation."""
+    for place, width in enumerate(widths):
+        normed = norm == 'batch'
+        x = nn.Dense(width, use_bias=not normed, dtype=dtype, name=f'dense_{place}')(x)
+        x = _batch_norm(place, norm_decay, dtype, train)(x) if normed else x
+        x = layers.ACTIVATIONS[activation](x)
+    return x
+
+
+def _batch_norm(place, decay, dtype, train, scale=True, bias=True):
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=decay,
+        dtype=dtype,
+        use_scale=scale,
+        use_bias=bias,
+        name=f'norm_{place}',
+    )
 
 
 class Prototypes(nn.Module):

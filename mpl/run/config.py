@@ -66,13 +66,18 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     run['finetune']['optimizer'] = sections.complete_named(
         'optimizers', run['finetune']['optimizer'], 'finetune.optimizer', ('steps',)
     )
-    if run['teacher']['config']:
-        shared = {key: run[key] for key in schema.SHARED}
-        try:
-            teacher = complete(run['teacher']['config'] | shared)
-        except ValueError as error:
-            raise ValueError(f'teacher.config: {error}') from error
-        run['teacher']['config'] = teacher.to_dict()
+    if run['active']['rule']:
+        run['active']['rule'] = sections.complete_named(
+            'acquisition', run['active']['rule'], 'active.rule', schema.RUNTIME['acquisition']
+        )
+    shared = {key: run[key] for key in schema.SHARED}
+    for section in schema.STAGES:
+        if run[section]['config']:
+            try:
+                stage = complete(run[section]['config'] | shared)
+            except ValueError as error:
+                raise ValueError(f'{section}.config: {error}') from error
+            run[section]['config'] = stage.to_dict()
     return ml_collections.ConfigDict(run).lock()
 
 

@@ -68,6 +68,7 @@ def assemble(
         source = read_source(config)
     split, views, definitions, algorithm = build(config, source, mesh, split)
     damage.check(source, split)
+    checks.check_probe(config, source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
     batch = jax.eval_shape(lambda: batches.zeros(pipeline, has_teacher(config)))
     init = partial(algorithm.init, sizes=_sizes(source, split))

@@ -194,7 +194,9 @@ def view_sheet(experiment: Experiment) -> Figure:
         batch[name] = batches.images(experiment.pipeline, name, indices, bits)
     view = jax.jit(functools.partial(batches.view, views))
     batch = view(batch, jax.random.key(seed), 0)
-    rows = {'image': pool.read(indices), 'labeled': batch['labeled']['image'], **batch['unlabeled']}
+    image, viewed = pool.read(indices), batch['unlabeled']
+    pictures = {name: view for name, view in viewed.items() if view.shape[-1] == image.shape[-1]}
+    rows = {'image': image, 'labeled': batch['labeled']['image'], **pictures}
     plain = np.asarray(views.evaluate(rows['image']))
     low, high = np.min(plain, (0, 1, 2)), np.max(plain, (0, 1, 2))
     figure = Figure((len(indices), 1.1 * len(rows)), layout='constrained')

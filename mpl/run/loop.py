@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,11 +19,13 @@ from mpl.run import (
     collapse,
     measure,
     metrics,
+    neighbors,
     train_log,
 )
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
+from mpl.run.trackers import interface as trackers
 
 # Maximum number of unlabeled examples on which pseudo-labels are evaluated, if their labels are known.
 UNLABELED_MEASURED = 2048
@@ -51,7 +54,8 @@ def fit(
         signals = stack.enter_context(Signals())
         step, state, record = _begin(experiment, workdir, manager, starts)
         started = time.monotonic() - record['seconds']
-        opened = metrics.Writer(workdir, step, record['lines'])
+        track = partial(trackers.start, config.track, config=config.to_dict())
+        opened = metrics.Writer(workdir, step, record['lines'], track)
         writer = stack.enter_context(contextlib.closing(opened))
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment), batches.resident(experiment.pipeline)
@@ -68,6 +72,7 @@ def fit(
                 bar.update(size)
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
+                probes = config.probe.every and (step % config.probe.every == 0 or last)
                 # Read once: a later signal stops the next iteration.
                 caught = (
                     signals.caught or processes.should_stop(step // size - 1) and signal.SIGTERM
@@ -75,11 +80,13 @@ def fit(
                 saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
                     log.close_window(step)
-                if evaluates or saves:
+                if evaluates or probes or saves:
                     log.flush()
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
-                if evaluates or saves:
+                if probes:
+                    writer.write(step, neighbors.evaluate(experiment, forward, state))
+                if evaluates or probes or saves:
                     writer.save()
                 if evaluates and processes.is_primary():
                     _warn(experiment, workdir, step)
@@ -126,7 +133,7 @@ def make_steps(experiment: Experiment):
 def _count_steps_per_call(config):
     """The largest divisor of all intervals that is at most config.steps_per_call."""
     every = config.every
-    common = math.gcd(config.steps, every.log, every.evaluate, every.save)
+    common = math.gcd(config.steps, every.log, every.evaluate, every.save, config.probe.every)
     return max(d for d in range(1, config.steps_per_call + 1) if common % d == 0)
 
 

@@ -1,6 +1,7 @@
 """Outputs of networks for whole pools of examples, and metrics of the outputs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,22 +18,46 @@ BINS = 15  # confidence bins of the calibration error
 
 
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
-    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
+    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
+    return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
 
-    With config.average_mirrored the mean of the outputs for each image and its mirror image.
-    """
 
-    def predict(state, image):
-        return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
+def make_random_forward(experiment: Experiment) -> Callable[..., dict[str, Outputs]]:
+    """The compiled forward pass of random weak views: (key, state, image) -> outputs."""
 
-    def forward(state, image):
-        outputs = predict(state, image)
-        if not experiment.config.average_mirrored:
-            return outputs
-        mirrored = predict(state, image[:, :, ::-1])
-        return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
+    def forward(key, state, image):
+        view = experiment.views.unlabeled(key, image)['weak']
+        return algorithms.predict(experiment.algorithm, state, view)
 
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
+    """A compiled function of a state and of images [B, H, W, C] of the source.
+
+    With config.average_mirrored the mean of the outputs for each image and its mirror image.
+
+    Args:
+      experiment: the run.
+      predict: (state, images as the run evaluates them) -> arrays [B, ...].
+    """
+
+    def forward(state, image):
+        return average(
+            lambda image: predict(state, experiment.views.evaluate(image)),
+            image,
+            experiment.config.average_mirrored,
+        )
+
+    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def average(predict: Callable[[jax.Array], Any], image: jax.Array, mirrored: bool) -> Any:
+    """predict(image), or its mean with that of the mirror images [B, H, W, C]."""
+    if not mirrored:
+        return predict(image)
+    pair = predict(image), predict(image[:, :, ::-1])
+    return jax.tree.map(lambda one, other: (one + other) / 2, *pair)
 
 
 def describe(config: ConfigDict) -> str:
@@ -44,8 +69,10 @@ def describe(config: ConfigDict) -> str:
 
 def outputs(
     experiment: Experiment, forward: Callable, state: Any, pool: Pool, indices: np.ndarray
-) -> dict[str, Outputs]:
-    """Features [N, D] and logits [N, K] of the examples, in the order of the indices, as numpy arrays.
+) -> Any:
+    """What `forward` returns for the examples, in the order of the indices, as numpy arrays [N, ...].
+
+    Of `make_forward` by network features [N, D] and logits [N, K].
 
     The last batch is padded with copies of its first image, whose outputs are
     dropped, so that each example counts once and only one shape is compiled.
