@@ -17,16 +17,16 @@ from .recipes import Labels, Recipe
 
 ALGORITHMS = {
     'simclr': dict(temperature=0.2),
-    'moco': dict(queue=1024, temperature=0.2),
+    'moco': dict(queue=896, temperature=0.2),
     'moco_v3': dict(temperature=0.2),
     'byol': dict(),
     'simsiam': dict(),
-    'moby': dict(queue=1024, temperature=0.2),
+    'moby': dict(queue=896, temperature=0.2),
     'vicreg': dict(),
     'barlow_twins': dict(),
     'dino': dict(ema_decay=0.99),
     'supcon': dict(temperature=0.2),
-    'mobyv2al': dict(queue=1024, temperature=0.2),
+    'mobyv2al': dict(queue=896, temperature=0.2),
 }
 HEADS = pretraining.heads(hidden=128, out=64, wide=128, prototypes=64)
 

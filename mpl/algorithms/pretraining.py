@@ -110,7 +110,7 @@ def from_loss(
     def total(params, state, batch, step, key):
         value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
         metrics = {'loss/unlabeled': value} | metrics
-        if labels is not None and 'labeled' in batch:
+        if labels is not None and (labels.weight or 'labeled' in batch):
             key = jax.random.fold_in(key, 1)
             outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
             label = batch['labeled']['label']
