@@ -3,9 +3,10 @@
     python -m mpl.train --config=configs/digits_pretrain.py:simclr --workdir=runs/digits_simclr
     python -m mpl.train --config=configs/digits_pretrain.py:simsiam,labels=100 --workdir=runs/digits_simsiam
 
-Data and split are those of configs/digits.py; the views are two draws of its strong view. The accuracy is
-that of a linear classifier on fixed features, trained beside them on the labels, but for `supcon` and
-`mobyv2al`, whose features are trained by labels too. With --config.batch.labeled=0 no label is used.
+Data and split are those of configs/digits.py; the views are two draws of its strong view. The
+accuracy is that of a linear classifier on fixed features, trained beside them on the labels, but
+for `supcon` and `mobyv2al`, whose features are trained by labels too. With --config.batch.labeled=0
+no label is used.
 """
 
 from functools import partial
