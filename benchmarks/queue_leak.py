@@ -45,7 +45,7 @@ def measure(seed: int, keys: str, steps: int) -> dict:
     experiment = experiments.assemble(config)
     with tempfile.TemporaryDirectory() as folder:
         state, _ = loop.fit(experiment, epath.Path(folder))
-    chain = experiment.definitions
+    chain = {role: experiment.definitions[role] for role in ('student', 'projector')}
     root, images = jax.random.key(seed), batches.resident(experiment.pipeline)
     fetch = batches.make_fetch(experiment.pipeline, 1)
 
