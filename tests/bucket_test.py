@@ -4,6 +4,7 @@ Its files can not grow, as in the real one. Orbax speaks to buckets by a library
 checkpoints are not in these tests.
 """
 
+import functools
 import json
 import os
 
@@ -15,6 +16,7 @@ from mpl.run import config as configs
 from mpl.run import data_record, metrics, split_files, teacher
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
+from mpl.run.trackers import interface, tensorboard
 
 
 class Bucket:
@@ -33,11 +35,16 @@ class Bucket:
         return method
 
 
+def open_writer(folder, step, written, track='tensorboard'):
+    start = functools.partial(interface.start, track, config={'steps': 4})
+    return metrics.Writer(folder, step, written, start)
+
+
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, 'gs', Bucket(tmp_path))
     monkeypatch.setattr(gpath, '_is_tf_installed', lambda: False)
-    monkeypatch.setattr(metrics, 'EventsWriter', Silent)
+    monkeypatch.setattr(tensorboard, 'EventsWriter', Silent)
     return epath.Path('gs://bucket/run')
 
 
@@ -73,7 +80,7 @@ def test_a_run_in_a_bucket_is_known_again(bucket, tmp_path):
 def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     bucket.mkdir(parents=True)
     there = tmp_path / 'bucket/run/metrics.jsonl'
-    writer = metrics.Writer(bucket, 0, 0)
+    writer = open_writer(bucket, 0, 0)
     for step in (1, 2, 3):
         writer.write(step, {'loss': 1.0 / step})
         if step == 2:
@@ -81,7 +88,7 @@ def test_metrics_are_whole_at_every_checkpoint(bucket, tmp_path):
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2]
     writer.close()
     assert len(there.read_text().splitlines()) == 3
-    again = metrics.Writer(bucket, 2, 2)  # What came after step 2 is done again.
+    again = open_writer(bucket, 2, 2)  # What came after step 2 is done again.
     again.write(4, {'loss': 0.0})
     again.close()
     assert [line['step'] for line in metrics.read(bucket / 'metrics.jsonl')] == [1, 2, 4]

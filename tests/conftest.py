@@ -36,6 +36,18 @@ LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'p
 # What `launch/test.sh --fast` leaves out: file, and how the names of its slow tests begin.
 SLOW = {
     # Whole runs, several of them, and commands in processes of their own.
+    'active_test': (
+        'test_a_cycle',
+        'test_a_finished',
+        'test_a_study',
+        'test_every_cycle',
+        'test_folders',
+        'test_passes',
+        'test_people',
+        'test_the_command',
+        'test_the_first',
+        'test_the_report',
+    ),
     'bucket_test': '',
     'collapse_test': 'test_runs_',
     'command_test': '',
@@ -46,8 +58,13 @@ SLOW = {
     'data_open_set_test': 'test_a_run',
     'data_record_test': '',
     'evaluate_test': '',
+    'export_test': '',
     'experiment_test': ('test_nothing_is_traced', 'test_each_process'),
     'faults_test': '',
+    'label_browser_test': '',
+    'label_test': 'test_a_killed_page',
+    'pages_test': '',
+    'people_test': '',
     'predict_test': '',
     'pretrain_test': '',
     'probe_test': '',

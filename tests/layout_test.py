@@ -23,9 +23,12 @@ MPL = ROOT / 'mpl'
 FLOORS = (
     ('parallel',),
     ('augment', 'data', 'models', 'optimizers'),
-    ('algorithms',),
+    ('acquisition', 'algorithms'),
     ('run',),
-    ('comparison', 'planning'),
+    ('exports', 'labeling', 'planning'),
+    ('cycles',),
+    ('comparison',),
+    ('pages',),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
 # Of lower packages these need less than all.
@@ -33,6 +36,7 @@ ALLOWED = {
     'augment': {'parallel.spatial'},
     'models': {'parallel.spatial'},
     'optimizers': set(),
+    'acquisition': set(),
     'algorithms': {
         'augment.lab',
         'models.layers',
@@ -168,7 +172,7 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
 
 @pytest.mark.parametrize('stem', MODULES)
 def test_every_config_file_shows_commands_that_work(stem):
-    commands = re.findall(r'python -m mpl\.train --config=(\S+)', MODULES[stem].__doc__)
+    commands = re.findall(r'python -m mpl\.(?:train|active) --config=(\S+)', MODULES[stem].__doc__)
     assert commands and all(path.startswith(f'configs/{stem}.py') for path in commands)
     for path in commands:
         configs.load(path, [])

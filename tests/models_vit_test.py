@@ -198,7 +198,7 @@ def test_reads_a_state_dict_and_names_what_does_not_fit(small):
     for path, leaf in traverse_util.flatten_dict(shaped(model, image)).items():
         variables[path] = random.normal(size=leaf.shape).astype('float32')
         order = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}[leaf.ndim]
-        tensors[vit.timm_name('norm', path[1:])] = variables[path].transpose(order)
+        tensors[vit.timm_name('token', path[1:])] = variables[path].transpose(order)
     variables = traverse_util.unflatten_dict(variables)
     for shape in (None, (12, 12, 3)):
         got = vit.from_timm(model, tensors, shape)

@@ -16,10 +16,10 @@ from jax.sharding import PartitionSpec
 from mpl import plan
 from mpl.data import batches
 from mpl.parallel import sharding
-from mpl.planning import alternatives, chips, flops, footprint, gpus, hlo, traffic
+from mpl.planning import alternatives, chips, footprint, gpus, hlo, traffic
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop
+from mpl.run import flops, loop
 
 WIDTHS = (16, 512, 10)  # of the network, whose pictures are 4x4
 

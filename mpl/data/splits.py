@@ -105,6 +105,26 @@ def draw(
     return from_indices(labeled, unlabeled, validating)
 
 
+def uniform(
+    indices: np.ndarray, labels: int, validation: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examples to label and examples to hold out, int64 each, without regard to their classes.
+
+    Uniform over `indices`, without replacement, in random order; the same arguments give the same
+    examples with any version of numpy. Neither number moves the other's examples, and a smaller
+    number gives the first ones of a larger one.
+
+    Raises ValueError if there are too few examples.
+    """
+    if labels < 0 or validation < 0 or labels + validation > len(indices):
+        raise ValueError(
+            f'{labels} examples to label and {validation} to hold out cannot be drawn from '
+            f'{len(indices)}: give numbers from 0 up that fit.'
+        )
+    order = np.sort(indices).astype(np.int64)[_order(len(indices), seed, -1)]
+    return order[:labels], order[len(order) - validation :]
+
+
 def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
     """The split with these example indices, int [n] in any order."""
     parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]

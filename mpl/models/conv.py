@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal, Primitive
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from mpl.models import layers
@@ -71,6 +71,42 @@ def substituted(function, *args):
         out = primitive.bind(*map(read, equation.invars), **equation.params)
         values.update(zip(equation.outvars, out if primitive.multiple_results else [out]))
     return read(closed.jaxpr.outvars[0])
+
+
+def with_ordinary(function: Callable) -> Callable:
+    """`function` with ordinary convolutions, also inside of loops and branches.
+
+    For programs that leave this project: for no platform do they have the lowering of this file.
+    """
+
+    def replaced(*args):
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+        closed = closed.replace(jaxpr=_replace(closed.jaxpr))
+        leaves = jaxpr_as_fun(closed)(*jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+    return replaced
+
+
+def _replace(value):
+    """A jaxpr, or a parameter of an equation, with ordinary_p in place of convolution_p."""
+    if isinstance(value, ClosedJaxpr):
+        return value.replace(jaxpr=_replace(value.jaxpr))
+    if isinstance(value, Jaxpr):
+        return value.replace(
+            eqns=[
+                equation.replace(
+                    primitive=ordinary_p
+                    if equation.primitive is convolution_p
+                    else equation.primitive,
+                    params={name: _replace(inner) for name, inner in equation.params.items()},
+                )
+                for equation in value.eqns
+            ]
+        )
+    if type(value) in (tuple, list):  # Not a NamedTuple.
+        return type(value)(map(_replace, value))
+    return value
 
 
 def transpose_lhs(cotangent, lhs, rhs, **params):

@@ -203,16 +203,51 @@ def from_timm(
     Raises:
       ValueError: the model differs from timm's; a tensor is missing, misshapen or unused.
     """
-    if model.norm_epsilon != 1e-3:
-        raise ValueError(
-            f'timm trained with norm_epsilon=1e-3; the model has norm_epsilon={model.norm_epsilon}: '
-            'make it with that of timm.'
-        )
+    check_timm(model)
     image = jnp.zeros((1, *image_shape))
     single = model.clone(scan=False)
     shapes = jax.eval_shape(lambda: single.init(jax.random.key(0), image, False))
     variables = torch.read(shapes, tensors, timm_name)
     return {name: stack(model, blocks) for name, blocks in variables.items()}
+
+
+def to_timm(model: nn.Module, variables: dict, image_shape: tuple) -> torch.Timm:
+    """The inverse of `from_timm`: the model as timm's tf_efficientnet.
+
+    Raises:
+      ValueError: timm has no such model.
+    """
+    check_timm(model)
+    names = [name for name, numbers in VARIANTS.items() if numbers == (model.width, model.depth)]
+    if model.small_image or not names or names == ['b6_wide']:
+        raise ValueError(
+            f'timm has no EfficientNet of width {model.width} and depth {model.depth} with '
+            f'small_image={model.small_image}; it has the variants b0 to b7 and l2 without it.'
+        )
+    single = {name: unstack(model, blocks) for name, blocks in variables.items()}
+    arguments = {'in_chans': image_shape[-1]}
+    return torch.Timm(f'tf_efficientnet_{names[0]}', arguments, torch.write(single, timm_name))
+
+
+def check_timm(model):
+    if model.norm_epsilon != 1e-3:
+        raise ValueError(
+            f'timm trained with norm_epsilon=1e-3; the model has norm_epsilon={model.norm_epsilon}: '
+            'make it with that of timm.'
+        )
+
+
+def unstack(model, variables):
+    """The inverse of `stack`."""
+    variables = dict(variables)
+    for stage, count in enumerate(counts_of(model.depth)):
+        for name, members in names_of(stage, count, model.scan).items():
+            if len(members) > 1:
+                blocks = variables.pop(name)
+                for n, i in enumerate(members):
+                    block = jax.tree.map(lambda leaf, n=n: leaf[n], blocks)
+                    variables[f'stage_{stage}_block_{i}'] = block
+    return variables
 
 
 def stack(model, variables):

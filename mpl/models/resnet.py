@@ -191,14 +191,31 @@ def from_timm(
     Raises:
       ValueError: the model differs from timm's; a tensor is missing, misshapen or unused.
     """
+    check_timm(model)
+    image = jnp.zeros((1, *image_shape))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
+    return torch.read(shapes, tensors, timm_name)
+
+
+def to_timm(model: nn.Module, variables: dict, image_shape: tuple) -> torch.Timm:
+    """The inverse of `from_timm`: the model as timm's resnet<depth>.
+
+    Raises:
+      ValueError: timm has no such model.
+    """
+    check_timm(model)
+    if model.stem != 'imagenet':
+        raise ValueError(f"timm's ResNets have the stem 'imagenet'; the model has {model.stem!r}.")
+    arguments = {'in_chans': image_shape[-1]}
+    return torch.Timm(f'resnet{model.depth}', arguments, torch.write(variables, timm_name))
+
+
+def check_timm(model):
     if (model.padding, model.norm_epsilon) != ('symmetric', 1e-5):
         raise ValueError(
             f"timm trained with padding='symmetric' and norm_epsilon=1e-5; the model has padding="
             f'{model.padding!r} and norm_epsilon={model.norm_epsilon}: make it with those of timm.'
         )
-    image = jnp.zeros((1, *image_shape))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
-    return torch.read(shapes, tensors, timm_name)
 
 
 def timm_name(path):

@@ -1,6 +1,7 @@
-"""Conversion of torch weights to parameters of Linen."""
+"""Conversion between torch weights and parameters of Linen."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from flax import traverse_util
@@ -15,6 +16,14 @@ LEAVES = {
 }
 # Axes of torch in the order of Linen: [out, in] -> [in, out], [out, in, h, w] -> [h, w, in, out].
 AXES = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (2, 3, 1, 0)}
+
+
+class Timm(NamedTuple):
+    """A network as timm has it: create_model(architecture, **arguments), with these tensors."""
+
+    architecture: str
+    arguments: dict  # JSON-serializable; without the number of classes
+    tensors: dict[str, np.ndarray]  # the state dict, float32
 
 
 def read(shapes: dict, tensors: dict[str, np.ndarray], rename: Callable[[tuple], str]) -> dict:
@@ -55,6 +64,20 @@ def read(shapes: dict, tensors: dict[str, np.ndarray], rename: Callable[[tuple],
             for path, leaf in leaves.items()
         }
     )
+
+
+def write(variables: dict, rename: Callable[[tuple], str]) -> dict[str, np.ndarray]:
+    """The tensors of a torch model, float32, from a model's variables: the inverse of `read`.
+
+    Args:
+      variables: {'params': ..., 'batch_stats': ...}.
+      rename: as for `read`.
+    """
+    tensors = {}
+    for path, leaf in traverse_util.flatten_dict(variables).items():
+        leaf = np.asarray(leaf, np.float32)
+        tensors[rename(path[1:])] = leaf.transpose(np.argsort(AXES[leaf.ndim])).copy()
+    return tensors
 
 
 def _fit(tensor, shape, name, is_head):

@@ -18,6 +18,13 @@ SIZES = {
     'L': (1024, 24, 16),
     'H': (1280, 32, 16),
 }
+TIMM_SIZES = {
+    'Ti': 'tiny_patch16',
+    'S': 'small_patch16',
+    'B': 'base_patch16',
+    'L': 'large_patch16',
+    'H': 'huge_patch14',
+}
 TIMM_LAYERS = {
     'norm_0': 'norm1',
     'qkv': 'attn.qkv',
@@ -223,15 +230,27 @@ def from_timm(
     positions = resize_positions(positions, (image_shape[0] // patch, image_shape[1] // patch))
     image = jnp.zeros((1, *image_shape))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
-    norm = 'norm' if model.pool == 'token' else 'fc_norm'
-    return torch.read(shapes, tensors | {'pos_embed': positions}, partial(timm_name, norm))
+    return torch.read(shapes, tensors | {'pos_embed': positions}, partial(timm_name, model.pool))
 
 
-def timm_name(norm, path):
-    """('block_1', 'qkv', 'kernel') -> 'blocks.1.attn.qkv.weight'; norm: timm's name of the last one."""
+def to_timm(model: nn.Module, variables: dict, image_shape: tuple) -> torch.Timm:
+    """The inverse of `from_timm`: the model as timm's vit_<size>_patch<patch>_<pixels>."""
+    arguments = {
+        'img_size': list(image_shape[:2]),
+        'patch_size': model.patch,
+        'global_pool': 'token' if model.pool == 'token' else 'avg',
+        'in_chans': image_shape[2],
+    }
+    tensors = torch.write(variables, partial(timm_name, model.pool))
+    return torch.Timm(f'vit_{TIMM_SIZES[model.size]}_224', arguments, tensors)
+
+
+def timm_name(pool, path):
+    """('block_1', 'qkv', 'kernel') -> 'blocks.1.attn.qkv.weight'."""
     if len(path) == 1:
         return {'token': 'cls_token', 'positions': 'pos_embed'}[path[0]]
     module, layer, leaf = path[0], path[-2], torch.LEAVES[path[-1]]
     if module.startswith('block'):
         return f'blocks.{module.split("_")[1]}.{TIMM_LAYERS[layer]}.{leaf}'
+    norm = 'norm' if pool == 'token' else 'fc_norm'
     return {'patches': 'patch_embed.proj', 'norm': norm, 'head': 'head'}[module] + '.' + leaf

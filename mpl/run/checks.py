@@ -12,14 +12,20 @@ from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
 from mpl.data.source import Source
 from mpl.data.splits import Split
+from mpl.run.trackers import interface as trackers
 
 
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses batch sizes, a seed and numbers of steps that are out of range.
+    """Refuses a config for mpl.active, and values that are out of range or not known.
 
     Raises:
       ValueError: names the key, its value and the allowed range.
     """
+    if config.active.rule:
+        raise ValueError(
+            f'active.rule is {config.active.rule.name!r}: the config is of several runs, which '
+            'python -m mpl.active trains; for a single one leave the section active out.'
+        )
     shards = mesh.shape['data']
     for name, size in config.batch.items():
         if size < (1 if name == 'evaluate' else 0) or size % shards:
@@ -32,6 +38,7 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
         raise ValueError(
             'batch.labeled and batch.unlabeled are 0; give one of them a number above 0.'
         )
+    trackers.find(config.track)
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     for name, value in {

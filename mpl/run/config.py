@@ -66,6 +66,10 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     run['finetune']['optimizer'] = sections.complete_named(
         'optimizers', run['finetune']['optimizer'], 'finetune.optimizer', ('steps',)
     )
+    if run['active']['rule']:
+        run['active']['rule'] = sections.complete_named(
+            'acquisition', run['active']['rule'], 'active.rule', schema.RUNTIME['acquisition']
+        )
     shared = {key: run[key] for key in schema.SHARED}
     for section in schema.STAGES:
         if run[section]['config']:

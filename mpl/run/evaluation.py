@@ -69,6 +69,12 @@ def check_network(name: str, stages: list[Stage]) -> None:
         raise ValueError(f'The run has no network {name!r}; give one of {", ".join(names)}.')
 
 
+def default_network(stages: list[Stage]) -> str:
+    """The name of the network to predict with: the averaged student if there is one."""
+    names = [name for stage in stages for name in stage.names.values()]
+    return 'student_ema' if 'student_ema' in names else 'student'
+
+
 def find_network(name: str, stages: list[Stage]) -> tuple[Stage, str]:
     """The stage of a network, and its name in the algorithm; raises ValueError for unknown names."""
     check_network(name, stages)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from mpl.run import (
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
+from mpl.run.trackers import interface as trackers
 
 # Maximum number of unlabeled examples on which pseudo-labels are evaluated, if their labels are known.
 UNLABELED_MEASURED = 2048
@@ -52,7 +54,8 @@ def fit(
         signals = stack.enter_context(Signals())
         step, state, record = _begin(experiment, workdir, manager, starts)
         started = time.monotonic() - record['seconds']
-        opened = metrics.Writer(workdir, step, record['lines'])
+        track = partial(trackers.start, config.track, config=config.to_dict())
+        opened = metrics.Writer(workdir, step, record['lines'], track)
         writer = stack.enter_context(contextlib.closing(opened))
         forward = measure.make_forward(experiment)
         steps, resident = make_steps(experiment), batches.resident(experiment.pipeline)

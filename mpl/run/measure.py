@@ -22,6 +22,16 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
     return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
 
 
+def make_random_forward(experiment: Experiment) -> Callable[..., dict[str, Outputs]]:
+    """The compiled forward pass of random weak views: (key, state, image) -> outputs."""
+
+    def forward(key, state, image):
+        view = experiment.views.unlabeled(key, image)['weak']
+        return algorithms.predict(experiment.algorithm, state, view)
+
+    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
 def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
     """A compiled function of a state and of images [B, H, W, C] of the source.
 
@@ -33,13 +43,21 @@ def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any,
     """
 
     def forward(state, image):
-        outputs = predict(state, experiment.views.evaluate(image))
-        if not experiment.config.average_mirrored:
-            return outputs
-        mirrored = predict(state, experiment.views.evaluate(image[:, :, ::-1]))
-        return jax.tree.map(lambda one, other: (one + other) / 2, outputs, mirrored)
+        return average(
+            lambda image: predict(state, experiment.views.evaluate(image)),
+            image,
+            experiment.config.average_mirrored,
+        )
 
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def average(predict: Callable[[jax.Array], Any], image: jax.Array, mirrored: bool) -> Any:
+    """predict(image), or its mean with that of the mirror images [B, H, W, C]."""
+    if not mirrored:
+        return predict(image)
+    pair = predict(image), predict(image[:, :, ::-1])
+    return jax.tree.map(lambda one, other: (one + other) / 2, *pair)
 
 
 def describe(config: ConfigDict) -> str:

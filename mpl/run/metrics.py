@@ -1,42 +1,47 @@
-"""Metrics of a run while it trains: JSON lines and TensorBoard events."""
+"""Metrics of a run while it trains: JSON lines, and a tracker that shows them."""
 
 import json
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 
 from mpl.parallel import processes
 from mpl.run import records
 from mpl.run.paths import is_remote
+from mpl.run.trackers.interface import Tracker
 
 REMEDY = 'restore the file, or delete it to resume without the earlier lines'
 
 
 class Writer:
-    """Writes metrics of a run to <folder>/metrics.jsonl and <folder>/tensorboard, in one process.
+    """Writes metrics of a run to <folder>/metrics.jsonl and to a tracker, in one process.
 
     written: the number of lines in the file, 0 in the other processes.
     """
 
-    def __init__(self, folder: epath.Path, step: int, written: int):
-        """Opens both files to append after `step`; drops later lines of an interrupted run.
+    def __init__(
+        self,
+        folder: epath.Path,
+        step: int,
+        written: int,
+        track: Callable[[epath.Path, int], Tracker],
+    ):
+        """Opens both to append after `step`; drops later lines of an interrupted run.
 
         Args:
           folder: of the run.
           step: of the checkpoint that the run resumes from.
           written: the number of lines when that checkpoint was saved.
+          track: (folder, step) -> the tracker.
 
         Raises:
           ValueError: lines up to that step are damaged or missing.
         """
-        self._file = self._board = self._kept = None
+        self._file = self._tracker = self._kept = None
         self.written = 0
         if not processes.is_primary():
             return
@@ -62,11 +67,11 @@ class Writer:
             self._kept = kept  # Files in a bucket cannot be appended to.
         else:
             self._file = self._path.open('a', encoding='utf-8')
-        self._board = _open_board(folder / 'tensorboard', step)
+        self._tracker = track(folder, step)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """One line; values are floats or lists of floats."""
-        if self._board is None:
+        if self._tracker is None:
             return
         line = _line({'step': step} | values)
         if self._file is None:
@@ -75,15 +80,9 @@ class Writer:
             self._file.write(line)
             self._file.flush()
         self.written += 1
-        scalars = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in values.items()
-            if not isinstance(value, list)
-        ]
-        self._board.write_event(
-            Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        self._tracker.write(
+            step, {name: value for name, value in values.items() if not isinstance(value, list)}
         )
-        self._board.flush()
 
     def save(self) -> None:
         """Writes all lines to a bucket; call it before saving a checkpoint that refers to them."""
@@ -94,24 +93,8 @@ class Writer:
         self.save()
         if self._file is not None:
             self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
-def _open_board(folder: epath.Path, step: int) -> EventsWriter:
-    """A new event file in the folder; its events hide events after `step` of older files.
-
-    Not a SummaryWriter: that writes in a thread, which ends on a full disk, and then waits for
-    it forever.
-    """
-    if not is_remote(folder):
-        folder = folder.resolve()  # 's3:x/y' is a bucket to tensorboardX, '/a/s3:x/y' is not.
-        folder.mkdir(parents=True, exist_ok=True)
-    board = EventsWriter(str(folder / 'events'))
-    board.write_event(
-        Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
-    )
-    return board
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def _line(values: dict) -> str:

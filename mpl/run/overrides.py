@@ -128,6 +128,8 @@ def _find(config, one):
         return None
     if section[0] in schema.NAMED and len(section) == 1:
         return sections.find_module(schema.NAMED[section[0]], one.value, where).make
+    if section == ('active', 'rule'):
+        return sections.find_module('acquisition', one.value, where).make
     if section[-1] in ('model', 'optimizer'):
         return sections.find_module(section[-1] + 's', one.value, where).make
     if section[0] in schema.NAMED and len(section) == 2:  # Such as views.strong.

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, figures, measure, metrics, records, schema, teacher
+from mpl.run import collapse, figures, flops, measure, metrics, records, schema, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
@@ -124,6 +124,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
         collapse.Finding('damaged', config.steps, sentence)
         for sentence in damage.warnings(gray, left_out)
     ]
+    step_flops = flops.of_step(experiment)
     report = {
         'source': config.source.to_dict(),
         'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
@@ -142,6 +143,11 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
         + sum(stage['images_seen'] for stage in stages.values()),
+        'flops': {
+            'step': step_flops,
+            'run': config.steps * step_flops
+            + sum(stage['flops']['run'] for stage in stages.values()),
+        },
         'weights': measure.describe(config),
         'networks': networks,
         'warnings': [finding._asdict() for finding in findings + damaged],

@@ -106,6 +106,34 @@ class Probe(NamedTuple):
     labels: str = 'split'
 
 
+class Active(NamedTuple):
+    """Which images to label next, cycle by cycle, by mpl.active; other commands refuse it.
+
+    rule: a file of mpl/acquisition/ by name, and its arguments; empty for no active learning.
+    start: images to label before the first training. start_from: 'random' draws them uniformly;
+    'pixels' chooses them by the rule with standardized pixels as features, 'init_from' with
+    features of those initial weights. budget: images to label per cycle. cycles: how often,
+    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
+    passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
+    training starts from the student of the cycle before, not from scratch. minimum: answers of
+    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
+    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
+    predicts, which biases people.
+    """
+
+    rule: dict = {}
+    start: int = 10
+    start_from: str = 'random'
+    budget: int = 10
+    cycles: int = 5
+    logits: str = 'network'
+    passes: int = 1
+    warm_start: bool = False
+    minimum: int = 0
+    forms: tuple = ('table', 'sheets')
+    suggest: bool = False
+
+
 class Mesh(NamedTuple):
     """The device mesh, and the sharding of the state. Batches are sharded over groups of devices.
 
@@ -125,7 +153,8 @@ class Run(NamedTuple):
     average_mirrored: evaluate and predict with the mean of the features and of the logits of each
     image and its mirror image (also a teacher's logits). steps_per_call: maximum number of
     steps in one compiled call. resident_bytes: training sets up to this size stay on the
-    device. Sections with a name are the arguments of `make` in the file of that name.
+    device. track: what shows the metrics while they come, a file in mpl/run/trackers/; it does not
+    belong to the identity of a run. Sections with a name are the arguments of `make` in the file of that name.
     """
 
     steps: int
@@ -140,11 +169,13 @@ class Run(NamedTuple):
     init_from: dict = {}
     teacher: dict = {}
     probe: dict = {}
+    active: dict = {}
     mesh: dict = {}
     seed: int = 0
     average_mirrored: bool = False
     steps_per_call: int = 10
     resident_bytes: int = 2**30
+    track: str = 'tensorboard'
 
 
 def network(model: dict, optimizer: dict, evaluation_mode: bool = False):
@@ -163,13 +194,20 @@ PLAIN = {
     'init_from': InitFrom,
     'teacher': Teacher,
     'probe': Probe,
+    'active': Active,
     'mesh': Mesh,
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
 # Arguments of `make` that are not config keys, but known at run time. A model without num_classes is a
 # head: it takes the features of another network.
-RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
+RUNTIME = {
+    'models': ('num_classes',),
+    'optimizers': ('steps',),
+    'data': (),
+    'augment': (),
+    'acquisition': (),
+}
 # Sections with the config of a stage before training -> the folder of the stage, in order.
 STAGES = {'init_from': 'pretrain', 'teacher': 'teacher'}
 # Keys that the config of such a stage copies from the run.

@@ -24,7 +24,7 @@ from mpl.run.experiment import Experiment
 SELECTED = 'selected.json'  # the split for training if a teacher selects; see teacher.py
 PATH_PLACEHOLDER = '<path>'  # stands for a path of something that may be moved
 PATH_KEYS = {
-    'source': ('path', 'unlabeled_folder'),
+    'source': ('path', 'unlabeled_folder', 'labels'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
     'teacher': ('workdir',),
@@ -172,8 +172,8 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> None:
 
 
 def without_paths(config: dict) -> dict:
-    """A config as a dict with PATH_PLACEHOLDER for the paths in PATH_KEYS, and without the mesh."""
-    kept = config | {'mesh': {}}
+    """A config with PATH_PLACEHOLDER for the paths in PATH_KEYS, without the mesh and the tracker."""
+    kept = {key: value for key, value in config.items() if key != 'track'} | {'mesh': {}}
     for section, keys in PATH_KEYS.items():
         kept[section] = {
             key: PATH_PLACEHOLDER if key in keys and value else value
