@@ -335,6 +335,27 @@ def test_pictures_that_cannot_be_asked_for_are_refused(tmp_path):
         asked_files.write(tmp_path / 'cycle_0', asked)
 
 
+@pytest.mark.parametrize(
+    'name, path',
+    [
+        ('unlabeled/a/x.png', 'unlabeled/a/x.png'),
+        ('/data/photos/unlabeled/a/x.png', 'unlabeled/a/x.png'),
+        ('b/x.png', 'unlabeled/b/x.png'),
+        ('C:\\photos\\b\\x.png', 'unlabeled/b/x.png'),
+        ('x.png', None),  # There are two.
+        ('y.png', 'unlabeled/y.png'),
+        ('images/mpl_000007.png', 'unlabeled/b/x.png'),
+        ('mpl_000001.png', None),
+        ('unlabeled/a/x.jpg', None),
+        ('', None),
+    ],
+)
+def test_names_of_other_tools_lead_to_one_picture_or_none(name, path):
+    paths = ('unlabeled/a/x.png', 'unlabeled/b/x.png', 'unlabeled/y.png')
+    asked = asked_files.Asked('/', pictures.CLASSES, 0, (3, 7, 9), paths)
+    assert asked_files.Finder([asked]).find(name) == path
+
+
 def test_copies_among_the_questions_are_told(tmp_path):
     root = pictures.make_photos(tmp_path / 'photos')
     shutil.copy(root / PATHS[0], root / 'unlabeled/copy.png')

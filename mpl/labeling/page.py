@@ -95,7 +95,7 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
             raise ValueError('Answers are {annotator, answers: [{number, label}]}.') from error
         return {'before': of.answer(_name(annotator), pairs)}
 
-    @functools.lru_cache(256)
+    @functools.lru_cache(128)
     def encode(path, side):
         picture, encoded = images.thumbnail(path.read_bytes(), side), io.BytesIO()
         small = max(picture.size) <= _LOSSLESS
