@@ -46,6 +46,8 @@ def make(photos, answers=(), **arguments):
 def test_zero_labels_are_legal_and_classes_are_in_the_order_of_the_config(photos):
     found = make(photos, classes=('zebra', 'cat', 'dog'))
     assert found.classes == ('zebra', 'cat', 'dog') and found.train.label.tolist() == [-1] * 6
+    found = make(photos, [('b', 'cat'), ('c', 'zebra')], classes=('zebra', 'cat', 'dog'))
+    assert found.train.label.tolist() == [-1, 1, 0, -1, -1, -1]
 
 
 def test_labels_from_the_file_move_no_number(photos):
