@@ -282,7 +282,7 @@ def test_passes_are_of_random_views(study, tmp_path):
         (dict(split=dict(file='x.json')), 'split.file'),
         (dict(split=dict(validation=1190)), '14 images, but the pool has 7 candidates'),
         (dict(split=dict(validation=1200)), '1200 to hold out cannot be drawn from 1197'),
-        (dict(batch=dict(labeled=0)), 'batch.labeled is 0'),
+        (dict(batch=dict(labeled=0)), 'batch.labeled and batch.unlabeled are 0'),
     ],
 )
 def test_refusals_before_anything_is_written(tmp_path, changed, sentence):

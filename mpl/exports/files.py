@@ -43,6 +43,7 @@ def write(model: Model, name: str, path: Path) -> list[Path]:
         'sha256': hashlib.sha256(content).hexdigest(),
     }
     files = {path.name: content} | others
+    path.parent.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
         records.write_bytes(epath.Path(path.parent / file), data)
     written = epath.Path(f'{path}.json')
