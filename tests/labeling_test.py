@@ -277,6 +277,11 @@ TABLE = 'path,label,annotator,number\n'
             json.dumps([{'data': {'path': PATHS[0]}, 'annotations': [{'result': [{'value': 1}]}]}]),
             'has a result that is no choice of a class',
         ),
+        (
+            'a.json',
+            '[{"data": {}, "annotations": [1]}]',
+            'has no data or annotations as Label Studio',
+        ),
         ('a.zip', b'PK', 'cannot be read as a zip file'),
         (
             'a.zip',
