@@ -431,7 +431,7 @@ def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
     made = source.Source(pool, None, None, ('a', 'b'), (8, 8, 1))
     monkey.setattr(configs, 'build', lambda *_, **__: made)
     try:
-        unlabeled = cycle_studies.make(config(), epath.Path(tmp_path))
+        unlabeled = cycle_studies.make(config(dict(split={})), epath.Path(tmp_path))
         with pytest.raises(ValueError, match="that takes source.name='folder' and the names"):
             people.check(unlabeled)
     finally:
@@ -526,7 +526,7 @@ def test_the_config_of_the_digits_knows_every_rule():
     rules = set(
         path.stem
         for path in epath.Path('mpl/acquisition').glob('*.py')
-        if 'def make(' in path.read_text()
+        if '\ndef make(' in path.read_text()
     )
     assert rules - set(digits_active.Rule.__args__) == {'per_predicted_class'}
 
