@@ -116,12 +116,12 @@ def test_k_center_gives_ties_to_the_smaller_number(lazy):
 
 
 def test_k_center_stops_at_a_tie_with_an_image_that_is_not_kept():
-    """Of 1 and 2, both 5 away after 3 is chosen, 2 is kept in memory, but 1 is the smaller one."""
-    features = np.array([[0, 0], [0, 5], [7, 4], [10, 0]], np.float32)
-    labeled = np.array([True, False, False, False])
-    given = features, np.zeros((0, 4, 2)), labeled, ~labeled
-    for lazy in (1, 2, 3):
-        assert choose('k_center', given, budget=3, lazy=lazy).tolist() == [3, 1, 2]
+    """1, 2 and 3 are 5 away after 4 is chosen; of 2 and 3 only 3 may be kept, but 2 is smaller."""
+    features = np.array([[0, 0], [0, 5], [0, -5], [7, 4], [10, 0]], np.float32)
+    labeled = np.arange(5) == 0
+    given = features, np.zeros((0, 5, 2)), labeled, ~labeled
+    for lazy in (1, 2, 3, 4):
+        assert choose('k_center', given, budget=4, lazy=lazy).tolist() == [4, 1, 2, 3]
 
 
 def test_k_center_passes_over_the_pool_a_few_times_only():

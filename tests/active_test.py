@@ -426,7 +426,7 @@ def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
     given |= {key: given[key] | value for key, value in changed.items()}
     with pytest.raises(ValueError, match=sentence):
         loop.run(configs.complete(given), epath.Path(tmp_path / 'al'))
-    pool = source.from_arrays(np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3 - 1)
+    pool = source.from_arrays(np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3 - 1)
     monkey = pytest.MonkeyPatch()
     made = source.Source(pool, None, None, ('a', 'b'), (8, 8, 1))
     monkey.setattr(configs, 'build', lambda *_, **__: made)
