@@ -421,7 +421,9 @@ def test_people_label_a_folder_from_nothing_to_a_trained_network(tmp_path, capsy
 def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
     root = make_photos(tmp_path / 'photos')
     given = config(
-        dict(source=dict(name='folder', path=str(root), size=8, classes=CLASSES), split={}), start=2
+        dict(source=dict(name='folder', path=str(root), size=8, classes=CLASSES), split={}),
+        start=2,
+        cycles=1,
     ).to_dict()
     given |= {key: given[key] | value for key, value in changed.items()}
     with pytest.raises(ValueError, match=sentence):
