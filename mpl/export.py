@@ -44,8 +44,6 @@ def main():
     trained = model.read(workdir, given.network)
     name = trained.description['network']
     output = Path(given.output or workdir / 'export' / name / f'model{suffix}')
-    if not given.output:
-        output.parent.mkdir(parents=True, exist_ok=True)
     written = files.write(trained, given.to, output)
     written.append(card.write(trained.description, workdir, given.license, output.parent))
     print(f'{name} of {given.workdir}: {", ".join(map(str, written))}')

@@ -1,6 +1,8 @@
 """metrics.jsonl: a cut last line is left out, any other change is noticed."""
 
 import functools
+import pathlib
+import time
 
 import pytest
 from etils import epath
@@ -106,8 +108,12 @@ def test_mlflow_has_all_values_of_a_resumed_run_once(tmp_path):
     assert [(value.step, value.value) for value in history] == [(2, 0.5), (4, 0.25)]
     assert run.info.run_name == 'run' and run.info.status == 'FINISHED'
     assert list(run.data.metrics) == ['loss/student']
-    (config,) = (place / 'mlruns').rglob('config.json')
+    (config,) = pathlib.Path(place / 'mlruns').rglob('config.json')
     assert config.read_text() == '{\n  "steps": 4\n}'
+
+
+def mtime(path):
+    return path.stat().mtime
 
 
 def test_weights_and_biases_keep_the_values_offline(tmp_path, monkeypatch):
@@ -120,9 +126,13 @@ def test_weights_and_biases_keep_the_values_offline(tmp_path, monkeypatch):
         writer = open_writer(place, step, written, 'wandb')
         writer.write(step + 2, {'loss/student': 1 / (step + 2), 'histogram': [1, 2]})
         writer.close()
-        newest = max((place / 'wandb').glob('offline-run-*/*.wandb'), key=lambda p: p.stat().mtime)
-        content = newest.read_bytes()
-        assert b'loss/student' in content and str(1 / (step + 2)).encode() in content
+        end, content = time.monotonic() + 30, b''
+        while b'loss/student' not in content:  # Its own process writes, after `finish` too.
+            assert time.monotonic() < end, content
+            time.sleep(0.05)
+            newest = max((place / 'wandb').glob('offline-run-*/*.wandb'), key=mtime)
+            content = newest.read_bytes()
+        assert str(1 / (step + 2)).encode() in content
         assert b'histogram' not in content
         identities.add(newest.stem)
     assert len(identities) == 1

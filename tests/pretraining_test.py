@@ -45,10 +45,9 @@ def without_head(state):
 def test_labels_change_the_probe_and_not_a_bit_of_anything_else(name):
     learner, before = build(name)
     update = jax.jit(learner.update)
-    batch = contract.make_batch()
-    other = batch['labeled'] | {'label': (batch['labeled']['label'] + 1) % contract.CLASSES}
-    states = []
-    for labeled in (batch['labeled'], other):
+    batch, states = contract.make_batch(), []
+    for label in ([0, 1, 0, 2], [0, 0, 2, 1]):
+        labeled = batch['labeled'] | {'label': np.array(label, np.int32)}
         state, metrics = update(before, batch | {'labeled': labeled}, 0, contract.KEY)
         states.append(state)
     assert metrics['loss/labeled'] > 0
@@ -311,14 +310,14 @@ def test_a_run_resumes_to_the_same_bits_with_a_full_queue(tmp_path):
     assert states[0].memory[0].place == 0 and found['networks']['student_ema']['test']
 
 
-def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path, capsys):
+def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path):
     workdir = epath.Path(tmp_path / 'run')
     batch = dict(labeled=0, unlabeled=16, evaluate=64)
     found = stages.run(config(dict(name='simclr'), ONE, batch=batch, steps=2), workdir)
     assert set(found['networks']['student']) == {'parameters'}
     shown = report.show(found, 'x')
     assert 'no label was used in training, so the last layer is random' in shown
-    assert 'accuracy' not in ''.join(open(workdir / 'metrics.jsonl'))
+    assert 'validation/' not in (workdir / 'metrics.jsonl').read_text()
     with pytest.raises(ValueError, match='trained without labels: its last layer is random'):
         evaluation.evaluate(workdir, 'test', [])
 
@@ -336,7 +335,7 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path,
         (
             dict(name='simclr'),
             dict(views=dict(name='images', mean=1.0, std=1.0)),
-            "takes the view view_0 of unlabeled images, and these views give weak, strong; set views.name",
+            "takes the view view_0 of unlabeled images, and these views give strong, weak; set views.name",
         ),
         (
             dict(name='simclr'),
@@ -382,6 +381,24 @@ def test_crops_larger_than_the_images_are_refused(tmp_path):
     ):
         stages.run(given, epath.Path(tmp_path / 'run'))
     assert not (tmp_path / 'run').exists()
+
+
+def test_small_crops_are_views_of_the_student_alone():
+    """Each of two targets is compared with one other view and two small ones."""
+    views = dict(name='pairs', mean=77.9, std=95.9, size=8, small_parts=2, small_size=4)
+    given = config(dict(name='dino'), ONE, views=views)
+    experiment = experiments.assemble(given, jax.devices()[:1])
+    shapes = {name: view.shape for name, view in experiment.batch['unlabeled'].items()}
+    assert shapes['small_1'] == (16, 4, 4, 1) and shapes['view_1'] == (16, 8, 8, 1)
+    without = experiment.batch['unlabeled'].copy()
+    del without['small_0'], without['small_1']
+    costs = []
+    for unlabeled in (experiment.batch['unlabeled'], without):
+        step = jax.make_jaxpr(experiment.algorithm.update)(
+            experiment.state, {'unlabeled': unlabeled}, 0, jax.random.key(0)
+        )
+        costs.append(str(step).count('dot_general'))
+    assert costs[0] > costs[1]
 
 
 def test_a_probe_needs_a_last_layer_by_its_name():

@@ -2,7 +2,7 @@
 
 Commands in blocks marked `bash` run, at small size and in the order of the pages: mpl.train (images in
 folders, digits, a selected split), evaluate, predict (a folder, a split, logits, an exported file), select,
-compare, plan, active, export and report.
+compare, plan, active, export, report and label.
 Commands in blocks marked `sh`, and those within a sentence, are checked: bash expands them, their module
 parses the arguments, and the data, split, views, networks and algorithm of each config are built.
 tests/layout_test.py traces a step of every recipe. A command that is on several pages is taken once.

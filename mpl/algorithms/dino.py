@@ -23,8 +23,8 @@ def make(
     """The outputs for each view, as a distribution, approach the averaged network's for another view.
 
     Centering prevents that one output takes all, sharpening (target_temperature < temperature) that the
-    outputs are uniform. The average sees view_0 and view_1, the student also the small crops, each in a
-    pass of its own. It fails at a loss of log(K) for K outputs: then the outputs are uniform; lower
+    outputs are uniform. The average sees view_0 and view_1, the student also the small crops; views of one
+    size share a pass and its batch statistics, as in the released code. It fails at a loss of log(K) for K outputs: then the outputs are uniform; lower
     target_temperature, or give fewer outputs for small data.
 
     Args:
@@ -61,18 +61,19 @@ def make(
         views = pretraining.views(batch, 'view_0', 'view_1')
         small = pretraining.all_views(batch, 'small_')
         params = params | {'projector': freeze(params['projector'], step)}
-        outputs, stats = pretraining.forward(
-            chain, params, pretraining.statistics(state), key, *views, *small
-        )
-        teacher = pretraining.targets(chain, state, key, *views)
+        stats, outputs = pretraining.statistics(state), []
+        for images in filter(None, (views, small)):
+            found, stats = pretraining.forward(chain, params, stats, key, *images, joined=True)
+            outputs += found['projector']
+        teacher = pretraining.targets(chain, state, key, *views, joined=True)
         value = contrast.self_distillation(
-            outputs['projector'], teacher, state.memory, temperature, target_temperature
+            outputs, teacher, state.memory, temperature, target_temperature
         )
         mean = sum(jnp.mean(t, 0) for t in teacher) / len(teacher)
         center = center_decay * state.memory + (1 - center_decay) * mean
         sharp = (teacher[0] - state.memory) / target_temperature
         metrics = {'entropy/target': jnp.mean(losses.entropy(sharp))}
-        return value, (stats, center, metrics | contrast.measure(*outputs['projector'][:2]))
+        return value, (stats, center, metrics | contrast.measure(*outputs[:2]))
 
     def memory(key, batch, width, sizes):
         return jnp.zeros(width)

@@ -224,8 +224,10 @@ def averages(state: State) -> dict[str, Variables]:
     return {role: net.ema for role, net in state.nets.items() if net.ema is not None}
 
 
-def targets(chain: Chain, state: State, key: jax.Array, *images: jax.Array) -> list[jax.Array]:
-    """The averaged networks' outputs for each view, by itself, in training mode, without a gradient.
+def targets(
+    chain: Chain, state: State, key: jax.Array, *images: jax.Array, joined: bool = False
+) -> list[jax.Array]:
+    """The averaged networks' outputs for each view, in training mode, without a gradient; joined: see `forward`.
 
     Their batch statistics are those of the view, as in the released code of BYOL: with running statistics
     instead its features end no better than those of a random network.
@@ -237,6 +239,7 @@ def targets(chain: Chain, state: State, key: jax.Array, *images: jax.Array) -> l
         {role: found[role].batch_stats for role in chain},
         key,
         *images,
+        joined=joined,
     )
     return jax.lax.stop_gradient(outputs[list(chain)[-1]])
 

@@ -48,7 +48,8 @@ def make_memory(
 
 def push(queue: Queue, keys: jax.Array) -> Queue:
     """The queue with keys [B, D] instead of its oldest B; B divides its size."""
-    updated = jax.lax.dynamic_update_slice(queue.keys, contrast.unit(keys), (queue.place, 0))
+    start = (queue.place, jnp.zeros_like(queue.place))
+    updated = jax.lax.dynamic_update_slice(queue.keys, contrast.unit(keys), start)
     return Queue(updated, (queue.place + len(keys)) % len(queue.keys))
 
 

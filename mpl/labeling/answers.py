@@ -188,6 +188,5 @@ def _keep_new(workdir: Path, given: Sequence[Answer], replace: bool) -> int:
                 )
         new.append(answer)
         last[answer.path, answer.annotator] = answer
-    if new:
-        label_file.append(workdir / LABELS, new)
+    label_file.append(workdir / LABELS, new)
     return len(new)

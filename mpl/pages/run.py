@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -18,6 +19,16 @@ IMAGES = 24  # thumbnails of a kind
 MOST = 200  # classes of a confusion matrix
 
 
+class Measured(NamedTuple):
+    """The outputs of a run's networks for the labeled examples of a part."""
+
+    part: str  # test, or validation without a test set
+    pool: Pool
+    indices: np.ndarray  # int [N], into the pool
+    label: np.ndarray  # int [N]
+    logits: dict[str, np.ndarray]  # by network, [N, K]
+
+
 def render(workdir: epath.Path) -> str:
     """The page of a run, from its report, its metrics and its last weights.
 
@@ -27,20 +38,9 @@ def render(workdir: epath.Path) -> str:
     stages = evaluation.load(workdir)
     experiment = stages[0].experiment
     report, lines = reports.read(workdir), reports.read_metrics(workdir)
-    part = 'test' if experiment.source.test is not None else 'validation'
-    logits, label, indices = {}, None, np.zeros(0, int)
-    pool, found = experiment.source.test, np.zeros(0, int)
-    if part == 'test' or len(experiments.validation(experiment)[1]):
-        pool, found = evaluation.find_examples(experiment, part)
-    indices = found[pool.label[found] >= 0] if len(found) else found
-    if len(indices):
-        label = pool.label[indices]
-        for stage in stages:
-            forward = measure.make_forward(stage.experiment)
-            outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)
-            logits |= {name: outputs[inner].logits for inner, name in stage.names.items()}
+    measured = _measure(stages)
     classes = tuple(map(figures.legible, experiment.source.classes))
-    split = report['split']
+    split, warnings = report['split'], report['warnings'] if 'warnings' in report else []
     lead = (
         f'{report["algorithm"]["name"]} on {report["source"]["name"]}: {split["labeled"]:,} labeled, '
         f'{split["unlabeled"]:,} unlabeled, {split["validation"]:,} validation images (split '
@@ -50,12 +50,30 @@ def render(workdir: epath.Path) -> str:
     sections = [
         networks(report),
         *curves(lines),
-        *pseudo_labels(lines, experiments.labeled_counts(experiment), report['warnings']),
-        *confusions(logits, label, classes, part),
-        *pictures(pool, indices, logits, label, classes, part, evaluation.default_network(stages)),
+        *pseudo_labels(lines, experiments.labeled_counts(experiment), warnings),
+        *confusions(measured, classes),
+        *pictures(measured, classes, evaluation.default_network(stages)),
         commands(workdir, report),
     ]
     return page.render(f'Run {workdir}', lead, reports.warnings(report), sections)
+
+
+def _measure(stages):
+    """Measured; None if the run has no labeled examples to measure by."""
+    experiment = stages[0].experiment
+    part = 'validation' if experiment.source.test is None else 'test'
+    if part == 'validation' and not len(experiments.validation(experiment)[1]):
+        return None
+    pool, indices = evaluation.find_examples(experiment, part)
+    indices = indices[pool.label[indices] >= 0]
+    if not len(indices):
+        return None
+    logits = {}
+    for stage in stages:
+        forward = measure.make_forward(stage.experiment)
+        outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)
+        logits |= {name: outputs[inner].logits for inner, name in stage.names.items()}
+    return Measured(part, pool, indices, pool.label[indices], logits)
 
 
 def networks(report: dict) -> Section:
@@ -119,39 +137,30 @@ def pseudo_labels(
     return [Section('Pseudo-labels', charts=drawn)] if drawn else []
 
 
-def confusions(
-    logits: dict[str, np.ndarray], label: np.ndarray | None, classes: tuple[str, ...], part: str
-) -> list[Section]:
+def confusions(measured: Measured | None, classes: tuple[str, ...]) -> list[Section]:
     """The confusion matrix of each network."""
-    title = f'Confusion on {part}'
-    if not logits:
+    if measured is None:
         return []
+    title = f'Confusion on {measured.part}'
     if len(classes) > MOST:
         text = f'Not drawn for {len(classes):,} classes; mpl.evaluate --json has the counts.'
         return [Section(title, text)]
     drawn = [
         charts.confusion(
-            f'{name}: {100 * measure.accuracy(values, label):.2f} %',
-            measure.confusion(values, label),
+            f'{name}: {100 * measure.accuracy(logits, measured.label):.2f} %',
+            measure.confusion(logits, measured.label),
             classes,
         )
-        for name, values in logits.items()
+        for name, logits in measured.logits.items()
     ]
     return [Section(title, charts=drawn)]
 
 
-def pictures(
-    pool: Pool,
-    indices: np.ndarray,
-    logits: dict[str, np.ndarray],
-    label: np.ndarray | None,
-    classes: tuple[str, ...],
-    part: str,
-    network: str,
-) -> list[Section]:
+def pictures(measured: Measured | None, classes: tuple[str, ...], network: str) -> list[Section]:
     """Thumbnails of the most confident errors and of the least sure images of a network."""
-    if not logits:
+    if measured is None:
         return []
+    part, pool, indices, label, logits = measured
     probability = np.exp(measure.log_softmax(logits[network]))
     best, confidence = probability.argmax(-1), probability.max(-1)
     order = np.argsort(confidence, kind='stable')
