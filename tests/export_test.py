@@ -331,6 +331,11 @@ def test_refusals_of_export(run, photos, transformer, tmp_path, monkeypatch):
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns('checkpoints', 'export'))
     refused('has no checkpoint', f'--workdir={bare}', '--to=stablehlo')
 
+    refused(
+        'config.json is there already', f'--workdir={transformer}', '--to=safetensors',
+        f'--output={transformer}/model.safetensors',
+    )  # fmt: skip
+    assert models.read(epath.Path(transformer), 'student')  # Its config is as it was.
     file = tmp_path / 'a.safetensors'
     command(monkeypatch, export, f'--workdir={transformer}', '--to=safetensors', f'--output={file}')
     refused(

@@ -105,10 +105,15 @@ def _accuracy(measured, siblings, name):
 
 
 def _siblings(workdir, config):
-    """The reports of finished runs beside this one that differ in the seed alone, itself included."""
+    """The reports of a comparison's runs of this config, itself included; empty for other runs.
+
+    mpl.compare has the run of each seed in <config>/<seed>.
+    """
     found = []
-    for folder in sorted(workdir.parent.iterdir()):
-        if (folder / 'config.json').exists() and (folder / 'report.json').exists():
+    if workdir.name != str(config.seed):
+        return found
+    for folder in workdir.parent.iterdir():
+        if folder.name.isdecimal() and (folder / 'report.json').exists():
             other = configs.read(folder / 'config.json').to_dict() | {'seed': config.seed}
             if folders.without_paths(other) == folders.without_paths(config.to_dict()):
                 found.append(reports.read(folder))

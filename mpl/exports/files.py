@@ -41,6 +41,12 @@ def write(model: Model, name: str, path: Path) -> list[Path]:
         'file': path.name,
         'sha256': hashlib.sha256(content).hexdigest(),
     }
+    for file, data in others.items():
+        if (path.parent / file).exists() and (path.parent / file).read_bytes() != data:
+            raise ValueError(
+                f'{path.parent / file} is there already and is not that of this network; give an '
+                '--output in another folder.'
+            )
     files = {path.name: content} | others
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
