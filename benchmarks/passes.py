@@ -1,6 +1,6 @@
 """FLOPs of a step of each method, beside the least that the method needs: python -m benchmarks.passes
 
-Counted in the traced update (mpl/planning/flops.py), in passes forward of one image of the fast network
+Counted in the traced update (mpl/run/flops.py), in passes forward of one image of the fast network
 on CIFAR-10. The least: 3 passes for an image with a loss (forward, and twice as much backward), 1 for a
 view that only gives targets, 2 for the product with a tangent. `joined` is the form in which the views
 that give targets are in one pass with the others. Nothing is compiled.
@@ -11,17 +11,16 @@ from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from configs import laptop
-from mpl.planning import flops, footprint
+from mpl.planning import footprint
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
+from mpl.run import flops
 
 
 def count(config: ConfigDict) -> float:
     """Passes forward of one image in a step of a config of configs/laptop.py on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
-    update = jax.make_jaxpr(experiment.algorithm.update)
-    total = flops.count(update(experiment.state, experiment.batch, 0, jax.random.key(0)))
-    return total / laptop.FORWARD['cifar10']
+    return flops.of_step(experiment) / laptop.FORWARD['cifar10']
 
 
 def rows() -> list[list]:

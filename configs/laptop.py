@@ -5,7 +5,7 @@
 
 The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
 methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
-and backward, with products with padding (mpl/planning/flops.py); a test holds COSTS against the
+and backward, with products with padding (mpl/run/flops.py); a test holds COSTS against the
 compiled steps. Two CPU cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
 """
 
@@ -103,7 +103,9 @@ def config(
             ),
             networks={role: network for role in roles},
             algorithm=algorithm | dict(ema_decay=0.99),
-            every=dict(log=50, evaluate=max(steps // 300, 1) * 50, save=50),  # Measured 6 to 12 times.
+            every=dict(
+                log=50, evaluate=max(steps // 300, 1) * 50, save=50
+            ),  # Measured 6 to 12 times.
             steps_per_call=10,
         )
     )

@@ -5,7 +5,7 @@ Trains each config with seeds 0, 1, ...: each run in <workdir>/<config>/<seed>, 
 <seed>.log beside it. The same command resumes a stopped comparison.
 
 Writes the table to compare.md and compare.csv and plots it in compare.png. compute.png plots
-accuracy over seconds and images, curves.png accuracy over steps (unfinished runs included), and
+accuracy over seconds and FLOPs, curves.png over steps, minutes and FLOPs (unfinished runs included), and
 labels.png accuracy over labels, if a method has several numbers of labels, as in
 digits.py:uda,labels=20 and digits.py:uda,labels=40. Differences are paired by seed and relative to
 the first network of the first config with the same number of labels, so give labels only first.

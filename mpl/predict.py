@@ -3,11 +3,11 @@
 
 The CSV file has one line per example: name, class, confidence and the probability of every class.
 --features=out.npz saves features [N, D], logits [N, K], names [N] and indices [N] (into the pool of
-the split, or into the sorted files of the folder).
+the split, or into the sorted files of the folder); until then they are in memory.
 
---logits=out.npy (with --split) has one row of logits per example of the pool, at its index; rows of
-examples outside the split are NaN. Rows are written batch by batch, the same command resumes a
-stopped one, and --output is optional. mpl.select reads the file.
+--logits=out.npy and --features=out.npy (with --split) have one row per example of the pool, at its
+index, float32 and float16; rows of examples outside the split are NaN. Rows are written batch by
+batch, the same command resumes a stopped one, and --output is optional. mpl.select reads logits.
 
 Every output records its provenance: in out.csv.json and out.npy.json beside it, in a features file
 as made_by. Labeling a folder does not need the data of the run; the classes are those of the run.
@@ -23,30 +23,47 @@ from etils import epath
 from tqdm import tqdm
 
 from mpl.data import damage, walk
-from mpl.exports import files
-from mpl.run import command, evaluation, logits, prediction, provenance
+from mpl.exports import files as exported_files
+from mpl.run import command, evaluation, prediction, provenance
+from mpl.run import rows as row_files
 
 
 def check_outputs(given: argparse.Namespace) -> None:
     """Raises ValueError for no output, or outputs that cannot be written."""
-    if not (given.output or given.logits):
+    if not (given.output or _row_paths(given)):
         raise ValueError('There is nothing to write: give --output=out.csv or --logits=out.npy.')
-    if given.features and not given.output:
-        raise ValueError('--features is written beside --output; give that too.')
-    if given.logits and not given.split:
-        raise ValueError('--logits has a row per index of a split; give --split, not --images.')
+    if given.features and not _is_rows(given.features) and not given.output:
+        raise ValueError('--features=x.npz is written beside --output; give that too, or x.npy.')
+    if _row_paths(given) and not given.split:
+        raise ValueError(
+            f'--{_row_paths(given)[0][0].name} has a row per index of a split; give --split, not '
+            '--images.'
+        )
     for path in filter(None, (given.output, given.features, given.logits)):
         evaluation.check_output(path)
 
 
-def _find_missing(rows: logits.Rows, indices: np.ndarray) -> np.ndarray:
-    """The indices without a valid row in the file of logits; prints how many rows are kept."""
-    missing = logits.missing(rows, indices)
-    if len(missing) < len(indices):
-        print(f'{rows.path} has {len(indices) - len(missing):,} of them already.')
-    if changed := np.count_nonzero(rows.checksums[missing]):
-        print(f'{changed:,} rows are not as they were written and are computed again.')
-    return missing
+def _is_rows(path: str) -> bool:
+    return path.endswith('.npy')
+
+
+def _row_paths(given: argparse.Namespace) -> list[tuple[row_files.Kind, str]]:
+    """The files of rows to write."""
+    paths = [(row_files.LOGITS, given.logits)] if given.logits else []
+    if given.features and _is_rows(given.features):
+        paths.append((row_files.FEATURES, given.features))
+    return paths
+
+
+def _find_missing(files: list[row_files.Rows], indices: np.ndarray) -> np.ndarray:
+    """The indices without a valid row in one of the files; prints how many rows are kept."""
+    for rows in files:
+        missing = row_files.missing(rows, indices)
+        if len(missing) < len(indices):
+            print(f'{rows.path} has {len(indices) - len(missing):,} of them already.')
+        if changed := np.count_nonzero(rows.checksums[missing]):
+            print(f'{changed:,} rows are not as they were written and are computed again.')
+    return row_files.missing_in_any(files, indices)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -62,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     examples.add_argument('--split', help=f'one of {", ".join(evaluation.SPLITS)}')
     parser.add_argument('--output', type=command.local_path, help='CSV file to write')
-    parser.add_argument('--features', type=command.local_path, help='npz file to write beside it')
+    parser.add_argument('--features', type=command.local_path, help='npz or npy file to write')
     parser.add_argument(
         '--logits',
         type=command.local_path,
@@ -84,12 +101,12 @@ def run_exported(given: argparse.Namespace) -> None:
                 f'--{name} is not allowed with --model: an exported file has one network and logits '
                 'alone, and no data; give --workdir instead.'
             )
-    description, function = files.load(Path(given.model))
+    description, function = exported_files.load(Path(given.model))
     shape, central = tuple(description['image_shape']), description['central']
     folder = Path(given.images)
     total, chunks = prediction.from_folder(folder, shape, central, description['batch'])
     bar = tqdm(chunks, unit='batch', total=-(-total // description['batch']))
-    predicted = files.predict(description, function, iter(bar))
+    predicted = exported_files.predict(description, function, iter(bar))
     made_by = description['made_by'] | {'images': given.images}
     count = prediction.write(predicted, description['classes'], given.output, None, made_by)
     print(f'{given.model} labeled {count:,} examples: {given.output}')
@@ -117,14 +134,15 @@ def main():
         pool, indices = evaluation.find_examples(stages[0].experiment, given.split)
     made_by = provenance.make(stage, network, given.split, given.images)
     with contextlib.ExitStack() as stack:
-        rows = None
-        if given.logits:
-            shape = len(pool.label), len(classes)
-            rows = stack.enter_context(logits.open_rows(given.logits, *shape, made_by))
-            indices = indices if given.output else _find_missing(rows, indices)
+        files = []
+        for kind, path in _row_paths(given):
+            shape = len(pool.label), prediction.columns(stage, inner, kind)
+            files.append(stack.enter_context(row_files.open_rows(path, *shape, made_by, kind)))
         if given.split:
-            examples = {given.split: (pool, indices)}
-            total, chunks = len(indices), prediction.from_pool(pool, indices, size)
+            missing = None if given.output else _find_missing(files, indices)
+            chunks = prediction.from_pool(pool, indices, size, missing)
+            indices = np.concatenate([indices[:0], *(chunk.indices for chunk in chunks)])
+            examples, total = {given.split: (pool, indices)}, len(indices)
         else:
             examples = {}
             source = stages[0].experiment.source
@@ -133,18 +151,20 @@ def main():
             )
         bar = stack.enter_context(tqdm(chunks, unit='batch', total=-(-total // size)))
         predicted = prediction.predict(stage, inner, iter(bar))
-        predicted = predicted if rows is None else logits.store(rows, predicted)
+        predicted = row_files.store(files, predicted) if files else predicted
+        in_memory = given.features if given.features and not _is_rows(given.features) else None
         if given.output:
-            count = prediction.write(predicted, classes, given.output, given.features, made_by)
+            count = prediction.write(predicted, classes, given.output, in_memory, made_by)
         else:
             count = sum(len(names) for names, _, _ in predicted)
     print(
-        f'{network} of {given.workdir} labeled {count:,} examples: {given.output or given.logits}'
+        f'{network} of {given.workdir} labeled {count:,} examples: '
+        f'{given.output or _row_paths(given)[0][1]}'
     )
-    if given.features:
-        print(f'Features, logits, names and indices: {given.features}')
-    if given.logits and given.output:
-        print(f'Logits by index: {given.logits}')
+    if in_memory:
+        print(f'Features, logits, names and indices: {in_memory}')
+    for kind, path in _row_paths(given):
+        print(f'{kind.name.capitalize()} by index: {path}')
     for part, damaged in damage.count(examples, classes).items():
         print(
             f'Warning: {damage.counted(part, damaged)} can not be decoded, and were labeled as gray '

@@ -13,13 +13,21 @@ from mpl.algorithms import feedback, freematch, softmatch, vat
 
 pytestmark = pytest.mark.usefixtures('haste')
 
-SMALLEST = dict.fromkeys(MAKES, 1) | {'softmatch': 2}  # unlabeled images
+# Unlabeled images: one has neither a variance nor another image to be told from.
+SMALLEST = {
+    name: 2 if {*contract.HEADS} & {*contract.roles(name)} or name == 'softmatch' else 1
+    for name in MAKES
+}
 
 # The ends of hyperparameters, by the last words of their names.
 ENDS = {
     'weight': (0.0, 1.0),
     'threshold': (0.0, 1.0),
     'temperature': (1e-4, 1e4),
+    'rate': (0.0, 1.0),
+    'queue': (6, 12),
+    'keys': ('averaged', 'batch'),
+    'scale': (0.0, 1.0),
     'decay': (0.0, 1.0),
     'smoothing': (0.0, 1.0),
     'steps': (0, 2**31 - 1),
@@ -36,7 +44,9 @@ ENDS = {
     'labels': ('soft', 'soft'),
     'label_view': ('weak', 'strong'),
 }
-REFUSED = {('temporal_ensembling', 'memory_decay'): 1.0, ('mean_teacher', 'ema_decay'): 0.0}
+REFUSED = {('temporal_ensembling', 'memory_decay'): 1.0} | {
+    (name, 'ema_decay'): 0.0 for name in contract.AVERAGED
+}
 
 
 def end_of(name, knob, end):

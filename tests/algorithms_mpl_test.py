@@ -312,8 +312,9 @@ def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoo
     assert error(got, expected) < 1e-9
 
 
-def test_exact_with_statistics_of_the_labeled_images_too(x64):
-    """The derivative through a student step whose batch norm sees both parts of the batch."""
+@pytest.mark.parametrize('weight', [0.0, 0.5])
+def test_exact_with_the_labeled_images_in_the_students_pass(weight, x64):
+    """The derivative through a student step that has statistics, and perhaps a loss, of labels."""
     optimizer, step = STUDENTS['plain']
     teacher, student = Definition(Tiny(True), record()), Definition(Tiny(True), optimizer())
     batch = make_batch()
@@ -327,13 +328,17 @@ def test_exact_with_statistics_of_the_labeled_images_too(x64):
         )
 
         def student_loss(params):
-            log_p = jax.nn.log_softmax(run(student, net, params, images)[: len(target)])
-            return -(target * log_p).sum(1).mean()
+            log_p = jax.nn.log_softmax(run(student, net, params, images))
+            of_pseudo_labels = -(target * log_p[: len(target)]).sum(1).mean()
+            labeled = log_p[len(target) :]
+            of_labels = -labeled[jnp.arange(len(labeled)), batch['labeled']['label']].mean()
+            return of_pseudo_labels + weight * of_labels
 
         new = step(net.params, jax.grad(student_loss)(net.params), net.opt_state)
         return labeled_loss(student, net, new, batch)
 
-    got, metrics, _ = feedback(teacher, student, batch, student_statistics='joint')(state)
+    knobs = {'student_statistics': 'joint', 'student_labeled_weight': weight}
+    got, metrics, _ = feedback(teacher, student, batch, **knobs)(state)
     value, expected = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
     np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
     assert error(got, expected) < 1e-9
@@ -626,6 +631,8 @@ def test_unknown_names_are_refused():
             mpl.make(definition, definition, **wrong)
     with pytest.raises(ValueError, match='set labels to soft'):
         mpl.make(definition, definition, feedback='exact', labels='sampled')
+    with pytest.raises(ValueError, match="set algorithm.student_statistics to 'joint'"):
+        mpl.make(definition, definition, student_labeled_weight=1.0)
 
 
 @pytest.mark.parametrize('name', feedbacks.LABELS)

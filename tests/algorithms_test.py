@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 
 import chex
 import jax
@@ -16,11 +17,12 @@ from jax.sharding import AbstractMesh
 
 from mpl import algorithms
 from mpl.algorithms import interface as algorithm
+from mpl.models import projector
 from mpl.models.network import Definition, Network
 from mpl.optimizers import sgd
 
 CLASSES = 3
-SIZES = algorithm.Sizes(examples=7, unlabeled=6, classes=CLASSES)
+SIZES = algorithm.Sizes(examples=13, unlabeled=12, classes=CLASSES)
 
 # Numbers beside the defaults with which to hold each algorithm to the contract.
 VARIANTS = {
@@ -34,16 +36,28 @@ VARIANTS = {
         {'feedback': 'exact', 'target_pass': 'separate'},
         {'feedback': 'exact', 'target_pass': 'separate', 'label_view': 'weak'},
     ],
+    'barlow_twins': [{}],
+    'byol': [{}],
+    'dino': [{}],
     'distill': [{}, {'teacher': None}],
     'fixmatch': [{'threshold': 0.0}, {'threshold': 0.0, 'target_pass': 'separate'}],
     'flexmatch': [{}, {'target_pass': 'separate'}],
     'freematch': [{}, {'target_pass': 'separate'}],
     'mean_teacher': [{}],
+    'moby': [{'queue': 6}],
+    'mobyv2al': [{'queue': 6}],
+    'moco': [{'queue': 6}, {'queue': 6, 'keys': 'batch'}],
+    'moco_v3': [{}],
     'noisy_student': [{}, {'labels': 'hard'}],
     'pi_model': [{}, {'two_sided': True, 'target_pass': 'separate'}],
     'pseudo_label': [{'threshold': 0.0}],
     'reduced_mpl': [{}, {'feedback': 'dot', 'labels': 'sampled'}],
+    'rotation': [{}],
+    's4l': [{}],
+    'simclr': [{}, {'labeled_weight': 1.0}],
+    'simsiam': [{}],
     'softmatch': [{}, {'align': False}, {'target_pass': 'separate'}],
+    'supcon': [{}],
     'supervised': [{}],
     'temporal_ensembling': [{}],
     'uda': [
@@ -52,6 +66,7 @@ VARIANTS = {
         {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1},
     ],
     'vat': [{'iterations': 2}, {'entropy_weight': 1.0}],
+    'vicreg': [{}],
 }
 
 # Of each knob: numbers of the base run, and the other value.
@@ -65,6 +80,17 @@ UDA = {
 }
 TARGETS = {'target_pass': ({}, 'separate')}
 COMMON = {'label_smoothing': ({}, 0.2), 'ema_decay': ({'ema_decay': 0.5}, 0.9)}
+PRETRAINING = {  # the common arguments of self-supervised rules
+    'ema_decay': ({'ema_decay': 0.5}, 0.9),
+    'labeled_weight': ({}, 0.5),
+    'probe_rate': ({}, 0.5),
+}
+TARGETED = PRETRAINING | {'ema_steps': ({}, 4)}
+QUEUED = TARGETED | {
+    'queue': ({'queue': 6}, 12),
+    'temperature': ({'queue': 6}, 1.0),
+    'keys': ({'queue': 6}, 'batch'),
+}
 KNOBS = {
     'mpl': COMMON
     | TARGETS
@@ -75,10 +101,20 @@ KNOBS = {
         'label_view': ({}, 'weak'),
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
         'student_statistics': ({}, 'joint'),
+        'student_labeled_weight': ({'student_statistics': 'joint'}, 1.0),
     }
     | {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
         for knob, (base, other) in UDA.items()
+    },
+    'barlow_twins': PRETRAINING | {'redundancy_weight': ({}, 1.0), 'scale': ({}, 0.1)},
+    'byol': TARGETED,
+    'dino': TARGETED
+    | {
+        'temperature': ({}, 0.5),
+        'target_temperature': ({}, 0.1),
+        'center_decay': ({}, 0.1),
+        'freeze_steps': ({}, 2),
     },
     'distill': COMMON | {'weight': ({}, 0.9), 'temperature': ({}, 1.0)},
     'fixmatch': COMMON | TARGETS | {'weight': ({}, 2.0), 'threshold': ({}, 0.99)},
@@ -87,6 +123,11 @@ KNOBS = {
     | TARGETS
     | {'weight': ({}, 2.0), 'fairness_weight': ({}, 1.0), 'memory_decay': ({}, 0.1)},
     'mean_teacher': COMMON | {'weight': ({}, 2.0), 'ramp_steps': ({}, 10)},
+    'moby': QUEUED,
+    'mobyv2al': {key: QUEUED[key] for key in QUEUED if key not in ('labeled_weight', 'probe_rate')}
+    | {'contrast_weight': ({}, 2.0)},
+    'moco': QUEUED,
+    'moco_v3': TARGETED | {'temperature': ({}, 0.2)},
     'noisy_student': COMMON
     | {'labels': ({}, 'hard'), 'temperature': ({}, 3.0), 'weight': ({}, 2.0)},
     'pi_model': COMMON
@@ -108,6 +149,10 @@ KNOBS = {
         'teacher_labeled_weight': ({}, 2.0),
         'student_statistics': ({}, 'joint'),
     },
+    'rotation': PRETRAINING,
+    's4l': COMMON | {'weight': ({}, 2.0)},
+    'simclr': PRETRAINING | {'temperature': ({}, 1.0)},
+    'simsiam': PRETRAINING,
     'softmatch': COMMON
     | TARGETS
     | {
@@ -116,6 +161,7 @@ KNOBS = {
         'align': ({'memory_decay': 0.1, 'deviations': 20.0}, False),
         'memory_decay': ({}, 0.1),
     },
+    'supcon': PRETRAINING | {'temperature': ({}, 1.0), 'weight': ({}, 2.0)},
     'supervised': COMMON,
     'temporal_ensembling': COMMON
     | {'weight': ({}, 2.0), 'memory_decay': ({}, 0.1), 'ramp_steps': ({}, 10)},
@@ -134,18 +180,42 @@ KNOBS = {
         'entropy_weight': ({}, 1.0),
         'ramp_steps': ({}, 10),
     },
+    'vicreg': PRETRAINING
+    | {
+        'invariance_weight': ({}, 1.0),
+        'variance_weight': ({}, 1.0),
+        'covariance_weight': ({}, 25.0),
+    },
 }
 BASE = dict.fromkeys(VARIANTS, {}) | {
     'mpl': {'uda_threshold': 0.0},
     'fixmatch': {'threshold': 0.0},
+    'moby': {'queue': 6},
+    'mobyv2al': {'queue': 6},
+    'moco': {'queue': 6},
     'pseudo_label': {'threshold': 0.0},
     'uda': {'threshold': 0.0},
 }
 # Which put two views of an example, or a view and its number, together.
-UNPAIRED = {'distill', 'noisy_student', 'pseudo_label', 'reduced_mpl', 'supervised', 'vat'}
+UNPAIRED = {
+    'distill',
+    'noisy_student',
+    'pseudo_label',
+    'reduced_mpl',
+    'rotation',
+    's4l',
+    'supervised',
+    'vat',
+}
 PAIRED = set(VARIANTS) - UNPAIRED
-AVERAGED = ('mean_teacher',)  # whose teacher is the average
-PARTS = ('feedback', 'interface', 'losses')  # files of the folder that are no learning rules
+# Whose teacher, or whose target network, is the average.
+AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3')
+HEADS = ('projector', 'predictor', 'classifier')  # roles of networks on features
+SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
+# Files of the folder that are no learning rules.
+PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretext', 'pretraining', 'queues')
+# Rules of images with tiles, a hole or colors, held to the contract in algorithms_pretext_test.py.
+ELSEWHERE = ('colorization', 'inpainting', 'jigsaw')
 
 
 pytestmark = pytest.mark.usefixtures('haste')
@@ -165,7 +235,7 @@ class Tiny(nn.Module):
         if self.norm:
             x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x)).astype(jnp.float32)
-        return x, nn.Dense(CLASSES)(x)
+        return x, nn.Dense(CLASSES, name='head')(x)
 
 
 def discover():
@@ -173,7 +243,7 @@ def discover():
     return {
         found.name: importlib.import_module(f'mpl.algorithms.{found.name}').make
         for found in pkgutil.iter_modules(algorithms.__path__)
-        if found.name not in PARTS
+        if found.name not in PARTS + ELSEWHERE
     }
 
 
@@ -195,8 +265,13 @@ def knobs(name):
 
 def build(name, numbers, shards=1, **model):
     mesh = AbstractMesh((shards, 1), ('data', 'model'))
-    definition = Definition(Tiny(**model), sgd.make(2000, 0.25), mesh)
-    return MAKES[name](**(dict.fromkeys(roles(name), definition) | numbers))
+    norm = 'batch' if 'norm' in model and model['norm'] else 'none'
+    head = projector.make((6, 4), 'tanh', norm, prototypes=5 if name == 'dino' else 0)
+    definitions = {
+        role: Definition(head if role in HEADS else Tiny(**model), sgd.make(2000, 0.25), mesh)
+        for role in roles(name)
+    }
+    return MAKES[name](**(definitions | numbers))
 
 
 def starting(learner):
@@ -219,6 +294,8 @@ def make_batch(step=0):
         'unlabeled': {
             'weak': weak,
             'strong': weak + strong,
+            'view_0': weak,
+            'view_1': weak + strong,
             'index': np.arange(6, dtype=np.int32),
             'logits': said[1],
         },
@@ -247,16 +324,16 @@ def train(learner, first=0):
 
 
 def start(name, ema_decay=0.0, numbers={}, **model):
-    """A state as new; of the numbers of `make`, it may depend on this one alone."""
-    absent = tuple(role for role in numbers if role in roles(name))
-    return _start(name, ema_decay, absent, **model)
+    """A state as new; of the numbers of `make`, it may depend on this one and on SHAPING alone."""
+    kept = {key: n for key, n in numbers.items() if key in SHAPING or key in roles(name)}
+    return _start(name, ema_decay, tuple(kept.items()), **model)
 
 
 @functools.cache
-def _start(name, ema_decay, absent, **model):
+def _start(name, ema_decay, kept, **model):
     if name in AVERAGED:
         ema_decay = ema_decay or 0.5
-    learner = build(name, {'ema_decay': ema_decay} | dict.fromkeys(absent), **model)
+    learner = build(name, {'ema_decay': ema_decay} | dict(kept), **model)
     state = jax.jit(starting(learner))(jax.random.key(0), make_batch())
     return jax.tree.map(np.array, state)
 
@@ -365,6 +442,7 @@ class Variants(chex.TestCase):
 
 
 GAPS = (0.0, 100.0, 1e4)  # between logits
+LAST = re.compile(r"'head'|'dense_1'")  # layers
 
 
 def force(state, gap, alike):
@@ -372,7 +450,7 @@ def force(state, gap, alike):
 
     def scale(path, leaf):
         name = jax.tree_util.keystr(path)
-        if 'params' not in name or 'Dense_1' not in name or 'opt_state' in name:
+        if 'params' not in name or not LAST.search(name) or 'opt_state' in name:
             return leaf
         if leaf.ndim == 2:
             return leaf * (0 if alike else gap)
@@ -431,17 +509,20 @@ def test_order_of_unlabeled_examples_does_not_matter_but_their_pairing_does(name
     order = np.array([3, 0, 5, 1, 4, 2])
     views = BATCHES['unlabeled']
     turned = {key: view[:, order] for key, view in views.items()}
-    one, _ = run(start(name))
-    two, _ = run(start(name), batches=BATCHES | {'unlabeled': turned})
-    torn, _ = run(start(name), batches=BATCHES | {'unlabeled': turned | {'weak': views['weak']}})
-    assert distance(one, two) < 1e-5
+    before = start(name, numbers=numbers)
+    one, _ = run(before)
+    two, _ = run(before, batches=BATCHES | {'unlabeled': turned})
+    whole = {key: views[key] for key in ('weak', 'view_0')}
+    torn, _ = run(before, batches=BATCHES | {'unlabeled': turned | whole})
+    assert distance(weights(one), weights(two)) < 1e-5
     assert (distance(one, torn) > 1e-4) == (name in PAIRED)
 
 
 @pytest.mark.parametrize('name, numbers', ONE_EACH, ids=str)
 def test_number_of_shards_changes_the_order_of_rows_alone(name, numbers):
     one, two = (
-        train(build(name, numbers, shards, norm=True))(start(name, norm=True)) for shards in (1, 2)
+        train(build(name, numbers, shards, norm=True))(start(name, numbers=numbers, norm=True))
+        for shards in (1, 2)
     )
     assert distance(one, two) < 1e-4
 
@@ -449,7 +530,7 @@ def test_number_of_shards_changes_the_order_of_rows_alone(name, numbers):
 @functools.cache
 def trained(name, first, norm, **numbers):
     numbers = {'ema_decay': 0.5 if name in AVERAGED else 0.0} | BASE[name] | numbers
-    before = start(name, numbers['ema_decay'], norm=norm)
+    before = start(name, numbers['ema_decay'], numbers, norm=norm)
     state, _ = train(build(name, numbers, norm=norm), first)(before)
     return jax.tree.map(np.array, weights(state))
 

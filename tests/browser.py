@@ -79,9 +79,11 @@ class Page:
         return given['result'].get('value')
 
     def wait(self, expression):
-        """Waits until a JavaScript expression is true."""
+        """Waits until a JavaScript expression is true; an error in it is not, as in a new page."""
         end = time.monotonic() + self._patience
-        while not self.value(expression):
+        while not self.value(
+            f'(() => {{ try {{ return {expression} }} catch {{ return false }} }})()'
+        ):
             assert time.monotonic() < end, (
                 expression,
                 self.errors,

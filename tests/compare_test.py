@@ -62,6 +62,7 @@ def report(test, seconds=1.0, memory=1, **networks):
         'seconds': seconds,
         'peak_memory_bytes': memory,
         'images_seen': 960,
+        'flops': {'step': 5, 'run': 50},
         'weights': 'last checkpoint',
         'source': {'name': 'digits'},
         'split': {'labeled': 20, 'unlabeled': 1097, 'validation': 100},
@@ -82,7 +83,8 @@ def test_rows_have_mean_spread_and_paired_difference(reports):
     assert [(row.config, row.network) for row in (a, b, teacher)] == [
         ('a', 'student'), ('b', 'student'), ('b', 'teacher')
     ]  # fmt: skip
-    assert a.seeds == [0, 1, 2] and (a.seconds, a.memory, a.images) == (2.0, 9, 960)
+    assert a.seeds == [0, 1, 2]
+    assert (a.seconds, a.memory, a.images, a.flops) == (2.0, 9, 960, 50)
     np.testing.assert_array_equal(a.test, [0.4, 0.1, 0.7])
     np.testing.assert_allclose(b.difference, [0.5 - 0.4, 0.6 - 0.7])  # not of seed 1
     np.testing.assert_allclose(teacher.difference, [0.2 - 0.4, 0.9 - 0.7])
@@ -90,15 +92,15 @@ def test_rows_have_mean_spread_and_paired_difference(reports):
     # (0.4, 0.1, 0.7): standard deviation 0.3 with n - 1; (0.1, -0.1): standard error 0.1.
     assert '40.00 ± 30.00' in lines[1] and ' 20.00 ' in lines[1]
     assert '55.00 ± 7.07' in lines[2] and '+0.00 ± 10.00' in lines[2]
-    assert '+0.00 ± 20.00' in lines[3]
+    assert '+0.00 ± 20.00' in lines[3] and lines[3].endswith('5.00e+01')
 
 
 def test_one_seed_has_no_spread_and_a_run_without_test_no_number(reports):
     one = {name: {0: of[0]} for name, of in reports.items()}
     for of in one.values():
-        del of[0]['networks']['student']['test']
+        del of[0]['networks']['student']['test'], of[0]['flops']
     lines = table.show(table.gather(one), 'plain').splitlines()
-    assert '- ± -' in lines[1] and '20.00 ± -' in lines[3]
+    assert '- ± -' in lines[1] and '20.00 ± -' in lines[3] and lines[1].endswith(' -')
 
 
 def test_files_of_the_table(reports, tmp_path):

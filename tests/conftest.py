@@ -36,6 +36,18 @@ LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'p
 # What `launch/test.sh --fast` leaves out: file, and how the names of its slow tests begin.
 SLOW = {
     # Whole runs, several of them, and commands in processes of their own.
+    'active_test': (
+        'test_a_cycle',
+        'test_a_finished',
+        'test_a_study',
+        'test_every_cycle',
+        'test_folders',
+        'test_passes',
+        'test_people',
+        'test_the_command',
+        'test_the_first',
+        'test_the_report',
+    ),
     'bucket_test': '',
     'collapse_test': 'test_runs_',
     'command_test': '',
@@ -49,8 +61,13 @@ SLOW = {
     'export_test': '',
     'experiment_test': ('test_nothing_is_traced', 'test_each_process'),
     'faults_test': '',
+    'label_browser_test': '',
+    'label_test': 'test_a_killed_page',
     'pages_test': '',
+    'people_test': '',
     'predict_test': '',
+    'pretrain_test': '',
+    'probe_test': '',
     'processes_test': '',
     'readme_test': '',
     'select_test': '',
@@ -61,6 +78,7 @@ SLOW = {
     'algorithms_extremes_test': ('test_smallest', 'test_hyperparameters'),
     'algorithms_family_test': '',
     'algorithms_mpl_test': '',
+    'algorithms_pretext_test': '',
     'algorithms_reduced_test': '',
     'algorithms_test': (
         'test_extreme',
@@ -82,6 +100,7 @@ SLOW = {
     'models_vit_test': '',
     'models_wide_resnet_test': '',
     'plan_test': '',
+    'pretraining_test': ('test_labels', 'test_one_device', 'test_a_run', 'test_without'),
     'recipes_test': '',
     'sharding_test': '',
     'spatial_test': '',

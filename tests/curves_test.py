@@ -37,7 +37,7 @@ def drawn(axes):
 
 
 def test_every_run_has_a_line_in_its_networks_picture(folders):
-    student, teacher = curves.draw(folders).axes
+    student, teacher, *_ = curves.draw(folders).axes
     assert student.get_title() == 'student, validation images'
     assert drawn(student) == [
         ('C0', [2, 4], [0.1, 0.3]),
@@ -46,6 +46,22 @@ def test_every_run_has_a_line_in_its_networks_picture(folders):
     ]
     assert drawn(teacher) == [('C0', [2, 4], [0.2, 0.4]), ('C0', [2], [0.6])]
     assert [text.get_text() for text in student.get_legend().get_texts()] == ['mpl', 'uda']
+
+
+def test_steps_are_converted_to_minutes_and_to_the_flops_of_finished_runs(folders):
+    (folder,) = folders['uda']
+    with open(folder / 'metrics.jsonl', 'w') as file:
+        for line in (
+            {'step': 2, 'seconds': 60.0},
+            {'step': 3, 'validation/student/accuracy': 0.7},
+            {'step': 4, 'seconds': 180.0},
+        ):
+            file.write(json.dumps(records.seal(line)) + '\n')
+    _, _, minutes, _ = curves.draw(folders).axes
+    assert drawn(minutes) == [('C1', [2.0], [0.7])] and minutes.get_xlabel() == 'minutes'
+    records.write(folder / 'report.json', {'metrics_lines': 3, 'flops': {'step': 100}})
+    *_, flops, teacher = curves.draw(folders).axes
+    assert drawn(flops) == [('C1', [300], [0.7])] and not teacher.lines
 
 
 def test_without_validation_it_shows_the_unlabeled_images(folders):
@@ -62,14 +78,14 @@ def test_without_validation_it_shows_the_unlabeled_images(folders):
                     for line in lines
                 )
                 file.write_text(text)
-    student, teacher = curves.draw(folders).axes
+    student, teacher, *_ = curves.draw(folders).axes
     assert teacher.get_title() == 'teacher, unlabeled images'
     assert drawn(teacher) == [('C0', [2, 4], [0.9, 0.9]), ('C0', [2], [0.9])]
 
 
 def test_names_are_shown_whatever_they_begin_with(folders):
     named = {'_mine': folders['mpl'], '$5$': folders['uda']}
-    student, _ = curves.draw(named).axes
+    student, *_ = curves.draw(named).axes
     assert [text.get_text() for text in student.get_legend().get_texts()] == [' _mine', '$5$']
 
 

@@ -64,6 +64,25 @@ def test_labels_that_do_not_divide_are_spread_over_classes_drawn_by_the_seed():
     assert len({tuple(each) for each in drawn}) == 3
 
 
+def test_uniform_draws_without_regard_to_classes_and_without_repeats():
+    """Unlike `draw`, which gives every class as many: an oracle where labels are bought."""
+    pool = np.flatnonzero(np.arange(200) % 5)
+    few, held = splits.uniform(pool, 8, 20, 3)
+    many, none = splits.uniform(pool[::-1], 30, 0, 3)
+    np.testing.assert_array_equal(few, many[:8])
+    assert not len(none) and len(held) == 20 and not np.intersect1d(held, many).size
+    drawn = np.concatenate([splits.uniform(pool, 8, 0, seed)[0] for seed in range(400)])
+    counts = np.bincount(drawn, minlength=200)
+    assert not counts[::5].any()
+    # 3,200 draws from 160: 20 each, with a standard deviation of 4.4.
+    assert counts[pool].min() > 5 and counts[pool].max() < 38
+    assert len(np.unique(splits.uniform(pool, 100, 60, 0)[0])) == 100
+    with pytest.raises(ValueError, match='101 examples to label and 60 to hold out'):
+        splits.uniform(pool, 101, 60, 0)
+    with pytest.raises(ValueError, match='from 0 up'):
+        splits.uniform(pool, -1, 0, 0)
+
+
 def test_draw_follows_the_seed_alone():
     one, same, other = (splits.draw(LABEL, 12, 20, seed, True) for seed in (0, 0, 1))
     assert one.hash == same.hash != other.hash

@@ -98,7 +98,8 @@ def seen(experiment, step):
 
 def test_host_and_device_cut_the_same_parts(haste):
     host, device = prepare(files()), prepare(resident())
-    assert batches.crops_on_host(host.pipeline) and not batches.crops_on_host(device.pipeline)
+    assert batches.crops_on_host(host.pipeline, 'labeled')
+    assert not batches.crops_on_host(device.pipeline, 'labeled')
     assert not batches.is_resident(host.pipeline) and batches.is_resident(device.pipeline)
     one, other = seen(host, 3), seen(device, 3)
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
@@ -111,6 +112,36 @@ def test_host_and_device_cut_the_same_parts(haste):
         assert set(one[name]) == set(other[name])
     assert set(one['unlabeled']) == {'weak', 'strong', 'index'}
     assert set(one['labeled']) == {'image', 'label', 'index'}
+
+
+PAIRS = {
+    'name': 'pairs', 'mean': 0.0, 'std': 1.0, 'size': SIZE, 'mirror': False,
+    'first': {'name': 'identity'}, 'small_parts': 1, 'small_size': 8,
+}  # fmt: skip
+
+
+def test_each_view_has_a_crop_of_its_own_on_the_host_as_on_the_device(haste):
+    host, device = prepare(files(), views=PAIRS), prepare(resident(), views=PAIRS)
+    streamed = prepare(resident(), views=PAIRS, resident_bytes=0)
+    assert batches.crops_on_host(host.pipeline, 'unlabeled')
+    assert not batches.crops_on_host(host.pipeline, 'labeled')
+    assert batches.is_resident(device.pipeline) and not batches.is_resident(host.pipeline)
+    one, other, third = (seen(given, 3)['unlabeled'] for given in (host, device, streamed))
+    assert set(one) == set(other) == {'view_0', 'view_1', 'small_0', 'index'}
+    for name in ('view_0', 'view_1', 'small_0'):
+        assert one[name].shape[1] == (8 if name == 'small_0' else SIZE)
+        assert np.abs(np.asarray(one[name]) - np.asarray(other[name])).max() <= 1
+        np.testing.assert_array_equal(other[name], third[name])
+    assert np.abs(one['view_0'] - one['view_1']).mean() > 10
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        batches.zeros(host.pipeline, False)['unlabeled'], one
+    )
+
+
+def test_a_batch_may_have_no_labeled_part(haste):
+    given = prepare(small(), batch={'labeled': 0, 'unlabeled': 16, 'evaluate': 8})
+    assert set(batches.make_fetch(given.pipeline, 1)(0)) == {'step', 'unlabeled'}
+    assert set(batches.zeros(given.pipeline, False)) == {'unlabeled'}
 
 
 def test_only_boxes_are_sent_where_images_are_resident():

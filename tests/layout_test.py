@@ -23,9 +23,11 @@ MPL = ROOT / 'mpl'
 FLOORS = (
     ('parallel',),
     ('augment', 'data', 'models', 'optimizers'),
-    ('algorithms',),
+    ('acquisition', 'algorithms'),
     ('run',),
-    ('comparison', 'exports', 'planning'),
+    ('exports', 'labeling', 'planning'),
+    ('cycles',),
+    ('comparison',),
     ('pages',),
 )
 PACKAGES = [package for floor in FLOORS for package in floor]
@@ -34,7 +36,14 @@ ALLOWED = {
     'augment': {'parallel.spatial'},
     'models': {'parallel.spatial'},
     'optimizers': set(),
-    'algorithms': {'models.network', 'optimizers.schedules'},
+    'acquisition': set(),
+    'algorithms': {
+        'augment.lab',
+        'models.layers',
+        'models.network',
+        'optimizers.backbone',
+        'optimizers.schedules',
+    },
 }
 MODULES = config_files.modules(ROOT / 'configs')
 
@@ -149,7 +158,8 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
     key |= {'taught': bool(given['teacher']['config'])}
-    key['image'] = 'cut' if 'size' in given['views'] else source.image_shape
+    cut = 'size' in given['views'] and given['views']['size']
+    key['image'] = 'cut' if cut else source.image_shape
     key['views'] = [structure(given['views'].get(part)) for part in ('strong', 'mix')]
     key['batch'] = {name: bool(size) for name, size in given['batch'].items()}
     key = json.dumps(key, sort_keys=True)
@@ -162,7 +172,7 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
 
 @pytest.mark.parametrize('stem', MODULES)
 def test_every_config_file_shows_commands_that_work(stem):
-    commands = re.findall(r'python -m mpl\.train --config=(\S+)', MODULES[stem].__doc__)
+    commands = re.findall(r'python -m mpl\.(?:train|active) --config=(\S+)', MODULES[stem].__doc__)
     assert commands and all(path.startswith(f'configs/{stem}.py') for path in commands)
     for path in commands:
         configs.load(path, [])

@@ -58,6 +58,20 @@ def test_views_joined_by_shard_share_statistics_and_return_in_order(shards, x64)
     assert np.abs(alone[0].logits - outputs[1].logits).max() > 0.01
 
 
+def test_a_pass_for_each_view_has_its_statistics_and_updates_the_running_ones_in_order(x64):
+    definition = Definition(Tiny(), optax.sgd(0.1))
+    net = create(definition)
+    views, key = [jnp.array(view) for view in VIEWS], jax.random.key(0)
+    outputs, stats = network.forward_each(definition, net.params, net.batch_stats, key, *views)
+    wanted = net.batch_stats
+    for view, output in zip(views, outputs, strict=True):
+        (alone,), wanted = network.forward(definition, net.params, wanted, key, view)
+        chex.assert_trees_all_close(output, alone, rtol=1e-12)
+    chex.assert_trees_all_close(stats, wanted, rtol=1e-6)
+    joined, _ = network.forward(definition, net.params, net.batch_stats, key, *views)
+    assert np.abs(joined[0].logits - outputs[0].logits).max() > 0.01
+
+
 def test_rows_are_joined_within_their_shard():
     """The rows of a shard are those that its devices hold: no row moves between them."""
     joined = network._join(tuple(jnp.arange(n) + 100 * n for n in (4, 8)), 2)

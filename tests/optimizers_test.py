@@ -31,6 +31,7 @@ COMMON = {
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False), 'bias_rate': ({}, 0.5)},
     'adamw': COMMON | {'beta1': ({}, 0.5), 'beta2': ({}, 0.5), 'epsilon': ({}, 0.1)},
+    'lars': COMMON | {'momentum': ({}, 0.5), 'trust': ({}, 0.5), 'bias_rate': ({}, 0.5)},
     'rmsprop': COMMON
     | {
         'decay_rate': ({'schedule': 'exponential', 'decay_steps': 1}, 0.5),
@@ -117,6 +118,7 @@ def test_weight_decay_spares_biases_and_norms(name):
     kernel = before['head']['kernel']
     decayed = {  # What the optimizer makes of the decay, which is all that moves here.
         'sgd': 1.9 * 0.4 * kernel,
+        'lars': 0.001 * kernel,
         'adamw': 0.4 * kernel,
         'rmsprop': 0.4 * kernel / jnp.sqrt(0.9 + 0.1 * (0.4 * kernel) ** 2 + 1e-3),
     }[name]
@@ -132,12 +134,14 @@ KEPT = {
     'efficientnet': {'bias', 'scale'},
     'fast_cnn': {'bias'},
     'mlp': {'bias'},
+    'projector': {'bias', 'scale'},
     'resnet': {'bias', 'scale'},
     'vit': {'bias', 'scale', 'token', 'positions'},
     'wide_resnet': {'bias', 'scale'},
 }
 SMALL = {
     'efficientnet': {'depth': 1.5, 'width': 0.1, 'scan': True},
+    'projector': {'widths': (4, 4, 4), 'last_norm': 'affine', 'prototypes': 3},
     'resnet': {'depth': 18},
     'vit': {'size': 'Ti'},
     'wide_resnet': {'depth': 10, 'width': 1},
@@ -156,7 +160,9 @@ def test_every_model_has_its_list_of_parameters_that_are_not_decayed():
 @pytest.mark.parametrize('model', KEPT)
 def test_weight_decay_acts_on_kernels_alone_in_every_model(model):
     """Also where blocks are stacked for a scan, and their biases have two axes."""
-    made = importlib.import_module(f'mpl.models.{model}').make(4, **SMALL.get(model, {}))
+    make = importlib.import_module(f'mpl.models.{model}').make
+    classes = {'num_classes': 4} if 'num_classes' in inspect.signature(make).parameters else {}
+    made = make(**classes, **SMALL.get(model, {}))
     image = jnp.zeros((1, 32, 32, 3))
     shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), image, False))['params']
     kept, decayed = set(), set()
@@ -221,6 +227,7 @@ def test_numbers_that_end_in_nan_are_refused(name, numbers, sentence):
 EDGES = {
     'sgd': [{'momentum': 1.0}, {'clip_norm': 1e-18}, {'clip_norm': 1e18}, {'weight_decay': 1.0}],
     'adamw': [{'beta1': 0.0, 'beta2': 0.0, 'epsilon': 0.0}, {'clip_norm': 1e-18}],
+    'lars': [{'momentum': 1.0}, {'clip_norm': 1e-18}, {'trust': 1e6}],
     'rmsprop': [
         {'momentum': 1.0, 'square_decay': 1.0},
         {'square_decay': 0.0, 'epsilon': 1e-20},
@@ -306,6 +313,47 @@ def test_adamw_by_hand(x64):
 
         p = jax.tree.map(move, p, mean, square)
         chex.assert_trees_all_close(got, p, rtol=1e-12)
+
+
+def test_lars_by_hand(x64):
+    """Kernels adapted after decay, biases and scales neither; momentum before the falling rate."""
+    numbers = {'momentum': 0.8, 'weight_decay': 0.1, 'trust': 0.25, 'bias_rate': 0.5}
+    path = walk(MAKES['lars'](4, 0.125, 'linear', **numbers), 3)
+    p = params()
+    trace = jax.tree.map(jnp.zeros_like, p)
+    for step, got in enumerate(path):
+
+        def push(m, x, g):
+            if x.ndim == 1:
+                return 0.8 * m + 0.5 * g
+            u = g + 0.1 * x
+            return 0.8 * m + 0.25 * jnp.sqrt((x**2).sum()) / jnp.sqrt((u**2).sum()) * u
+
+        trace = jax.tree.map(push, trace, p, gradient(p, step))
+        rate = 0.125 * (1 - step / 4)
+        p = jax.tree.map(lambda x, m, rate=rate: x - rate * m, p, trace)
+        chex.assert_trees_all_close(got, p, rtol=1e-12)
+
+
+def test_lars_leaves_kernels_of_zero_to_plain_steps():
+    p = jax.tree.map(jnp.zeros_like, params())
+    optimizer = MAKES['lars'](8, 0.125, 'constant', momentum=0.0)
+    moved, _ = optimizer.update(gradient_of(2.0, p, 0), optimizer.init(p), p)
+    chex.assert_trees_all_equal(moved, gradient_of(-0.25, p, 0))
+
+
+def test_a_probe_has_sgd_of_its_own_and_no_part_in_the_clipped_norm(x64):
+    optimizer = backbone.with_probe(sgd.make(8, 1.0, 'constant', momentum=0.0, clip_norm=2.0), 0.5)
+    p = params()
+    state, trace = optimizer.init(p), jax.tree.map(jnp.zeros_like, p['head'])
+    for step in range(2):
+        g = gradient(p, step)
+        moved, state = optimizer.update(g, state, p)
+        trace = jax.tree.map(lambda m, g: 0.9 * m + g, trace, g['head'])
+        chex.assert_trees_all_close(moved['head'], jax.tree.map(lambda m: -0.5 * m, trace))
+        factor = min(1, 2 / norm(g['norm']))
+        wanted = jax.tree.map(lambda g, factor=factor: -factor * g, g['norm'])
+        chex.assert_trees_all_close(moved['norm'], wanted)
 
 
 @pytest.mark.parametrize('momentum', [0.0, 0.8])
@@ -394,7 +442,7 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
         )
         head = optax.apply_updates(head, changes)
     chex.assert_trees_all_equal(p['head'], head['head'])
-    assert np.abs(p['head']['kernel'] - start['head']['kernel']).max() > 0.01
+    assert np.abs(p['head']['kernel'] - start['head']['kernel']).max() > 1e-3
     for a, b in zip(*(jax.tree.leaves(tree['norm']) for tree in (p, start)), strict=True):
         assert np.array(a).tobytes() == np.array(b).tobytes()
     chex.assert_trees_all_equal_shapes(*map(jax.tree.leaves, (opt_state, alone_state)))
@@ -421,5 +469,5 @@ def test_frozen_trunk_costs_no_backward_pass():
 
 @pytest.mark.parametrize('rate', [0.0, 0.5])
 def test_trunk_rate_without_a_head_is_refused(rate):
-    with pytest.raises(ValueError, match='is for a network .* this one has Dense_0, norm; set'):
+    with pytest.raises(ValueError, match='are for a network .* this one has Dense_0, norm; set'):
         backbone.scale(optax.sgd(0.1), rate).init({'Dense_0': jnp.ones(2), 'norm': jnp.ones(2)})

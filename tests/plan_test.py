@@ -16,10 +16,10 @@ from jax.sharding import PartitionSpec
 from mpl import plan
 from mpl.data import batches
 from mpl.parallel import sharding
-from mpl.planning import alternatives, chips, flops, footprint, gpus, hlo, traffic
+from mpl.planning import alternatives, chips, footprint, gpus, hlo, traffic
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop
+from mpl.run import flops, loop
 
 WIDTHS = (16, 512, 10)  # of the network, whose pictures are 4x4
 
@@ -327,7 +327,7 @@ def test_pictures_that_are_not_at_hand_are_black():
         split=dict(validation=1000),
     )
     experiment = footprint.assemble(given, jax.devices(), 60_000)
-    assert batches.crops_on_host(experiment.pipeline) and not batches.is_resident(
+    assert batches.crops_on_host(experiment.pipeline, 'labeled') and not batches.is_resident(
         experiment.pipeline
     )
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000

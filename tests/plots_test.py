@@ -7,9 +7,9 @@ from mpl.comparison import plots
 from mpl.comparison.table import Row
 
 
-def row(config, labels, test, network='student', seconds=1.0, images=100):
+def row(config, labels, test, network='student', seconds=1.0, images=100, flops=np.nan):
     test = np.array(test)
-    return Row(config, network, labels, [0, 1], test, test / 2, 0 * test, seconds, 1, images)
+    return Row(config, network, labels, [0, 1], test, test / 2, 0 * test, seconds, 1, images, flops)
 
 
 @pytest.fixture
@@ -89,6 +89,12 @@ def test_accuracy_over_compute_has_a_marker_for_each_method(rows):
     }
     assert colors[seconds] == colors[more_seconds][:2] and colors[seconds][0] == 'black'
     assert plots.by_compute(rows[2:4]) is None
+    counted = [one._replace(flops=7.0 * one.images) for one in rows]
+    _, flops, _, _ = plots.by_compute(counted).axes
+    assert [x[0] for x, _ in lines(flops)] == [700, 3500]
+    assert (images.get_xlabel(), flops.get_xlabel()) == (
+        'images seen in training', 'FLOPs of training'
+    )  # fmt: skip
 
 
 def test_without_a_test_part_validation_is_shown(rows):

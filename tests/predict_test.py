@@ -107,24 +107,57 @@ def test_logits_go_by_number_and_on_where_they_stopped(
         measure, 'outputs', lambda *given: computed.append(given[-1]) or true(*given)
     )
     cut = np.lib.format.open_memmap(path, 'r+')
-    cut[unlabeled[300:]], cut[unlabeled[0], 4:] = np.nan, np.nan
+    cut[unlabeled[600:]], cut[unlabeled[0], 4:] = np.nan, np.nan
     del cut
     again = [f'--logits={path}', '--split=unlabeled']
     command(monkeypatch, smoke, *again)
     np.testing.assert_array_equal(
-        np.concatenate(computed), np.concatenate([unlabeled[:1], unlabeled[300:]])
-    )
-    np.testing.assert_allclose(np.load(path), rows, atol=1e-6)  # In other batches.
+        np.concatenate(computed), np.concatenate([unlabeled[:256], unlabeled[512:]])
+    )  # Whole batches of 256.
+    np.testing.assert_array_equal(np.load(path), rows)
     printed = capsys.readouterr().out
-    assert 'has 299 of them already' in printed and '798 rows are not as they were' in printed
+    assert 'has 599 of them already' in printed and '498 rows are not as they were' in printed
     computed.clear()
     command(monkeypatch, smoke, *again)
     assert not computed
     with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
         command(monkeypatch, smoke, *again, '--network=student')
-    np.testing.assert_allclose(np.load(path), rows, atol=1e-6)
+    np.testing.assert_array_equal(np.load(path), rows)
     with pytest.raises(ValueError, match='pool: train -> test; split: unlabeled -> test'):
         command(monkeypatch, smoke, f'--logits={path}', '--split=test')
+
+
+def test_features_go_by_number_in_half_precision(smoke, experiment, tmp_path, monkeypatch, capsys):
+    """Without --output no batch but the present one is in memory."""
+    path, both = tmp_path / 'x.npy', ['--split=train', f'--logits={tmp_path}/l.npy']
+    command(monkeypatch, smoke, f'--features={path}', *both)
+    train = np.union1d(experiment.split.labeled, experiment.split.unlabeled)
+    rows = np.load(path)
+    chex.assert_shape(rows, (1197, 32))
+    chex.assert_type(rows, np.float16)
+    others = np.setdiff1d(np.arange(1197), train)
+    assert np.isfinite(rows[train]).all() and np.isnan(rows[others]).all() and len(others)
+    command(monkeypatch, smoke, *both[:1], f'--output={tmp_path}/o', f'--features={tmp_path}/o.npz')
+    with np.load(tmp_path / 'o.npz') as kept:
+        np.testing.assert_allclose(rows[train], kept['features'], rtol=1e-3, atol=1e-3)
+    assert f'Features by index: {path}' in capsys.readouterr().out
+
+    cut = np.lib.format.open_memmap(path, 'r+')
+    cut[train[500]] = 0
+    del cut
+    monkeypatch.setattr(prediction, 'write', None)  # Which would keep all features.
+    command(monkeypatch, smoke, f'--features={path}', *both)
+    np.testing.assert_array_equal(np.load(path), rows)
+    true = measure.outputs
+
+    def large(*given):
+        return {k: o._replace(features=o.features + 1e5) for k, o in true(*given).items()}
+
+    monkeypatch.setattr(measure, 'outputs', large)
+    with pytest.raises(
+        FloatingPointError, match=r'features up to 1e\+05, above the largest float16'
+    ):
+        command(monkeypatch, smoke, '--split=test', f'--features={tmp_path}/large.npy')
 
 
 def test_folder_gives_what_the_same_images_give_as_a_split(
@@ -275,6 +308,7 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--split=test', '--config.steps=3'], 'is not allowed here'),
         (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),
         (['--split=test', '--logits={tmp}/none/l.npy'], 'there is no folder'),
+        (['--images={tmp}', '--features={tmp}/f.npy'], '--features has a row per index of a split'),
     ],
 )
 def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
@@ -286,7 +320,7 @@ def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
 
 @pytest.mark.parametrize(
     'arguments, sentence',
-    [([], 'nothing to write'), (['--features=f', '--logits=l'], 'give that too')],
+    [([], 'nothing to write'), (['--features=f', '--logits=l'], 'give that too, or x.npy')],
 )
 def test_refuses_to_write_nothing(smoke, monkeypatch, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):

@@ -176,3 +176,21 @@ def test_what_does_not_make_processes_is_refused(arguments, sentence):
     processes.add_arguments(parser)
     with pytest.raises(ValueError, match=sentence):
         processes.join(parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_one_that_waits_in_vain_ends_with_a_sentence(number):
+    """Where jax alone would abort with a stack trace."""
+    code = (
+        'import argparse; from mpl.parallel import processes; processes.MEETING = 1; '
+        "processes.join(argparse.Namespace(coordinator='localhost:1', num_processes=2, "
+        f'process_id={number}, distributed=False))'
+    )
+    if number == 0:
+        with socket.socket() as free:
+            free.bind(('localhost', 0))
+            code = code.replace('localhost:1', f'localhost:{free.getsockname()[1]}')
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 2, ended.stderr
+    assert 'error: The processes did not find each other within 1 s.' in ended.stderr
+    assert 'Traceback' not in ended.stderr and 'stack trace' not in ended.stderr

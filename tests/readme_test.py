@@ -2,7 +2,7 @@
 
 Commands in blocks marked `bash` run, at small size and in the order of the pages: mpl.train (images in
 folders, digits, a selected split), evaluate, predict (a folder, a split, logits, an exported file), select,
-compare, plan, export and report.
+compare, plan, active, export, report and label.
 Commands in blocks marked `sh`, and those within a sentence, are checked: bash expands them, their module
 parses the arguments, and the data, split, views, networks and algorithm of each config are built.
 tests/layout_test.py traces a step of every recipe. A command that is on several pages is taken once.
@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 from mpl import train
+from mpl.acquisition import interface
 from mpl.data import open_set
 from mpl.parallel import sharding
 from mpl.planning import chips, footprint
@@ -36,7 +37,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')), ROOT / 'launch' / 'README.md']
 # What a page may call; anything else is 'command not found'.
 PROGRAMS = ('python', 'pip', 'bash', 'source', 'gcloud', 'uvx', 'docker')
-STEPS = {'configs/digits.py': 60, 'configs/folder.py': 6}  # A step on images of 32x32 takes long.
+# A step on images of 32x32 takes long.
+STEPS = {
+    'configs/digits.py': 60,
+    'configs/digits_active.py': 60,
+    'configs/digits_stages.py': 30,
+    'configs/folder.py': 6,
+}
 WRITTEN = ('output', 'features', 'logits', 'json')  # arguments of mpl.predict and mpl.select
 
 
@@ -82,7 +89,7 @@ def small(words):
     words = ['--seeds=1' if word.startswith('--seeds=') else word for word in words]
     if '--configs' in words:
         words = words[: words.index('--configs') + 3]
-    trains = words[2] in ('mpl.train', 'mpl.compare') and '--smoke' not in words
+    trains = words[2] in ('mpl.train', 'mpl.compare', 'mpl.active') and '--smoke' not in words
     return [sys.executable, *words[1:], *(few_steps(words) if trains else [])]
 
 
@@ -194,6 +201,16 @@ def test_files_and_configs_of_other_commands_are_there(words):
 def test_one_command_of_each_kind_runs():
     commands = {f'mpl.{path.stem}' for path in (ROOT / 'mpl').glob('*.py')} - {'mpl.__init__'}
     assert {words[2] for words, runs in PYTHON.items() if runs} == commands
+
+
+def test_the_acquisition_rule_of_the_page_chooses(workspace):
+    features = np.random.RandomState(0).randn(50, 3)
+    labeled = np.arange(50) < 10
+    found = interface.choose(
+        interface.find('far')(), features, np.zeros((0, 50, 2)), labeled, ~labeled, 5, None
+    )
+    distance = np.linalg.norm(features[10:, None] - features[:10], axis=-1).min(1)
+    np.testing.assert_array_equal(found, 10 + np.argsort(-distance)[:5])
 
 
 def test_the_examples_of_the_page_train(workspace, monkeypatch):

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from benchmarks import passes
-from configs import laptop
+from configs import laptop, laptop_pretrain
 from mpl.models import fast_cnn
 from mpl.optimizers import schedules
-from mpl.planning import flops
 from mpl.run import config as configs
-from mpl.run import smoke
+from mpl.run import flops, smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -143,6 +142,14 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
     last = 3 * config.finetune.steps * config.finetune.labeled
     total = passes.count(config) * config.steps + last
     assert 0.97 < total * laptop.FORWARD['cifar10'] / laptop.DATA['cifar10']['budget'] < 1.03
+
+
+@pytest.mark.parametrize('method', laptop_pretrain.COSTS)
+def test_a_budget_of_self_supervised_training_buys_the_steps_that_it_pays(method):
+    """With the heads, whose products are not in COSTS."""
+    config = load(f'laptop_pretrain.py:{method}')
+    total = passes.count(config) * config.steps * laptop.FORWARD['cifar10']
+    assert 0.97 < total / laptop_pretrain.BUDGETS['cifar10'] < 1.05
 
 
 @pytest.mark.parametrize('data', laptop.FORWARD)

@@ -1,5 +1,7 @@
 """Numbers of the step, at steps where they are known."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,3 +83,12 @@ def test_ramp(step):
     np.testing.assert_array_equal(got, [0, 0.25, 0.75, 1, 1])
     assert {value.dtype for value in got} == {np.dtype('float32')}
     assert schedules.ramp(step(0), 0) == 1
+
+
+def test_momentum_starts_at_its_base_and_ends_at_one(x64):
+    """arXiv 2006.07733, section 3.2; a constant without steps."""
+    wanted = [1 - 0.04 * (math.cos(math.pi * t / 1000) + 1) / 2 for t in (0, 1, 2, 500, 1000)]
+    got = [schedules.momentum(jnp.array(t), 0.96, 1000) for t in (0, 1, 2, 500, 1000)]
+    np.testing.assert_allclose(got, wanted, rtol=2e-7)
+    assert wanted[0] == 0.96 and wanted[-1] == 1 and got[0] < got[2] < got[3]
+    assert schedules.momentum(jnp.array(7), 0.96, 0) == 0.96

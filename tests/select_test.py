@@ -12,7 +12,8 @@ from mpl import select
 from mpl.data import selection, source, splits
 from mpl.data.selection import Rule
 from mpl.models.network import Outputs
-from mpl.run import features, identity, logits, records, split_files
+from mpl.run import features, identity, records, split_files
+from mpl.run import rows as row_files
 
 EXAMPLES, CLASSES = 301, 4
 LABEL = np.arange(EXAMPLES) % CLASSES
@@ -36,8 +37,8 @@ def made_by(name, of=SOURCE, split='unlabeled', hash=SPLIT.hash, **changes):
 
 
 def write_logits(path, rows, numbers, made_by):
-    with logits.open_rows(str(path), len(rows), rows.shape[1], made_by) as there:
-        list(logits.store(there, iter([(None, numbers, Outputs(None, rows[numbers]))])))
+    with row_files.open_rows(str(path), len(rows), rows.shape[1], made_by) as there:
+        list(row_files.store([there], iter([(None, numbers, Outputs(None, rows[numbers]))])))
 
 
 def write_features(path, values, numbers, made_by):

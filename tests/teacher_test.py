@@ -258,6 +258,10 @@ def test_rounds_are_teachers_of_teachers(tmp_path):
     ]
     assert parameters[0] == parameters[2] == 2 * parameters[1] - 10
     assert report['images_seen'] == 10 * 48 + 10 * 48 + 10 * 16
+    folders = ('run', 'run/teacher', 'run/teacher/teacher')
+    written = [json.loads((tmp_path / f / 'report.json').read_text()) for f in folders]
+    each = [one['flops']['step'] for one in written]
+    assert report['flops']['run'] == 10 * sum(each) and min(each) > 0
     split = json.loads((tmp_path / 'run' / 'split.json').read_text())
     for depth in (1, 2):
         place = pathlib.Path(tmp_path, 'run', *['teacher'] * depth)

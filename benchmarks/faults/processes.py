@@ -12,10 +12,9 @@ import numpy as np
 from benchmarks.faults import commands, results
 from benchmarks.faults.commands import RECIPE, Ended
 from benchmarks.faults.trials import FAULT, Outcome, repeat
-from mpl.parallel.processes import PATIENCE
+from mpl.parallel.processes import MEETING, PATIENCE
 
 GRACE = 30  # seconds beyond PATIENCE, for a busy machine
-MEETING = 300  # seconds that jax waits for a process at the start
 
 
 def campaign(folder: Path, losses: int, seed: int) -> list[Outcome]:

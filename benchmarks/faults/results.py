@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from mpl.run import evaluation, logits, metrics, records
+from mpl.run import evaluation, metrics, records
+from mpl.run import rows as row_files
 
 # What of a report differs between two runs of the same bits.
 ITS_OWN = ('seconds', 'peak_memory_bytes', 'peak_device_memory_bytes', 'devices')
@@ -36,7 +37,7 @@ def find(workdir: Path) -> dict:
             found[name] = _hash_split(workdir / name)
     if (workdir / 'logits.npy').exists():
         found['logits.npy'] = hash_logits(workdir / 'logits.npy')
-    for stage in ('teacher', 'finetune'):
+    for stage in ('pretrain', 'teacher', 'finetune'):
         if (workdir / stage).exists():
             found[stage] = find(workdir / stage)
     return found
@@ -48,7 +49,7 @@ def hash_logits(path: Path) -> str:
     Raises:
       ValueError: the file is damaged.
     """
-    rows = logits.read(str(path))
+    rows = row_files.read(str(path))
     return hashlib.sha256(rows[np.arange(len(rows.checksums))].tobytes()).hexdigest()
 
 

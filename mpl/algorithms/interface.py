@@ -23,12 +23,13 @@ class Sizes(NamedTuple):
 
 
 class Algorithm(NamedTuple):
-    """An algorithm as three pure functions.
+    """An algorithm as pure functions.
 
-    A batch is {'labeled': {image, label, index}, 'unlabeled': {weak, strong, index}}: images and
+    A batch is {'labeled': {image, label, index}, 'unlabeled': {views by name, index}}: images and
     views are float32 [B, H, W, C], label is int32 [B], and index, int32 [B], is the index of the
-    example in its source. Unlabeled examples have no label. 'unlabeled' is absent if the config
-    samples no unlabeled images.
+    example in its source. The views are 'weak' and 'strong', or those of self-supervised training,
+    'view_0', 'view_1', ... and 'small_0', ... of their own size. Unlabeled examples have no label.
+    A part is absent if the config samples no such images.
 
     If the config has a teacher, both parts also have `logits`, float32 [B, K]: the teacher's logits
     for the images without augmentation, computed before the run. The key is absent without a
@@ -39,6 +40,8 @@ class Algorithm(NamedTuple):
     update: Callable[[Any, Batch, jax.Array, jax.Array], tuple[Any, Metrics]]
     # ^ (state, batch, step, key) -> (state, {name: float32 scalar})
     networks: Callable[[Any], dict[str, Frozen]]  # state -> the networks to evaluate, by name
+    # state -> networks on the features of another one, such as projectors, by name
+    heads: Callable[[Any], dict[str, Frozen]] = lambda state: {}
 
 
 def predict(algorithm: Algorithm, state: Any, image: jax.Array) -> dict[str, Outputs]:

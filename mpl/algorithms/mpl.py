@@ -30,11 +30,12 @@ def make(
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
     student_statistics: str = 'unlabeled',
+    student_labeled_weight: float = 0.0,
     target_pass: str = 'joined',
 ) -> Algorithm:
     """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
 
-    The student is trained on pseudo-labels of the strong views alone. The teacher minimizes
+    The student is trained on pseudo-labels of the strong views alone, by default. The teacher minimizes
     labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback; without feedback it is
     trained as by `uda`. Two networks are in memory. mpl/algorithms/feedback.py describes the
     estimators, and how small the exact feedback is in the first steps if the student has Adam.
@@ -57,6 +58,7 @@ def make(
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
       student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
+      student_labeled_weight: of the labels in the student's loss, see feedback.make_student_step.
       target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
         'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback.
 
@@ -73,6 +75,7 @@ def make(
         label_smoothing,
         ema_decay,
         student_statistics,
+        student_labeled_weight,
     )
     if label_view not in VIEWS:
         raise ValueError(

@@ -53,6 +53,7 @@ def make(
         label_smoothing,
         ema_decay,
         student_statistics,
+        student_labeled_weight=0.0,
     )
 
     def init(key, batch, sizes):

@@ -1,4 +1,4 @@
-"""Color augmentation of SimCLR (arXiv 2002.05709, appendix A): jitter, grayscale, blur."""
+"""Color augmentation of SimCLR (arXiv 2002.05709, appendix A) and BYOL: jitter, gray, blur, solarize."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from mpl.augment import blur, hsv, layer, ops, randaugment
 from mpl.augment.layer import Draw, Operation
 
+THRESHOLD = 128  # pixel value from which solarizing inverts
 JITTER = {
     'brightness': randaugment.LIBRARY['Brightness'],
     'contrast': randaugment.LIBRARY['Contrast'],
     'saturation': randaugment.LIBRARY['Color'],
     'hue': Operation('image', hsv.shift_hue),
 }
+SOLARIZE = {'solarize': Operation('table', lambda image, _: ops.solarize_table(THRESHOLD))}
 GRAY = {'gray': Operation('image', lambda image, _: jnp.broadcast_to(ops.grey(image), image.shape))}
 
 
@@ -27,18 +29,22 @@ def policy(
     blurred: float = 0.5,
     sigma: Sequence[float] = (0.1, 2.0),
     kernel: int = 0,
+    solarized: float = 0.0,
+    gray_first: bool = False,
 ) -> Callable:
     """(key, image float32 [B, H, W, C] in [0, 255]) -> the same shape, whole numbers in the same range.
 
     The jitter is torchvision's `ColorJitter` of Pillow images: brightness, contrast, saturation and
-    hue, in a random order per image. All values are sampled per image, with uniform distributions.
+    hue, in a random order per image. Gray, blur and inversion of the pixels from 128 up follow, in this
+    order. All values are sampled per image, with uniform distributions.
 
     Args:
         brightness, contrast, saturation: s, for factors from max(0, 1 - s) to 1 + s; 0 leaves it out.
         hue: maximum shift in either direction, as a fraction of the circle, at most 0.5; 0 leaves it out.
-        jitter, grayscale, blurred: probabilities of the three.
+        jitter, grayscale, blurred, solarized: probabilities of the four.
         sigma: (lowest, highest) deviation of the Gaussian blur, in pixels.
         kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height, at least 3.
+        gray_first: gray before the jitter, as in MoCo v1.
 
     The defaults are those for ImageNet (strength 1); for CIFAR-10 the jitter is half as strong, and
     there is no blur. Raises ValueError for a value that is not allowed.
@@ -49,7 +55,12 @@ def policy(
         'saturation': saturation,
         'hue': hue,
     }
-    chance = {'jitter': jitter, 'grayscale': grayscale, 'blurred': blurred}
+    chance = {
+        'jitter': jitter,
+        'grayscale': grayscale,
+        'blurred': blurred,
+        'solarized': solarized,
+    }
     _check(strength, chance, sigma, kernel)
     chosen = {name: JITTER[name] for name, value in strength.items() if value}
     low = jnp.array([-hue if n == 'hue' else max(0.0, 1 - strength[n]) for n in chosen])
@@ -75,15 +86,20 @@ def policy(
 
     def change(key, image):
         jitter_key, gray_key, blur_key, sigma_key = jax.random.split(key, 4)
+        none = jnp.zeros(len(image))
+        if grayscale and gray_first:
+            image = sometimes(gray_key, image, grayscale, none, GRAY)
         if chosen and jitter:
             image = jittered(jitter_key, image)
-        if grayscale:
-            image = sometimes(gray_key, image, grayscale, jnp.zeros(len(image)), GRAY)
+        if grayscale and not gray_first:
+            image = sometimes(gray_key, image, grayscale, none, GRAY)
         if blurred:
             size = kernel or max(3, image.shape[1] // 10 // 2 * 2 + 1)
             value = jax.random.uniform(sigma_key, (len(image),), minval=sigma[0], maxval=sigma[1])
             gauss = Operation('image', lambda image, sigma: blur.gaussian(image, sigma, size))
             image = sometimes(blur_key, image, blurred, value, {'blur': gauss})
+        if solarized:
+            image = sometimes(jax.random.fold_in(key, 4), image, solarized, none, SOLARIZE)
         return image
 
     return change

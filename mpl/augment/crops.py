@@ -46,6 +46,14 @@ def make(
     image, it is the center crop with CENTER of the short side, as in that code; torchvision takes the largest crop
     of an allowed ratio. Raises ValueError for a name or value that is not allowed.
     """
+    views = images.make(mean, std, labeled, weak={'mirror': mirror}, strong=strong)
+    return views._replace(crop=random_crop(size, area, ratio, crop_from))
+
+
+def random_crop(
+    size: int, area: Sequence[float], ratio: Sequence[float], crop_from: str = 'whole'
+) -> Crop:
+    """The random resized crop of `make`, with its arguments; raises ValueError as it does."""
     if size < 1:
         raise ValueError(f'augment crops: size={size}; give a number of pixels from 1 up.')
     if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
@@ -68,8 +76,7 @@ def make(
         resized = partial(resize.resized_crop, size=(size, size), method='bicubic')
         return spatial.row_by_row(resized, image, box.astype(jnp.float32))
 
-    views = images.make(mean, std, labeled, weak={'mirror': mirror}, strong=strong)
-    return views._replace(crop=Crop(size, crop_from == 'whole', 4 * TRIES, box, cut))
+    return Crop(size, crop_from == 'whole', 4 * TRIES, box, cut)
 
 
 def sample_box(

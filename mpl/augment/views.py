@@ -28,8 +28,12 @@ class Views(NamedTuple):
     """
 
     labeled: Callable  # (key, image) -> float32 [B, H, W, C]
-    unlabeled: Callable  # (key, image) -> {'weak': ..., 'strong': ...}, float32 [B, H, W, C] each
+    # (key, image) -> float32 [B, H, W, C] by the name of the view; image: {view: [B, h, w, C]} with `crops`
+    unlabeled: Callable
     evaluate: Callable  # (image) -> float32 [B, H, W, C]; deterministic
     # (key, labeled views, label int [B], classes) -> mixed images, and labels float32 [B, classes]
     mix: Callable | None = None
     crop: Crop | None = None  # crops the input of `labeled` and `unlabeled`; None: whole images
+    crops: dict[str, Crop] | None = (
+        None  # of unlabeled images: a crop of its own for each view, by name
+    )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
@@ -9,7 +10,9 @@ from mpl.run import figures, report
 
 
 def draw(folders: dict[str, list[Path]]) -> Figure | None:
-    """Accuracy over steps of every network: a color per config, a line per run.
+    """Accuracy of every network over steps, minutes and FLOPs: a color per config, a line per run.
+
+    FLOPs of training are known of finished runs; without one there is no row of them.
 
     On validation if any run has it, else on unlabeled images whose labels are known but not
     trained on.
@@ -35,14 +38,37 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     else:
         return None
     networks = [name.split('/')[1] for name in measured]
-    figure = Figure((4.5 * len(networks), 3.5), layout='constrained')
-    for axes, network in zip(figure.subplots(1, len(networks), squeeze=False)[0], networks):
-        for color, (name, of_config) in enumerate(runs.items()):
-            name = f' {name}' if name.startswith('_') else name  # Legends skip names with _.
-            for lines in of_config:
-                steps, values = figures.series(lines, f'{part}/{network}/accuracy')
-                if steps:
-                    axes.plot(steps, values, marker='.', color=f'C{color % 10}', label=name)
-                    name = None  # One legend entry for all seeds.
-        axes.set(xlabel='step', ylabel='accuracy', title=f'{network}, {part} images')
+    flops = {
+        name: [_flops_of_step(epath.Path(folder)) for folder in of_config]
+        for name, of_config in folders.items()
+    }
+    units = ['step', 'minutes'] + ['FLOPs'] * any(f for of in flops.values() for f in of)
+    figure = Figure((4.5 * len(networks), 3.5 * len(units)), layout='constrained')
+    for unit, row in zip(units, figure.subplots(len(units), len(networks), squeeze=False)):
+        for axes, network in zip(row, networks):
+            for color, (name, of_config) in enumerate(runs.items()):
+                label = f' {name}' if name.startswith('_') else name  # Legends skip names with _.
+                for lines, each in zip(of_config, flops[name]):
+                    steps, values = figures.series(lines, f'{part}/{network}/accuracy')
+                    places = _convert(steps, lines, unit, each)
+                    if places:
+                        axes.plot(places, values, marker='.', color=f'C{color % 10}', label=label)
+                        label = None  # One legend entry for all seeds.
+            axes.set(xlabel=unit, ylabel='accuracy', title=f'{network}, {part} images')
     return figures.add_legends(figure)
+
+
+def _flops_of_step(folder):
+    """None of a run that is not finished, or whose report is from before they were counted."""
+    found = report.read(folder) if (folder / 'report.json').exists() else {}
+    return found['flops']['step'] if 'flops' in found else None
+
+
+def _convert(steps, lines, unit, flops):
+    """Steps in another unit; empty if it is not known for this run."""
+    if unit == 'step':
+        return steps
+    if unit == 'FLOPs':
+        return [step * flops for step in steps] if flops else []
+    logged, seconds = figures.series(lines, 'seconds')
+    return (np.interp(steps, logged, seconds) / 60).tolist() if logged else []

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from sklearn.isotonic import isotonic_regression
 
 from mpl.comparison import table
@@ -98,37 +99,40 @@ def by_labels(rows: list[Row]) -> Figure | None:
 
 
 def by_compute(rows: list[Row]) -> Figure | None:
-    """Accuracy over seconds of training and over images seen, a row per number of labels.
+    """Accuracy over the seconds and the FLOPs of training, a row per number of labels.
 
-    None for a single config.
+    Over images seen, if a report has no FLOPs. None for a single config.
     """
     rows = finals(rows)
     if len(rows) < 2:
         return None
     part = measured_part(rows)
+    costs, unit = [row.flops for row in rows], 'FLOPs of training'
+    if np.isnan(costs).any():
+        costs, unit = [row.images for row in rows], 'images seen in training'
     counts = sorted({row.labels for row in rows})
     methods = list(dict.fromkeys(method(row) for row in rows))
     height = max(4.0, 1.5 + 0.2 * len(methods))  # inches, for the names
     figure = Figure((10, height * len(counts)), layout='constrained')
     grid = figure.subplots(len(counts), 2, squeeze=False, sharey='row')
-    for labels, (seconds, images) in zip(counts, grid):
+    for labels, (seconds, compute) in zip(counts, grid):
         ends = []
-        for row in (row for row in rows if row.labels == labels):
+        for row, cost in zip(rows, costs):
+            if row.labels != labels:
+                continue
             style = _style(methods.index(method(row)))
             seconds.errorbar(row.seconds, _mean(row, part), _error_bar(row, part), **style)
-            images.errorbar(
-                row.images, _mean(row, part), **style
-            )  # Same images: points in a column.
-            ends.append((row.images, _mean(row, part), method(row), style['color']))
+            compute.errorbar(cost, _mean(row, part), **style)  # Same cost: points in a column.
+            ends.append((cost, _mean(row, part), method(row), style['color']))
         seconds.set(xlabel='training (seconds)', ylabel=_accuracy(rows, part))
-        images.set(xlabel='images seen in training')
-        images.xaxis.set_major_formatter('{x:,.0f}')
-        images.locator_params('x', nbins=5)
-        for axes in (seconds, images):
+        compute.set(xlabel=unit)
+        compute.xaxis.set_major_formatter(EngFormatter())
+        compute.locator_params('x', nbins=5)
+        for axes in (seconds, compute):
             axes.set_xlim(0, 1.08 * axes.dataLim.x1)
             axes.set_title(f'{labels:,} labels', fontsize='medium')
             axes.grid(alpha=0.3)
-        _name_ends(images, ends, height)
+        _name_ends(compute, ends, height)
     return figure
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from absl import logging
@@ -84,8 +84,15 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     return jobs, reports
 
 
-def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
+def run(
+    jobs: list[Job],
+    processes: int,
+    reports: Reports,
+    summarize: Callable[[dict], str] | None = None,
+) -> list[str]:
     """Runs the jobs and adds their reports; returns a sentence for each failure.
+
+    summarize: a report as a log line; by default the accuracies of a run.
 
     Raises:
       loop.Stopped: SIGTERM or SIGINT was received, and all active runs are saved.
@@ -101,7 +108,7 @@ def run(jobs: list[Job], processes: int, reports: Reports) -> list[str]:
                 line = failures[-1]
             else:
                 reports[job.name][job.seed] = result
-                line = f'{job.name}, seed {job.seed}: {_summarize(result)}'
+                line = f'{job.name}, seed {job.seed}: {(summarize or _summarize)(result)}'
             tqdm.write(line, file=sys.stderr)
             bar.update()
     return failures

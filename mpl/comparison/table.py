@@ -13,7 +13,7 @@ from mpl.run import records
 
 HEADERS = (
     'config', 'network', 'test (%)', 'difference', 'validation (%)', 'seeds', 'seconds',
-    'peak memory', 'images seen',
+    'peak memory', 'images seen', 'FLOPs',
 )  # fmt: skip
 
 Reports = dict[str, dict[int, dict]]  # by config, then seed
@@ -34,6 +34,7 @@ class Row(NamedTuple):
     seconds: float  # of training, mean
     memory: int  # bytes, maximum
     images: int  # seen in training
+    flops: float  # of the convolutions and matrix products of training; nan in reports of old runs
 
 
 def gather(reports: Reports) -> list[Row]:
@@ -59,6 +60,7 @@ def gather(reports: Reports) -> list[Row]:
                 float(np.mean([report['seconds'] for report in by_seed.values()])),
                 max(report['peak_memory_bytes'] for report in by_seed.values()),
                 first['images_seen'],
+                float(first['flops']['run']) if 'flops' in first else np.nan,
             )
             firsts.setdefault(labels, row)
             rows.append(row)
@@ -67,7 +69,7 @@ def gather(reports: Reports) -> list[Row]:
 
 def show(rows: list[Row], style: str) -> str:
     """The rows as a table in a format of tabulate."""
-    align = ['left', 'left'] + ['right'] * 7
+    align = ['left', 'left'] + ['right'] * 8
     return tabulate(cells(rows), HEADERS, style, colalign=align, disable_numparse=True)
 
 
@@ -85,6 +87,7 @@ def cells(rows: list[Row]) -> list[list[str]]:
             f'{row.seconds:.0f}',
             f'{row.memory / 2**30:.2f} GiB',
             f'{row.images:,}',
+            '-' if np.isnan(row.flops) else f'{row.flops:.2e}',
         ]
         for row in rows
     ]
@@ -101,15 +104,15 @@ def write(rows: list[Row], protocol: str, notes: list[str], workdir: Path) -> li
         lines.writerow(
             ['config', 'network', 'labels', 'seeds', 'test_mean', 'test_std', 'test_by_seed']
             + ['validation_mean', 'validation_std', 'difference_mean', 'difference_se']
-            + ['seconds', 'peak_memory_bytes', 'images_seen']
+            + ['seconds', 'peak_memory_bytes', 'images_seen', 'flops']
         )
         for row in rows:
             lines.writerow(
                 [row.config, row.network, row.labels, ' '.join(map(str, row.seeds))]
                 + [np.mean(row.test), spread(row.test), ' '.join(map(str, row.test))]
                 + [np.mean(row.validation), spread(row.validation)]
-                + [_mean(row.difference), _error(row.difference)]
-                + [row.seconds, row.memory, row.images]
+                + [_mean(row.difference), standard_error(row.difference)]
+                + [row.seconds, row.memory, row.images, row.flops]
             )
         records.write_utf8(values, file.getvalue())
     return [markdown, values]
@@ -148,10 +151,11 @@ def spread(values: np.ndarray) -> float:
     return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 
-def _error(values):
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of the values; nan for a single one."""
     return spread(values) / np.sqrt(max(len(values), 1))
 
 
 def _signed(values):
     mean = _mean(values)
-    return '-' if np.isnan(mean) else f'{100 * mean:+.2f} ± {percent(_error(values))}'
+    return '-' if np.isnan(mean) else f'{100 * mean:+.2f} ± {percent(standard_error(values))}'

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from mpl.run import config as configs
 
 
 class Job(NamedTuple):
-    """A run to train."""
+    """A run to train, or another thing to do with a config and a folder."""
 
     name: str  # of its config
     seed: int
     config: dict
     folder: str  # its work directory; its output goes to <folder>.log
+    train: Callable = stages.run  # (config, folder) -> report; a function of a module
 
 
 class _Worker(NamedTuple):
@@ -155,7 +156,7 @@ def _run_job(job: Job) -> dict | str:
     with contextlib.suppress(OSError):  # Resets the peak memory on Linux.
         Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')
     try:
-        return stages.run(configs.complete(job.config), epath.Path(job.folder))
+        return job.train(configs.complete(job.config), epath.Path(job.folder))
     except Exception as error:
         traceback.print_exc()
         sentence = (str(error).splitlines() or [''])[0]

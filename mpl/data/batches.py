@@ -33,19 +33,26 @@ class Pipeline(NamedTuple):
     logits: np.ndarray | None  # a teacher's logits, float32 [N, K], by example index
 
 
-def crops_on_host(pipeline: Pipeline) -> bool:
-    """Whether images are cropped on the host while they are decoded.
+def crop_of(views: Any, name: str) -> Any:
+    """The Crop of the part `name`, or {view: Crop} where each view has its own; None for whole images."""
+    own = views.crops if name == 'unlabeled' else None
+    return views.crop if own is None else own
 
-    True if views crop whole images, and `Pool.read` would return only a part of them.
+
+def crops_on_host(pipeline: Pipeline, name: str) -> bool:
+    """Whether the images of a part are cropped on the host while they are decoded.
+
+    True if views crop whole images, and `Pool.read` would return only a part of them. With a crop for each
+    view an image is decoded once for each.
     """
-    crop = pipeline.views.crop
-    return crop is not None and crop.whole and pipeline.source.train.crop is not None
+    crops = _leaves(crop_of(pipeline.views, name))
+    return pipeline.source.train.crop is not None and any(crop.whole for crop in crops)
 
 
 def is_resident(pipeline: Pipeline) -> bool:
     """Whether the decoded training images are kept on the devices."""
     pool = pipeline.source.train
-    if crops_on_host(pipeline):
+    if any(crops_on_host(pipeline, name) for name in _examples(pipeline)):
         return False
     one = pool.read(np.zeros(1, np.int64))
     return one.nbytes * len(pool.label) <= pipeline.resident_bytes
@@ -76,22 +83,19 @@ def make_read(pipeline: Pipeline, size: int) -> Callable[[int], tuple[Any, dict,
       first step -> the shardings of the arrays, a prefix of the batch's tree; the batch, as numpy
       arrays [size, rows, ...]; and their shapes over all processes.
     """
-    parts = {'labeled': pipeline.split.labeled}
-    if pipeline.sizes['unlabeled']:
-        parts['unlabeled'] = pipeline.split.unlabeled
     resident = is_resident(pipeline)
     rows, replicated = sharding.rows(pipeline.mesh, 1), sharding.replicated(pipeline.mesh)
 
     def read(step):  # A multiple of `size`, so the rows of its steps are those of one large batch.
         batch = {'step': np.arange(step, step + size, dtype=np.int32)}
         shardings, shapes = {'step': replicated}, {'step': (size,)}
-        for name, examples in parts.items():
+        for name, examples in _examples(pipeline).items():
             count = pipeline.sizes[name]
             batch[name] = _read_part(pipeline, name, examples, step, size, resident)
             shardings[name] = rows
-            shapes[name] = {
-                key: (size, count, *value.shape[2:]) for key, value in batch[name].items()
-            }
+            shapes[name] = jax.tree.map(
+                lambda value, count=count: (size, count, *value.shape[2:]), batch[name]
+            )
         return shardings, batch, shapes
 
     return read
@@ -99,19 +103,18 @@ def make_read(pipeline: Pipeline, size: int) -> Callable[[int], tuple[Any, dict,
 
 def _read_part(pipeline, name, examples, step, size, resident):
     """The labeled or the unlabeled part of the batches of `size` steps, arrays [size, rows, ...]."""
-    count, crop, pool = pipeline.sizes[name], pipeline.views.crop, pipeline.source.train
+    count, pool = pipeline.sizes[name], pipeline.source.train
     local = sharding.local_rows(pipeline.mesh, count)
     sampled = stream.sample(pipeline.seed, name, step // size, size * count, examples)
     index = sampled.reshape(size, count)[:, local]
-    bits = None
-    if crop is not None:
-        steps = range(step, step + size)
-        bits = stream.bits(pipeline.seed, f'{name} crops', steps, count, crop.draws)
-        bits = bits[:, local].reshape(index.size, crop.draws)
-    part = {
-        key: value.reshape(*index.shape, *value.shape[1:])
-        for key, value in images(pipeline, index.ravel(), bits, resident).items()
-    }
+    bits = jax.tree.map(
+        lambda drawn: drawn[:, local].reshape(index.size, drawn.shape[-1]),
+        crop_bits(pipeline, name, range(step, step + size), count),
+    )
+    part = jax.tree.map(
+        lambda value: value.reshape(*index.shape, *value.shape[1:]),
+        images(pipeline, name, index.ravel(), bits, resident),
+    )
     part['index'] = index.astype(np.int32)
     if name == 'labeled':
         part['label'] = pool.label[index]
@@ -120,29 +123,71 @@ def _read_part(pipeline, name, examples, step, size, resident):
     return part
 
 
+def crop_bits(pipeline: Pipeline, name: str, steps: range, count: int) -> Any:
+    """The random bits of the crops of a part, uint64 [steps, count, draws]; by view as the crops are."""
+
+    def draw(crop, purpose):
+        return stream.bits(pipeline.seed, f'{purpose} crops', steps, count, crop.draws)
+
+    crop = crop_of(pipeline.views, name)
+    if isinstance(crop, dict):
+        return {view: draw(one, f'{name} {view}') for view, one in crop.items()}
+    return crop and draw(crop, name)
+
+
 def images(
-    pipeline: Pipeline, index: np.ndarray, bits: np.ndarray | None, resident: bool = False
-) -> dict[str, np.ndarray]:
+    pipeline: Pipeline, name: str, index: np.ndarray, bits: Any, resident: bool = False
+) -> dict[str, Any]:
     """The input of the views: 'image' [n, H, W, C], and 'box' [n, 4] if the device crops them.
+
+    Where each view has its own crop, the boxes are {view: [n, 4]}, or the images, cropped by the host,
+    {view: [n, size, size, C]}.
 
     Args:
       pipeline: of the run.
+      name: of the part, 'labeled' or 'unlabeled'.
       index: indices of training examples, int [n].
-      bits: uint64 [n, views.crop.draws], random bits for the crops; None without crops.
+      bits: uint64 [n, draws] as of `crop_bits`, for the crops; None without crops.
       resident: whether the images are on the devices already; then only boxes are returned.
     """
-    pool, crop = pipeline.source.train, pipeline.views.crop
-    if crops_on_host(pipeline):
+    pool, crop = pipeline.source.train, crop_of(pipeline.views, name)
+    if crops_on_host(pipeline, name):
 
-        def box(n, height, width):
-            return crop.box(bits[n].tolist(), height, width)
+        def cut(one, drawn):
+            def box(n, height, width):
+                return one.box(drawn[n].tolist(), height, width)
 
-        return {'image': pool.crop(index, box, crop.size)}
+            return pool.crop(index, box, one.size)
+
+        return {'image': _map(cut, crop, bits)}
     part = {} if resident else {'image': pool.read(index)}
     if crop is not None:
         shape = pipeline.source.image_shape[:2]
-        part['box'] = np.array([crop.box(row, *shape) for row in bits.tolist()], np.int32)
+
+        def boxes(one, drawn):
+            return np.array([one.box(row, *shape) for row in drawn.tolist()], np.int32)
+
+        part['box'] = _map(boxes, crop, bits)
     return part
+
+
+def _examples(pipeline):
+    """The examples that each part of the batches is sampled from."""
+    split = {'labeled': pipeline.split.labeled, 'unlabeled': pipeline.split.unlabeled}
+    return {name: examples for name, examples in split.items() if pipeline.sizes[name]}
+
+
+def _map(function, crop, *trees):
+    """function(crop, *leaves), or {view: function(crop, *leaves)} where each view has its own crop."""
+    return jax.tree.map(function, crop, *trees, is_leaf=_is_crop)
+
+
+def _leaves(crop):
+    return jax.tree.leaves(crop, is_leaf=_is_crop)
+
+
+def _is_crop(value):
+    return hasattr(value, 'box')
 
 
 def zeros(pipeline: Pipeline, has_logits: bool) -> dict:
@@ -151,18 +196,19 @@ def zeros(pipeline: Pipeline, has_logits: bool) -> dict:
         pipeline.source.image_shape,
         pipeline.source.train.read(np.zeros(0, np.int64)).dtype,
     )
-    crop = pipeline.views.crop
-    if crop is not None:
-        shape = (crop.size, crop.size, shape[-1])
     batch = {}
-    for name in ('labeled', 'unlabeled'):
-        size = pipeline.sizes[name]
-        if size:
-            index = jnp.zeros(size, jnp.int32)
-            batch[name] = {'image': jnp.zeros((size, *shape), dtype), 'index': index}
-            if has_logits:
-                batch[name]['logits'] = jnp.zeros((size, len(pipeline.source.classes)))
-    batch['labeled']['label'] = jnp.zeros(pipeline.sizes['labeled'], jnp.int32)
+    for name in _examples(pipeline):
+        size, crop = pipeline.sizes[name], crop_of(pipeline.views, name)
+
+        def cropped(one, size=size):
+            return jnp.zeros((size, one.size, one.size, shape[-1]), dtype)
+
+        image = jnp.zeros((size, *shape), dtype) if crop is None else _map(cropped, crop)
+        batch[name] = {'image': image, 'index': jnp.zeros(size, jnp.int32)}
+        if has_logits:
+            batch[name]['logits'] = jnp.zeros((size, len(pipeline.source.classes)))
+        if name == 'labeled':
+            batch[name]['label'] = jnp.zeros(size, jnp.int32)
     return view(pipeline.views, batch, jax.random.key(0), 0)
 
 
@@ -188,16 +234,18 @@ def augment(
 
 def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
     """The views of a batch of images, whose parts are as `images` returns them."""
-    batch = {name: _crop(views, part) for name, part in batch.items()}
-    labeled = batch['labeled']
-    key = stream.derive(root, step, 'labeled')
-    viewed = {'labeled': labeled | {'image': views.labeled(key, labeled['image'])}}
-    if views.mix is not None and 'label' in labeled:
-        mixed = views.mix(
-            stream.derive(root, step, 'mix'), viewed['labeled']['image'], labeled['label']
-        )
-        viewed['labeled'] |= dict(zip(('image', 'label'), mixed))
-        viewed['labeled'].pop('logits', None)  # They are of the image before mixing.
+    batch = {name: _crop(views, name, part) for name, part in batch.items()}
+    viewed = {}
+    if 'labeled' in batch:
+        labeled = batch['labeled']
+        key = stream.derive(root, step, 'labeled')
+        viewed['labeled'] = labeled | {'image': views.labeled(key, labeled['image'])}
+        if views.mix is not None and 'label' in labeled:
+            mixed = views.mix(
+                stream.derive(root, step, 'mix'), viewed['labeled']['image'], labeled['label']
+            )
+            viewed['labeled'] |= dict(zip(('image', 'label'), mixed))
+            viewed['labeled'].pop('logits', None)  # They are of the image before mixing.
     if 'unlabeled' in batch:
         others = dict(batch['unlabeled'])
         image = others.pop('image')
@@ -206,9 +254,10 @@ def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dic
     return viewed
 
 
-def _crop(views, part):
+def _crop(views, name, part):
     """The part of a batch with its images cropped to its boxes, if it has boxes."""
     if 'box' not in part:
         return part
     part = dict(part)
-    return part | {'image': views.crop.cut(part['image'], part.pop('box'))}
+    image, box = part['image'], part.pop('box')
+    return part | {'image': _map(lambda one, box: one.cut(image, box), crop_of(views, name), box)}

@@ -35,8 +35,10 @@ class File(NamedTuple):
         )
 
 
-def find(path: str) -> tuple[Path, list[File]]:
+def find(path: str, may_lack_labels: bool = False) -> tuple[Path, list[File]]:
     """The folder, and its images sorted by name, each file once, also with several links to it.
+
+    may_lack_labels: whether unlabeled/ is enough.
 
     One warning counts the entries that are not read, with examples. Raises ValueError if the layout
     of the folder or the CSV file is wrong, or one file is in two parts or classes.
@@ -44,7 +46,7 @@ def find(path: str) -> tuple[Path, list[File]]:
     place = expand(path)
     if place.is_dir():
         omitted = walk.left_out()
-        found = _once(place, _walk(place, omitted), omitted)
+        found = _once(place, _walk(place, omitted, may_lack_labels), omitted)
         _warn(place, omitted)
     elif place.is_file() and place.suffix.lower() == '.csv':
         rows = listing.read(place)
@@ -79,10 +81,10 @@ def expand(path: str) -> Path:
         ) from error
 
 
-def _walk(root: Path, omitted: walk.LeftOut) -> list[File]:
+def _walk(root: Path, omitted: walk.LeftOut, may_lack_labels: bool) -> list[File]:
     folders, loose = walk.scan(walk.top(root), omitted)
     parts = {folder.name: folder for folder in folders if folder.name in FOLDERS}
-    _check_names(root, parts, [folder.name for folder in folders])
+    _check_names(root, parts, [folder.name for folder in folders], may_lack_labels)
     if loose:
         omitted[f'pictures beside {walk.listed(parts)}'] += [picture.name for picture in loose]
     if others := [folder.name for folder in folders if folder.name not in parts]:
@@ -96,7 +98,9 @@ def _walk(root: Path, omitted: walk.LeftOut) -> list[File]:
     return files
 
 
-def _check_names(root: Path, parts: dict[str, walk.Folder], folders: list[str]) -> None:
+def _check_names(
+    root: Path, parts: dict[str, walk.Folder], folders: list[str], may_lack_labels: bool
+) -> None:
     """Raises ValueError for folders with a name similar to one of FOLDERS, and files with such a name."""
     allowed = ', '.join(f'{name}/' for name in FOLDERS)
     there = sorted(os.listdir(root))
@@ -113,11 +117,17 @@ def _check_names(root: Path, parts: dict[str, walk.Folder], folders: list[str]) 
                 f'{root} has a folder {name!r}, which would not be read: rename it to one of {allowed} '
                 'or move it elsewhere.'
             )
-    if 'labeled' not in parts:
+    needed = ('labeled', 'unlabeled') if may_lack_labels else ('labeled',)
+    if not any(name in parts for name in needed):
         shown = names.examples(there, 10)
         raise ValueError(
-            f'{root} has no folder labeled/ (there is: {shown or "nothing"}): '
-            'put the labeled pictures in labeled/<class>/.'
+            f'{root} has no folder {walk.listed(f"{name}/" for name in needed)} '
+            f'(there is: {shown or "nothing"}): put the labeled pictures in labeled/<class>/'
+            + (
+                '.'
+                if may_lack_labels or 'unlabeled' not in parts
+                else ', or name the classes of pictures that are labeled later, source.classes.'
+            )
         )
 
 

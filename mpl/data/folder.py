@@ -10,8 +10,21 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from mpl.data import cache, copies, damage, encoded, files, listing, names, source
+from mpl.data import (
+    cache,
+    copies,
+    damage,
+    encoded,
+    files,
+    label_file,
+    listing,
+    names,
+    overlay,
+    source,
+)
 
+# Of images without any label, so that a network has a last layer; it is not trained, and nothing measured.
+NO_CLASSES = ('no label 0', 'no label 1')
 _NAMED = 100  # damaged images in a message
 _STAT_THREADS, _STAT_CHUNK = 16, 1024  # for network file systems, whose latency is high
 
@@ -24,6 +37,8 @@ def make(
     corrupt: str = 'gray',
     keep_bytes: int = 4 << 30,
     threads: int | None = None,
+    classes: tuple = (),
+    labels: str = '',
 ) -> source.Source:
     """The images in a folder as [size, size, channels], sorted by path.
 
@@ -33,7 +48,13 @@ def make(
     path, label and optionally split (train, validation or test; empty for train). Its paths are
     relative to it, and an empty label means unlabeled. A file in two parts or classes, by whatever
     names and links, raises ValueError; a warning counts copies of the same bytes (see `copies`).
-    Classes are those of the labeled training images, sorted as text.
+    classes: names of the classes, in the order of their numbers; then labeled/ and labels may be
+    missing, and a class may have no labeled image yet. By default those of the labeled training
+    images, sorted as text. If no image at all has a label, there are two stand-ins, for self-supervised
+    training with batch.labeled=0.
+    labels: a file of labels of training images, see `label_file`; requires `classes`. An image has
+    the label that most annotators gave it, and none with a tie or SKIP. Images are never moved, so
+    their indices do not change.
     size: pixels; the short side is resized to size / central and the center square is cropped,
     after the EXIF orientation is applied; see `images` for transparent and other uncommon images.
     channels: 3 for RGB, 1 for gray. corrupt: with 'gray' a damaged image is gray, and a warning
@@ -49,9 +70,20 @@ def make(
     if channels not in (1, 3):
         raise ValueError(f'channels is {channels}: give 3 for RGB or 1 for gray.')
     threads = encoded.count_threads(threads)
-    root, found = files.find(path)
-    classes = tuple(sorted({file.label for file in found if file.split == 'train' and file.label}))
-    _check(path, found, classes)
+    if labels and not classes:
+        raise ValueError(
+            'labels need classes: give the names of all classes, so that one that is first met '
+            'later does not change the network.'
+        )
+    root, found = files.find(path, may_lack_labels=bool(classes))
+    is_fixed = bool(classes)
+    _check_fixed(classes)
+    if not is_fixed:
+        named = {file.label for file in found if file.split == 'train' and file.label}
+        classes = tuple(sorted(named)) if any(file.label for file in found) else NO_CLASSES
+    _check(path, found, classes, is_fixed)
+    if labels:
+        found = overlay.apply(found, files.expand(labels), path, classes)
     form = encoded.Format(size, channels, central)
     label_of = {name: k for k, name in enumerate(classes)} | {None: -1}
     copies.warn(root, found, threads)
@@ -67,7 +99,7 @@ def make(
     left_out = _count(damaged)
     if damaged:
         _report(path, damaged, left_out, corrupt)
-        _check_left(path, parts, classes)
+        _check_left(path, parts, () if is_fixed else classes)
     train, validation, test = (
         part and encoded.pool([part], form, (size, size, channels), path, keep_bytes, threads)
         for part in parts.values()
@@ -95,7 +127,19 @@ def part_of(root: Path, found: list[files.File], label: list[int]) -> encoded.Pa
     return encoded.Part(fetch, np.array(label, np.int32), name, upright=True, sizes=sizes)
 
 
-def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None:
+def _check_fixed(classes: tuple) -> None:
+    if not all(isinstance(name, str) and name.strip() == name and name for name in classes):
+        raise ValueError(f'classes are {classes}: give names, without spaces at their ends.')
+    if label_file.SKIP in classes:
+        raise ValueError(
+            f'classes have {label_file.SKIP!r}, the answer for images without a class: '
+            'give that class another name.'
+        )
+    if len(set(classes)) < len(classes) or len(classes) == 1:
+        raise ValueError(f'classes are {", ".join(classes)}: give at least 2, each once.')
+
+
+def _check(path: str, found: list[files.File], classes: tuple[str, ...], is_fixed: bool) -> None:
     if len(classes) < 2:
         raise ValueError(
             f'The labeled training pictures in {path} are of too few classes '
@@ -103,6 +147,11 @@ def _check(path: str, found: list[files.File], classes: tuple[str, ...]) -> None
         )
     allowed = set(classes)
     for file in found:
+        if is_fixed and file.label is not None and file.label not in allowed:
+            raise ValueError(
+                f'{file.name} in {path} is of class {file.label!r}, which is not among the classes '
+                f'of the config: {", ".join(classes)}.'
+            )
         if file.split != 'train' and file.label not in allowed:
             raise ValueError(
                 f'{file.name} in {path} is for {file.split} and of class {file.label!r}, of which there '
@@ -143,7 +192,7 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
         if part is not None and not len(part.label):
             raise ValueError(f'No picture for {split} in {path} can be read.')
     for k, name in enumerate(classes):
-        if k not in parts['train'].label:
+        if classes != NO_CLASSES and k not in parts['train'].label:
             raise ValueError(
                 f'No labeled training picture of class {name!r} in {path} can be read: '
                 'mend one or remove the class.'

@@ -107,6 +107,21 @@ def crop(
     )
 
 
+def thumbnail(encoded: bytes, side: int) -> Image.Image:
+    """The whole of one image in RGB, upright, with at most `side` pixels on each side.
+
+    Raises Damaged as `decode`.
+    """
+    with _open(encoded) as image:
+        packing = _packing(image)
+        if image.format == 'JPEG':
+            image.draft(None, (side, side))
+        _load(image)
+        whole = _convert(image, packing, 3, _orientation(image))
+    whole.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return whole
+
+
 def middle(height: int, width: int, size: int, central: float) -> Box:
     """The box that is the center square of `size` pixels if the short side has round(size / central)."""
     short = round(size / central)

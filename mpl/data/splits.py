@@ -47,12 +47,19 @@ def draw(
     keep the original class frequencies. `labels` are distributed in the same proportions, at least
     one per class, by the Huntington-Hill method (so a smaller number is a subset here too).
 
+    If no example has a label, all are unlabeled.
+
     Raises ValueError if a class has too few labeled examples.
     """
     label = np.asarray(label)
     present, sizes = np.unique(label[label >= 0], return_counts=True)
     if not len(present):
-        raise ValueError('No example has a label: a split needs some of every class.')
+        if labels or validation or imbalance != 1:
+            raise ValueError(
+                'No example has a label: set split.labels, split.validation and batch.labeled to 0, '
+                'split.imbalance to 1, and choose an algorithm that needs no labels.'
+            )
+        return from_indices(np.zeros(0, int), np.arange(len(label)), np.zeros(0, int))
     if labels < 0 or validation < 0:
         raise ValueError(
             f'labels is {labels} and validation {validation}: give numbers from 0 up (0 labels: all).'
@@ -96,6 +103,26 @@ def draw(
     labeled, validating = np.concatenate(labeled), np.concatenate(validating)
     unlabeled = np.delete(np.arange(len(label)), np.concatenate(taken))
     return from_indices(labeled, unlabeled, validating)
+
+
+def uniform(
+    indices: np.ndarray, labels: int, validation: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Examples to label and examples to hold out, int64 each, without regard to their classes.
+
+    Uniform over `indices`, without replacement, in random order; the same arguments give the same
+    examples with any version of numpy. Neither number moves the other's examples, and a smaller
+    number gives the first ones of a larger one.
+
+    Raises ValueError if there are too few examples.
+    """
+    if labels < 0 or validation < 0 or labels + validation > len(indices):
+        raise ValueError(
+            f'{labels} examples to label and {validation} to hold out cannot be drawn from '
+            f'{len(indices)}: give numbers from 0 up that fit.'
+        )
+    order = np.sort(indices).astype(np.int64)[_order(len(indices), seed, -1)]
+    return order[:labels], order[len(order) - validation :]
 
 
 def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:

@@ -40,7 +40,7 @@ def sample(seed: int, purpose: str, step: int, batch: int, indices: np.ndarray) 
     return indices[np.concatenate(places)].astype(np.int64)
 
 
-PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix')
+PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix', 'acquire')
 
 
 def derive(root: jax.Array, step: jax.Array | int, purpose: str) -> jax.Array:

@@ -12,7 +12,8 @@ from mpl.exports import interface
 from mpl.exports.interface import Predict
 from mpl.exports.model import Model, make_forward
 from mpl.models.network import Outputs
-from mpl.run import logits, prediction, provenance, records
+from mpl.run import prediction, provenance, records
+from mpl.run import rows as row_files
 
 KIND, REMEDY = 'the record of an exported network', 'export the network again'
 TOLERANCE = 1e-4  # of logits that are read back, as a share of the largest
@@ -104,7 +105,7 @@ def predict(
         found = function(pool.read(padded))[: len(indices)]
         names = [pool.name[n] for n in indices]
         outputs = Outputs(np.zeros((len(found), 0), np.float32), found)
-        logits.check_finite(names, outputs)
+        row_files.check_finite(names, outputs)
         yield names, written, outputs
 
 

@@ -57,6 +57,13 @@ def widen(x):
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def unit(x, axis=-1):
+    """Vectors along an axis at length 1; those shorter than 1e-6 become 0, without a derivative."""
+    square = jnp.sum(x * x, axis, keepdims=True)
+    short = square < 1e-12  # The derivative is the inverse of the length.
+    return x * jnp.where(short, 0, jax.lax.rsqrt(jnp.where(short, 1, square)))
+
+
 def check_classes(num_classes):
     if num_classes < 2:
         raise ValueError(f'num_classes={num_classes}: a classifier needs at least 2 classes.')

@@ -57,7 +57,7 @@ class Frozen(NamedTuple):
 
 
 def create(definition: Definition, key: jax.Array, image: jax.Array, ema_decay: float) -> Network:
-    """Initializes a network for images shaped like `image` [B, H, W, C]."""
+    """Initializes a network for inputs like `image` [B, H, W, C]; a head for features like it, [B, D]."""
     variables = definition.model.init(key, jnp.zeros_like(image[:1]), train=False)
     params, batch_stats = variables['params'], variables.get('batch_stats', {})
     if definition.start is not None:
@@ -98,29 +98,92 @@ def forward(
     return tuple(Outputs(*o) for o in outputs), changed.get('batch_stats', {})
 
 
+def forward_layer(
+    definition: Definition,
+    params: PyTree,
+    batch_stats: PyTree,
+    key: jax.Array,
+    image: jax.Array,
+    layer: str,
+) -> tuple[jax.Array, PyTree]:
+    """`forward` of one view, whose result is the output of a layer by its path, as of `capture`.
+
+    Raises:
+      ValueError: there is no such layer.
+    """
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': params, 'batch_stats': batch_stats},
+            spatial.shard_columns(image),
+            train=not definition.evaluation_mode,
+            rngs={'dropout': key},
+            capture_intermediates=True,
+            mutable=['batch_stats', 'intermediates'],
+        )
+    found = _captured(changed['intermediates'], image)
+    if layer not in found:
+        raise ValueError(f'The network has no layer {layer!r}; give one of {", ".join(found)}.')
+    return found[layer], changed.get('batch_stats', {})
+
+
+def forward_each(
+    definition: Definition, params: PyTree, batch_stats: PyTree, key: jax.Array, *images: jax.Array
+) -> tuple[tuple[Outputs, ...], PyTree]:
+    """`forward` with a pass for each view by itself, whose statistics are those of the view alone.
+
+    Running statistics are updated by one pass after the other. Views may differ in size.
+    """
+    outputs = []
+    for one_key, image in zip(jax.random.split(key, len(images)), images):
+        found, batch_stats = forward(definition, params, batch_stats, one_key, image)
+        outputs += found
+    return tuple(outputs), batch_stats
+
+
+def probe(definition: Definition, params: PyTree, batch_stats: PyTree, image: jax.Array) -> Outputs:
+    """`predict` in which only the last layer has a gradient: a linear classifier on fixed features.
+
+    Raises:
+      ValueError: the network has no layer named 'head'.
+    """
+    if 'head' not in params:
+        raise ValueError(
+            "An online probe trains the layer named 'head' of the network, and this one has "
+            f'{", ".join(params)}; choose another model, or set batch.labeled to 0.'
+        )
+    fixed = jax.lax.stop_gradient(params) | {'head': params['head']}
+    return predict(Frozen(definition, Variables(fixed, batch_stats)), image)
+
+
 def update(
     definition: Definition,
     net: Network,
     gradient: PyTree,
     batch_stats: PyTree,
     step: jax.Array,
-    ema_decay: float,
+    ema_decay: float | jax.Array,
+    ramp: bool = True,
 ) -> Network:
     """One optimizer step, then one step of the average over params and statistics.
 
     The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in the released MPL
-    code, so that the initial values soon have little weight.
+    code, so that the initial values soon have little weight. Without `ramp` that of the parameters is
+    `ema_decay` from the first step on, as in self-supervised rules; the statistics, whose initial
+    values are of no images, are still ramped.
     """
     changes, opt_state = definition.optimizer.update(gradient, net.opt_state, net.params)
     params = optax.apply_updates(net.params, changes)
     ema = net.ema
     if ema is not None:
-        decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
-        ema = jax.tree.map(
+        ramped = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+
+        def average(decay, old, new):
             # In this form the average of a constant is that constant, to the bit.
-            lambda old, new: (old + (1 - decay) * (new - old)).astype(old.dtype),
-            ema,
-            Variables(params, batch_stats),
+            return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
+
+        ema = Variables(
+            average(ramped if ramp else ema_decay, ema.params, params),
+            average(ramped, ema.batch_stats, batch_stats),
         )
     return Network(params, batch_stats, opt_state, ema)
 
@@ -146,9 +209,41 @@ def predict(frozen: Frozen, image: jax.Array) -> Outputs:
         )
 
 
+def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
+    """The outputs of all layers in evaluation mode, by path, such as 'group_1_block_0/conv_0'.
+
+    Layers are the submodules of the model that are called once and return one array [B, ...].
+    """
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': variables.params, 'batch_stats': variables.batch_stats},
+            spatial.shard_columns(image),
+            train=False,
+            capture_intermediates=True,
+            mutable=['intermediates'],
+        )
+    return _captured(changed['intermediates'], image)
+
+
 def count_parameters(params: PyTree) -> int:
     """The number of trained scalars."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _captured(intermediates: PyTree, image: jax.Array) -> dict[str, jax.Array]:
+    """The outputs of layers that were called once, by path."""
+    calls = flax.traverse_util.flatten_dict(intermediates)
+    return {
+        '/'.join(path): outputs[0]
+        for (*path, method), outputs in calls.items()
+        if path and method == '__call__' and len(outputs) == 1 and _is_batch(outputs[0], image)
+    }
+
+
+def _is_batch(output: PyTree, image: jax.Array) -> bool:
+    """Whether an output is one array with at least one value for each image."""
+    return isinstance(output, jax.Array) and output.ndim > 1 and len(output) == len(image)
 
 
 def _join(arrays: tuple[jax.Array, ...], shards: int) -> jax.Array:

@@ -23,11 +23,22 @@ def scale(optimizer: optax.GradientTransformation, rate: float) -> optax.Gradien
     return optax.chain(optimizer, rates)
 
 
+def with_probe(
+    optimizer: optax.GradientTransformation, rate: float
+) -> optax.GradientTransformation:
+    """The optimizer for all but the head, which has SGD with momentum 0.9 at a constant rate.
+
+    For a head that is a probe of the features: the two share no state and no clipped norm.
+    """
+    probe = optax.sgd(rate, momentum=0.9)
+    return optax.partition({'head': probe, 'backbone': optimizer}, _part)
+
+
 def _part(params):
     if 'head' not in params:
         raise ValueError(
-            "optimizer: trunk_rate is for a network whose last layer is named 'head', and this "
-            f'one has {", ".join(params)}; set it to 1.'
+            'optimizer: backbone_rate and an online probe are for a network whose last layer is named '
+            f"'head', and this one has {', '.join(params)}; set backbone_rate to 1, batch.labeled to 0."
         )
     return {name: 'head' if name == 'head' else 'backbone' for name in params}
 

@@ -21,6 +21,16 @@ def gaussian_ramp(step: jax.Array, steps: int) -> jax.Array:
     return jnp.exp(-5.0 * (1.0 - ramp(step, steps)) ** 2)
 
 
+def momentum(step: jax.Array, base: float, steps: int) -> jax.Array | float:
+    """1 - (1 - base) (1 + cos(pi step / steps)) / 2: from base at step 0 to 1 (arXiv 2006.07733, 3.2).
+
+    The decay of an averaged target network; `base` throughout where steps is 0.
+    """
+    if steps == 0:
+        return base
+    return 1 - (1 - base) * 0.5 * (1 + jnp.cos(jnp.pi * ramp(step, steps)))
+
+
 def signal_annealing(step: jax.Array, steps: int, shape: str, classes: int) -> jax.Array:
     """The probability of the true class above which labels are left out (arXiv 1904.12848, 3.3).
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import jax
@@ -11,6 +12,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 PATIENCE = 60  # seconds without a heartbeat after which a process counts as lost
+MEETING = 300  # seconds for which a process waits for the others at the start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def join(given: argparse.Namespace) -> None:
     """Connects this process to the others; must come before any other use of jax.
+
+    Ends the process with a message and code 2 if the others have not come after MEETING seconds.
 
     Raises:
       ValueError: the arguments are not complete, or the others are not found.
@@ -48,11 +52,15 @@ def join(given: argparse.Namespace) -> None:
         raise ValueError(
             f'--process_id is {given.process_id}; give a number from 0 to {given.num_processes - 1}.'
         )
+    # jax would abort with a stack trace, so it gets more time than the timer.
+    timer = threading.Timer(MEETING, _give_up)
+    timer.start()
     try:
         jax.distributed.initialize(
             given.coordinator,
             given.num_processes,
             given.process_id,
+            initialization_timeout=2 * MEETING,
             heartbeat_timeout_seconds=PATIENCE,
         )
     except Exception as error:  # Of sockets, clusters and services, of many kinds.
@@ -60,6 +68,18 @@ def join(given: argparse.Namespace) -> None:
             f'The processes did not find each other ({str(error).strip().splitlines()[0]}); see '
             'launch/README.md.'
         ) from error
+    finally:
+        timer.cancel()
+
+
+def _give_up():
+    print(
+        f'error: The processes did not find each other within {MEETING} s. Start all of them with the '
+        'same arguments, on hosts that reach the coordinator; see launch/README.md.',
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)  # The main thread is inside jax.
 
 
 def is_primary() -> bool:

@@ -41,8 +41,11 @@ def replicate_weights(weights: jax.Array) -> jax.Array:
 
 
 def shard_columns(image: jax.Array) -> jax.Array:
-    """Image [B, H, W, C] sharded over both axes of the mesh; over 'model' only if W is divisible."""
-    if parts() == 1:
+    """Image [B, H, W, C] sharded over both axes of the mesh; over 'model' only if W is divisible.
+
+    Features [B, D] stay as they are.
+    """
+    if parts() == 1 or image.ndim != 4:
         return image
     return lax.with_sharding_constraint(image, UNCUT if image.shape[2] % parts() else CUT)
 

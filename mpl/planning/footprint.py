@@ -14,9 +14,9 @@ from mpl.data import batches, synthetic
 from mpl.data.source import Source
 from mpl.models import network
 from mpl.parallel import sharding
-from mpl.planning import chips, collectives, flops, hlo, traffic
+from mpl.planning import chips, collectives, hlo, traffic
 from mpl.run import experiment as experiments
-from mpl.run import loop
+from mpl.run import flops, loop
 from mpl.run.experiment import Experiment
 
 COMPILERS = ('jax', 'jaxlib', 'libtpu', 'jax-cuda13-plugin', 'nvidia-cuda-nvcc')

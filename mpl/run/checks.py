@@ -11,23 +11,33 @@ from mpl.algorithms import interface
 from mpl.algorithms.interface import Algorithm
 from mpl.augment.views import Views
 from mpl.data.source import Source
+from mpl.data.splits import Split
 from mpl.run.trackers import interface as trackers
 
 
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses batch sizes, a seed, a tracker and numbers of steps that are out of range.
+    """Refuses a config for mpl.active, and values that are out of range or not known.
 
     Raises:
       ValueError: names the key, its value and the allowed range.
     """
+    if config.active.rule:
+        raise ValueError(
+            f'active.rule is {config.active.rule.name!r}: the config is of several runs, which '
+            'python -m mpl.active trains; for a single one leave the section active out.'
+        )
     shards = mesh.shape['data']
     for name, size in config.batch.items():
-        if size < (0 if name == 'unlabeled' else 1) or size % shards:
+        if size < (1 if name == 'evaluate' else 0) or size % shards:
             raise ValueError(
                 f'batch.{name} is {size}; give a multiple of the {shards} '
                 f'{"devices" if config.mesh.model == 1 else "groups of devices"}'
-                + ('.' if name == 'unlabeled' else ' above 0.')
+                + (' above 0.' if name == 'evaluate' else '.')
             )
+    if not config.batch.labeled and not config.batch.unlabeled:
+        raise ValueError(
+            'batch.labeled and batch.unlabeled are 0; give one of them a number above 0.'
+        )
     trackers.find(config.track)
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
@@ -38,6 +48,23 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     }.items():
         if value < 1:
             raise ValueError(f'{name} is {value}; give a number above 0.')
+
+
+def check_crops(source: Source, views: Views) -> None:
+    """Refuses crops for each view that are larger than images of one size, which would be enlarged.
+
+    Raises:
+      ValueError: names both sizes.
+    """
+    if views.crops is None or source.train.crop is not None:
+        return
+    height, width, _ = source.image_shape
+    for name, crop in views.crops.items():
+        if crop.size > min(height, width):
+            raise ValueError(
+                f'The crops of {name} have {crop.size} pixels, more than the images of {height} x {width}; '
+                f'give views.size (small crops: views.small_size) of at most {min(height, width)}.'
+            )
 
 
 def check_evaluation(
@@ -70,3 +97,66 @@ def check_evaluation(
             f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
             f'for evaluation, which the networks can not take: {error}; give both one size.'
         ) from error
+
+
+def check_probe(config: ConfigDict, source: Source, split: Split) -> None:
+    """Refuses a section `probe` that the data can not be probed with.
+
+    Raises:
+      ValueError: names the key and the allowed values.
+    """
+    probe = config.probe
+    for name in ('every', 'neighbors', 'bank'):
+        if probe[name] < (0 if name == 'every' else 1):
+            raise ValueError(
+                f'probe.{name} is {probe[name]}; give a number above 0 (every=0: none).'
+            )
+    if probe.labels not in ('split', 'all'):
+        raise ValueError(f"probe.labels is {probe.labels!r}; give 'split' or 'all'.")
+    if not probe.every:
+        return
+    held_out = split.validation if source.validation is None else source.validation.label
+    if not len(held_out):
+        raise ValueError(
+            f'probe.every is {probe.every}, but there are no validation images to probe; set '
+            'split.validation, or probe.every to 0.'
+        )
+    bank = min(probe.bank, len(find_labels(source, split, probe.labels)))
+    check_neighbors(probe.neighbors, bank)
+
+
+def find_labels(source: Source, split: Split, labels: str) -> np.ndarray:
+    """The labeled images that a probe is given, ascending indices into the training pool.
+
+    Args:
+      source: of the images.
+      split: of the training.
+      labels: 'split' for the labeled images of the split, 'all' for all training images that have a
+        label and are not held out.
+
+    Raises:
+      ValueError: there are none.
+    """
+    examples = np.union1d(split.labeled, split.unlabeled)
+    known = examples[source.train.label[examples] >= 0]
+    if not len(known):
+        raise ValueError(
+            'No training image of the run has a label, so nothing can be probed; give labels to some '
+            'of them, or use mpl.predict --features.'
+        )
+    if labels == 'split' and not len(split.labeled):
+        raise ValueError("The split of the run has no labels to probe with; take 'all' labels.")
+    return np.unique(split.labeled) if labels == 'split' else known
+
+
+def check_neighbors(neighbors: int, bank: int) -> None:
+    """Refuses more nearest neighbors than there are labeled images.
+
+    Raises:
+      ValueError: names both numbers.
+    """
+    if neighbors > bank:
+        raise ValueError(
+            f'neighbors is {neighbors}, but there are {bank} labeled training images to find them '
+            f'among; give a number from 1 to {bank}, or more labels.'
+        )

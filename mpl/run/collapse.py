@@ -1,4 +1,4 @@
-"""Detects class collapse of pseudo-labels and masks that drop all unlabeled images, from a run's metrics."""
+"""Detects collapse of pseudo-labels and of embeddings, and masks that drop all unlabeled images, from metrics."""
 
 from typing import Any, NamedTuple
 
@@ -6,13 +6,15 @@ import numpy as np
 
 LOST = 0.1  # a class is lost below this fraction of its share among the labeled examples
 PART = 0.25  # collapse: the lost classes have at least this share of the labeled examples
+PATIENCE = 5  # log windows in a row
+SPREAD, RANK = 0.4, 2.0  # embeddings have collapsed below one of them, see contrast.measure
 EXPECTED = 20  # minimum expected images of a class that is tested
 
 
 class Finding(NamedTuple):
     """A problem of a run, found at an evaluation."""
 
-    kind: str  # 'classes' or 'mask'
+    kind: str  # 'classes', 'embeddings' or 'mask'
     step: int
     sentence: str
 
@@ -64,15 +66,24 @@ def find(lines: list[dict[str, Any]], labeled: np.ndarray, steps: int) -> list[F
 
     Collapse is reported after two evaluations in a row, or after the last step: early in
     training a network, or its lagging average, may predict few classes. A mask rate of 0 is
-    reported for log windows after the first evaluation.
+    reported for log windows after the first evaluation. Embeddings have collapsed if their spread or
+    their rank is low in PATIENCE log windows in a row, or in the last one: a probe still reads such
+    features for a while, so accuracy is no early sign.
 
     Args:
       lines: of metrics.jsonl, so that a resumed run finds the same warnings.
       labeled: labeled examples by class, counts [K].
       steps: of the whole run.
     """
-    found, before, evaluated = {}, set(), False
+    found, before, evaluated, low = {}, set(), False, 0
     for line in lines:
+        if 'embedding/spread' in line:
+            low = (
+                low + 1 if line['embedding/spread'] < SPREAD or line['embedding/rank'] < RANK else 0
+            )
+            if low >= PATIENCE or low and line['step'] == steps:
+                sentence = _describe_embeddings(line)
+                found.setdefault('embeddings', Finding('embeddings', line['step'], sentence))
         if evaluated and 'mask_rate' in line and line['mask_rate'] == 0:
             found.setdefault('mask', Finding('mask', line['step'], _describe_mask(line['step'])))
         histograms = {
@@ -106,6 +117,15 @@ def _describe_classes(step, histograms, labeled):
         f'step {step}: the labels of unlabeled images collapse: {", ".join(networks)}. Try a lower '
         'weight of the unlabeled loss, a later or longer ramp, a higher threshold, more steps; or '
         'these classes are that rare.'
+    )
+
+
+def _describe_embeddings(line):
+    return (
+        f'step {line["step"]}: the embeddings collapse: spread {line["embedding/spread"]:.2f} (1 if they point '
+        f'everywhere alike), effective rank {line["embedding/rank"]:.1f}, mean cosine of different images '
+        f'{line["embedding/negative"]:.2f}. Try a lower learning rate, larger batches, stronger views, or '
+        "an affine-free last norm of the projector (last_norm='plain')."
     )
 
 

@@ -3,6 +3,7 @@
 The sections and their keys are in schema.py; config files are found and called in config_files.py.
 """
 
+import inspect
 import json
 import sys
 from typing import Any
@@ -65,13 +66,18 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     run['finetune']['optimizer'] = sections.complete_named(
         'optimizers', run['finetune']['optimizer'], 'finetune.optimizer', ('steps',)
     )
-    if run['teacher']['config']:
-        shared = {key: run[key] for key in schema.SHARED}
-        try:
-            teacher = complete(run['teacher']['config'] | shared)
-        except ValueError as error:
-            raise ValueError(f'teacher.config: {error}') from error
-        run['teacher']['config'] = teacher.to_dict()
+    if run['active']['rule']:
+        run['active']['rule'] = sections.complete_named(
+            'acquisition', run['active']['rule'], 'active.rule', schema.RUNTIME['acquisition']
+        )
+    shared = {key: run[key] for key in schema.SHARED}
+    for section in schema.STAGES:
+        if run[section]['config']:
+            try:
+                stage = complete(run[section]['config'] | shared)
+            except ValueError as error:
+                raise ValueError(f'{section}.config: {error}') from error
+            run[section]['config'] = stage.to_dict()
     return ml_collections.ConfigDict(run).lock()
 
 
@@ -93,15 +99,16 @@ def read(path: epath.Path) -> ml_collections.ConfigDict:
 
 
 def build(folder: str, spec: dict, **runtime) -> Any:
-    """Calls `make` of mpl/<folder>/<spec['name']>.py with the other keys of spec.
+    """Calls `make` of mpl/<folder>/<spec['name']>.py with the other keys of spec, and those of runtime it has.
 
     Raises:
       ValueError: `make` refuses the values.
     """
     given = {k: v for k, v in dict(spec).items() if k != 'name'}
     make = sections.find_module(folder, spec['name'], folder).make
+    taken = inspect.signature(make).parameters
     try:
-        return make(**given, **runtime)
+        return make(**given, **{name: value for name, value in runtime.items() if name in taken})
     except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
             f'mpl/{folder}/{spec["name"]}.py can not take these values: {error}.'

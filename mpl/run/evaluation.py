@@ -70,7 +70,7 @@ def check_network(name: str, stages: list[Stage]) -> None:
 
 
 def default_network(stages: list[Stage]) -> str:
-    """The network that predicts for a run: student_ema if there is one, else student."""
+    """The name of the network to predict with: the averaged student if there is one."""
     names = [name for stage in stages for name in stage.names.values()]
     return 'student_ema' if 'student_ema' in names else 'student'
 
@@ -137,6 +137,12 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
     for name in chosen:
         check_network(name, stages)
     experiment = stages[0].experiment
+    stages = [stage for stage in stages if experiments.has_head(stage.experiment.config)]
+    if not stages:
+        raise ValueError(
+            f'The run in {workdir} was trained without labels: its last layer is random, so there is no '
+            'accuracy to measure. Judge its features by a probe, or fine-tune from it (init_from).'
+        )
     pool, indices = find_examples(experiment, split)
     label = pool.label[indices]
     known = label >= 0

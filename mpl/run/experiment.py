@@ -68,30 +68,42 @@ def assemble(
         source = read_source(config)
     split, views, definitions, algorithm = build(config, source, mesh, split)
     damage.check(source, split)
+    checks.check_probe(config, source, split)
     pipeline = _pipeline(config, source, split, views, mesh)
     batch = jax.eval_shape(lambda: batches.zeros(pipeline, has_teacher(config)))
     init = partial(algorithm.init, sizes=_sizes(source, split))
-    shapes = jax.eval_shape(init, jax.random.key(0), batch)
     try:
+        shapes = jax.eval_shape(init, jax.random.key(0), batch)
         jax.eval_shape(algorithm.update, shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
-        if error.args == ('logits',):
-            raise ValueError(
-                f"algorithm {config.algorithm.name} learns from a teacher's logits, but the batch has "
-                'none; give teacher.config or teacher.workdir (and with labeled images no views.mix).'
-            ) from error
-        if error.args != ('unlabeled',):
+        sentence = _explain(error.args[0], config, batch)
+        if sentence is None:
             raise
-        raise ValueError(
-            f'algorithm {config.algorithm.name} learns from {error} images, but '
-            f'batch.{error.args[0]} is 0; give a number above 0.'
-        ) from error
+        raise ValueError(f'algorithm {config.algorithm.name} {sentence}') from error
     checks.check_evaluation(algorithm, shapes, source, views, config.batch.evaluate)
     shardings = sharding.layout(shapes, mesh, config.mesh.weights)
     state = jax.tree.map(
         lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings
     )
     return Experiment(config, source, split, views, definitions, algorithm, mesh, batch, state)
+
+
+def _explain(missing: Any, config: ConfigDict, batch: dict) -> str | None:
+    """What an algorithm looked up that a batch does not have; None for a key of something else."""
+    if missing == 'logits':
+        return (
+            "learns from a teacher's logits, but the batch has none; give teacher.config or "
+            'teacher.workdir (and with labeled images no views.mix).'
+        )
+    if missing in ('labeled', 'unlabeled'):
+        return f'learns from {missing!r} images, but batch.{missing} is 0; give a number above 0.'
+    if missing in ('weak', 'strong'):
+        found = [name for name, view in batch['unlabeled'].items() if view.ndim == 4]
+        return (
+            f'takes the view {missing!r} of unlabeled images, but views.name {config.views.name!r} '
+            f"gives {', '.join(found)}; choose other views, such as 'images'."
+        )
+    return None
 
 
 def read_source(config: ConfigDict) -> Source:
@@ -194,6 +206,11 @@ def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
         pool = experiment.source.validation
         return pool, np.arange(len(pool.label))
     return experiment.source.train, experiment.split.validation
+
+
+def has_head(config: ConfigDict) -> bool:
+    """Whether the last layers of the networks are trained: by labels, or by a teacher's logits."""
+    return bool(config.batch.labeled) or has_teacher(config)
 
 
 def labeled_counts(experiment: Experiment) -> np.ndarray:

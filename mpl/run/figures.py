@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.data import batches, stream
+from mpl.data import batches
 from mpl.run import collapse, metrics, records
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding
@@ -33,6 +33,8 @@ def draw(
     save(curves(lines), workdir / 'learning_curves.png')
     if any('feedback/h' in line for line in lines):
         save(feedback(lines), workdir / 'feedback.png')
+    if any('embedding/spread' in line for line in lines):
+        save(embeddings(lines, findings), workdir / 'embeddings.png')
     if any(name.startswith('unlabeled/') for line in lines for name in line):
         labeled = experiments.labeled_counts(experiment)
         save(pseudo_labels(lines, classes, labeled, findings), workdir / 'pseudo_labels.png')
@@ -48,7 +50,8 @@ def curves(lines: list[dict]) -> Figure:
     losses, accuracy = figure.subplots(1, 2)
     for name in metric_names(lines, 'loss/'):
         losses.plot(*series(lines, name), label=name.removeprefix('loss/'))
-    losses.set(xlabel='step', ylabel='loss (nats)', title='training loss', ylim=(0, None))
+    losses.set(xlabel='step', ylabel='loss (nats)', title='training loss')
+    losses.set_ylim(bottom=min(0, losses.get_ylim()[0]))  # A cosine may be negative.
     for name in metric_names(lines, 'validation/', '/accuracy'):
         accuracy.plot(*series(lines, name), marker='.', label=name.split('/')[1])
     accuracy.set(xlabel='step', ylabel='accuracy', title='validation')
@@ -65,6 +68,25 @@ def feedback(lines: list[dict]) -> Figure:
     axes.set(
         xlabel='step', ylabel='h (nats of labeled loss gained)', title="the teacher's feedback"
     )
+    return add_legends(figure)
+
+
+def embeddings(lines: list[dict], findings: list[Finding]) -> Figure:
+    """Signs of collapse over steps: spread, effective rank and cosines of embeddings."""
+    figure = Figure((12, 3.5), layout='constrained')
+    spread, rank, cosine = figure.subplots(1, 3)
+    spread.plot(*series(lines, 'embedding/spread'))
+    spread.set(title='spread of embeddings', ylim=(0, None))
+    rank.plot(*series(lines, 'embedding/rank'))
+    rank.set(title='effective rank', ylim=(0, None))
+    for name in ('embedding/positive', 'embedding/negative'):
+        cosine.plot(*series(lines, name), label=name.split('/')[1])
+    cosine.set(title='cosine of two views, of two images', ylim=(None, 1.02))
+    for axes in (spread, rank, cosine):
+        axes.set_xlabel('step')
+        for finding in findings:
+            if finding.kind == 'embeddings':
+                axes.axvline(finding.step, color='red', linestyle=':', label='warning')
     return add_legends(figure)
 
 
@@ -161,22 +183,23 @@ def confusion(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> Figure
 
 
 def view_sheet(experiment: Experiment) -> Figure:
-    """Labeled images, and their views with the key of step 0."""
+    """Images, labeled ones where there are any, and their views with the key of step 0."""
     pool, split = experiment.source.train, experiment.split
-    indices = split.labeled[:: max(1, len(split.labeled) // SHOWN)][:SHOWN]
-    image, views, seed = pool.read(indices), experiment.views, experiment.config.seed
-    bits = views.crop and stream.bits(seed, 'labeled crops', [0], len(indices), views.crop.draws)[0]
-    plain = batches.images(experiment.pipeline, indices, bits) | {'index': np.arange(len(indices))}
+    examples = split.labeled if len(split.labeled) else split.unlabeled
+    indices = examples[:: max(1, len(examples) // SHOWN)][:SHOWN]
+    views, seed, batch = experiment.views, experiment.config.seed, {}
+    for name in ('labeled', 'unlabeled'):
+        bits = batches.crop_bits(experiment.pipeline, name, range(1), len(indices))
+        bits = jax.tree.map(lambda drawn: drawn[0], bits)
+        batch[name] = batches.images(experiment.pipeline, name, indices, bits)
     view = jax.jit(functools.partial(batches.view, views))
-    batch = view({'labeled': plain, 'unlabeled': plain}, jax.random.key(seed), 0)
-    rows = {
-        'image': image,
-        'labeled': batch['labeled']['image'],
-        'weak': batch['unlabeled']['weak'],
-        'strong': batch['unlabeled']['strong'],
-    }
-    low, high = np.min(rows['weak'], (0, 1, 2)), np.max(rows['weak'], (0, 1, 2))
-    figure = Figure((len(indices), 4.4), layout='constrained')
+    batch = view(batch, jax.random.key(seed), 0)
+    image, viewed = pool.read(indices), batch['unlabeled']
+    pictures = {name: view for name, view in viewed.items() if view.shape[-1] == image.shape[-1]}
+    rows = {'image': image, 'labeled': batch['labeled']['image'], **pictures}
+    plain = np.asarray(views.evaluate(rows['image']))
+    low, high = np.min(plain, (0, 1, 2)), np.max(plain, (0, 1, 2))
+    figure = Figure((len(indices), 1.1 * len(rows)), layout='constrained')
     for axes, (name, images) in zip(figure.subplots(len(rows)), rows.items()):
         images = np.asarray(images, np.float32)
         shown = images / 255 if name == 'image' else (images - low) / np.maximum(high - low, 1e-6)

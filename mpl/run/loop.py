@@ -19,6 +19,7 @@ from mpl.run import (
     collapse,
     measure,
     metrics,
+    neighbors,
     train_log,
 )
 from mpl.run import experiment as experiments
@@ -71,6 +72,7 @@ def fit(
                 bar.update(size)
                 last = step == config.steps
                 evaluates = step % every.evaluate == 0 or last
+                probes = config.probe.every and (step % config.probe.every == 0 or last)
                 # Read once: a later signal stops the next iteration.
                 caught = (
                     signals.caught or processes.should_stop(step // size - 1) and signal.SIGTERM
@@ -78,11 +80,13 @@ def fit(
                 saves = step % every.save == 0 or last or caught
                 if step % every.log == 0 or last:
                     log.close_window(step)
-                if evaluates or saves:
+                if evaluates or probes or saves:
                     log.flush()
                 if evaluates:
                     _evaluate(experiment, forward, state, step, writer)
-                if evaluates or saves:
+                if probes:
+                    writer.write(step, neighbors.evaluate(experiment, forward, state))
+                if evaluates or probes or saves:
                     writer.save()
                 if evaluates and processes.is_primary():
                     _warn(experiment, workdir, step)
@@ -129,7 +133,7 @@ def make_steps(experiment: Experiment):
 def _count_steps_per_call(config):
     """The largest divisor of all intervals that is at most config.steps_per_call."""
     every = config.every
-    common = math.gcd(config.steps, every.log, every.evaluate, every.save)
+    common = math.gcd(config.steps, every.log, every.evaluate, every.save, config.probe.every)
     return max(d for d in range(1, config.steps_per_call + 1) if common % d == 0)
 
 
@@ -156,6 +160,8 @@ def _make_record(started, window, writer):
 
 def _evaluate(experiment, forward, state, step, writer):
     """Writes the accuracy of every network on validation, and of its pseudo-labels."""
+    if not experiments.has_head(experiment.config):
+        return  # There is no accuracy of a last layer that is not trained.
     values = {}
     pool, indices = experiments.validation(experiment)
     outputs = measure.outputs(experiment, forward, state, pool, indices) if len(indices) else {}

@@ -18,16 +18,36 @@ BINS = 15  # confidence bins of the calibration error
 
 
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
-    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs.
+    """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
+    return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
+
+
+def make_random_forward(experiment: Experiment) -> Callable[..., dict[str, Outputs]]:
+    """The compiled forward pass of random weak views: (key, state, image) -> outputs."""
+
+    def forward(key, state, image):
+        view = experiment.views.unlabeled(key, image)['weak']
+        return algorithms.predict(experiment.algorithm, state, view)
+
+    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
+    """A compiled function of a state and of images [B, H, W, C] of the source.
 
     With config.average_mirrored the mean of the outputs for each image and its mirror image.
+
+    Args:
+      experiment: the run.
+      predict: (state, images as the run evaluates them) -> arrays [B, ...].
     """
 
-    def predict(state, image):
-        return algorithms.predict(experiment.algorithm, state, experiment.views.evaluate(image))
-
     def forward(state, image):
-        return average(partial(predict, state), image, experiment.config.average_mirrored)
+        return average(
+            lambda image: predict(state, experiment.views.evaluate(image)),
+            image,
+            experiment.config.average_mirrored,
+        )
 
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
 
@@ -49,8 +69,10 @@ def describe(config: ConfigDict) -> str:
 
 def outputs(
     experiment: Experiment, forward: Callable, state: Any, pool: Pool, indices: np.ndarray
-) -> dict[str, Outputs]:
-    """Features [N, D] and logits [N, K] of the examples, in the order of the indices, as numpy arrays.
+) -> Any:
+    """What `forward` returns for the examples, in the order of the indices, as numpy arrays [N, ...].
+
+    Of `make_forward` by network features [N, D] and logits [N, K].
 
     The last batch is padded with copies of its first image, whose outputs are
     dropped, so that each example counts once and only one shape is compiled.
@@ -95,8 +117,10 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """The reported metrics of a network on a part; examples with label -1 are ignored."""
+    """The reported metrics of a network on a part; examples with label -1 are ignored. {} if all are."""
     known = label >= 0
+    if not known.any():
+        return {}
     logits, label = logits[known], label[known]
     return {
         'accuracy': accuracy(logits, label),

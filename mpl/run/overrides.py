@@ -61,9 +61,13 @@ def _parse(override):
         json.dumps(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = {'true': True, 'false': False}.get(text, text)
-    if key in schema.SHARED and section[-2:] == ['teacher', 'config']:
+    if (
+        key in schema.SHARED
+        and section[-1:] == ['config']
+        and set(section[-2:]) & set(schema.STAGES)
+    ):
         raise ValueError(
-            f'config.{path} is copied from the run that the teacher is trained for; '
+            f'config.{path} is copied from the run that this stage is trained for; '
             f'set --config.{key} instead.'
         )
     return Override(tuple(section), key, value)
@@ -75,9 +79,10 @@ def _with_plain_sections(config):
         given = config.get(section, {})
         if isinstance(given, dict):
             config[section] = copy.deepcopy(kind._field_defaults) | given
-    teacher = config['teacher']
-    if isinstance(teacher, dict) and isinstance(teacher['config'], dict) and teacher['config']:
-        teacher['config'] = _with_plain_sections(teacher['config'])
+    for section in schema.STAGES:
+        stage = config[section]
+        if isinstance(stage, dict) and isinstance(stage['config'], dict) and stage['config']:
+            stage['config'] = _with_plain_sections(stage['config'])
     return config
 
 
@@ -117,12 +122,14 @@ def _rename(config, parent, one):
 def _find(config, one):
     """The function whose arguments are the keys of the section under its new name, or None."""
     section, where = one.section, '.'.join(one.section)
-    while section[:2] == ('teacher', 'config'):
-        section, config = section[2:], config['teacher']['config']
+    while section[1:2] == ('config',) and section[0] in schema.STAGES:
+        section, config = section[2:], config[section[0]]['config']
     if not section:
         return None
     if section[0] in schema.NAMED and len(section) == 1:
         return sections.find_module(schema.NAMED[section[0]], one.value, where).make
+    if section == ('active', 'rule'):
+        return sections.find_module('acquisition', one.value, where).make
     if section[-1] in ('model', 'optimizer'):
         return sections.find_module(section[-1] + 's', one.value, where).make
     if section[0] in schema.NAMED and len(section) == 2:  # Such as views.strong.

@@ -17,7 +17,8 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import logits, measure, provenance
+from mpl.run import measure, provenance
+from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
 
 THREADS = 8  # for decoding images
@@ -32,10 +33,58 @@ class Chunk(NamedTuple):
     written: np.ndarray  # int [n], the indices that are written to files
 
 
+def columns(stage: Stage, network: str, kind: row_files.Kind) -> int:
+    """The number of columns of a network's outputs: classes, or dimensions of the features."""
+    experiment = stage.experiment
+    image = jax.ShapeDtypeStruct((1, *experiment.source.image_shape), np.float32)
+    forward = measure.make_forward(experiment)
+    outputs = jax.eval_shape(forward, experiment.state, image)[network]
+    return getattr(outputs, kind.name).shape[-1]
+
+
+def write_rows(
+    stage: Stage,
+    network: str,
+    examples: tuple[Pool, np.ndarray],
+    paths: dict[row_files.Kind, str],
+    made_by: dict,
+    key: jax.Array | None = None,
+) -> list[row_files.Rows]:
+    """Writes the outputs of a network to files of rows, and returns the files, open for reading.
+
+    Rows that the files have already are kept; the rest has the bits of an unbroken write.
+
+    Args:
+      stage: that has the network.
+      network: its name in the algorithm.
+      examples: a pool, and the indices of its examples to predict.
+      paths: of a file for each kind of output.
+      made_by: the provenance of the rows.
+      key: of random weak views; None for plain images.
+    """
+    pool, indices = examples
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                row_files.open_rows(
+                    path, len(pool.label), columns(stage, network, kind), made_by, kind
+                )
+            )
+            for kind, path in paths.items()
+        ]
+        missing = row_files.missing_in_any(files, indices)
+        chunks = from_pool(pool, indices, stage.experiment.config.batch.evaluate, missing)
+        for _ in row_files.store(files, predict(stage, network, iter(chunks), key)):
+            pass
+    return [row_files.read(path, kind) for kind, path in paths.items()]
+
+
 def predict(
-    stage: Stage, network: str, chunks: Iterator[Chunk]
+    stage: Stage, network: str, chunks: Iterator[Chunk], key: jax.Array | None = None
 ) -> Iterator[tuple[list[str], np.ndarray, Outputs]]:
     """Outputs of one network, by its name in the algorithm, for chunks of examples.
+
+    With a key they are of random weak views, which depend on the key and the place in the pool.
 
     Yields:
       For each chunk the names of its n examples, their `written` indices [n] and the
@@ -44,19 +93,31 @@ def predict(
     Raises:
       FloatingPointError: an output is not finite.
     """
-    forward_all = measure.make_forward(stage.experiment)
-    forward = jax.jit(lambda state, image: {network: forward_all(state, image)[network]})
+    make = measure.make_forward if key is None else measure.make_random_forward
+    forward_all = make(stage.experiment)
+    forward = jax.jit(lambda *given: {network: forward_all(*given)[network]})
     for pool, indices, written in chunks:
-        outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)[network]
+        of_chunk = forward
+        if key is not None:
+            of_chunk = functools.partial(forward, jax.random.fold_in(key, indices[0]))
+        outputs = measure.outputs(stage.experiment, of_chunk, stage.state, pool, indices)[network]
         names = [pool.name[n] for n in indices]
-        logits.check_finite(names, outputs)
+        row_files.check_finite(names, outputs)
         yield names, written, outputs
 
 
-def from_pool(pool: Pool, indices: np.ndarray, size: int) -> Iterator[Chunk]:
-    """The examples with these indices [n], in chunks of `size`."""
-    chunks = (indices[start : start + size] for start in range(0, len(indices), size))
-    return (Chunk(pool, chunk, chunk) for chunk in chunks)
+def from_pool(
+    pool: Pool, indices: np.ndarray, size: int, missing: np.ndarray | None = None
+) -> list[Chunk]:
+    """The examples with these indices [n], in chunks of `size`.
+
+    Only chunks with one of `missing`, ascending, if it is given: chunks are left out whole, since
+    outputs can depend, in their last bits, on the other images of a batch.
+    """
+    chunks = [indices[start : start + size] for start in range(0, len(indices), size)]
+    if missing is not None:
+        chunks = [chunk for chunk in chunks if np.isin(chunk, missing, assume_unique=True).any()]
+    return [Chunk(pool, chunk, chunk) for chunk in chunks]
 
 
 def from_folder(

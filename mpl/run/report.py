@@ -15,10 +15,14 @@ from tabulate import tabulate
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, figures, measure, metrics, records, teacher
+from mpl.run import collapse, figures, flops, measure, metrics, records, schema, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
+NO_LABELS = (
+    'no label was used in training, so the last layer is random and there is no accuracy to measure. Judge '
+    'the features by a probe, or fine-tune from this run (init_from).'
+)
 SHOWN = 20  # maximum number of classes in the table of damaged images
 LIBRARIES = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
@@ -36,7 +40,7 @@ def write(
       experiment: the run.
       state: after its last step.
       seconds: of training, over all restarts.
-      stages: the reports of the stages 'teacher' and 'finetune', if the run has them.
+      stages: the reports of the stages of the run, by the names of their folders.
       workdir: of the run.
     """
     networks, confusions = _measure(experiment, state)
@@ -93,7 +97,7 @@ def _measure(experiment, state):
     }
     confusions = {}
     for part, (pool, indices) in parts.items():
-        if len(indices):
+        if np.any(pool.label[indices] >= 0) and experiments.has_head(experiment.config):
             outputs = measure.outputs(experiment, forward, state, pool, indices)
             for name, output in outputs.items():
                 label = pool.label[indices]
@@ -108,16 +112,19 @@ def _compose(experiment, networks, seconds, stages, workdir):
     config, split = experiment.config, experiment.split
     if 'finetune' in stages:
         networks['finetuned'] = stages['finetune']['networks']['student']
-    if 'teacher' in stages:
-        others = stages['teacher']['networks']
-        networks |= {f'teacher/{name}': net for name, net in others.items()}
+    for stage in schema.STAGES.values():
+        others = stages[stage]['networks'] if stage in stages else {}
+        networks |= {f'{stage}/{name}': net for name, net in others.items()}
     lines = metrics.read(workdir / 'metrics.jsonl')
     findings = collapse.find(lines, experiments.labeled_counts(experiment), config.steps)
+    if not experiments.has_head(config):
+        findings.append(collapse.Finding('labels', config.steps, NO_LABELS))
     gray, left_out = _damaged(experiment), experiment.source.left_out
     damaged = [
         collapse.Finding('damaged', config.steps, sentence)
         for sentence in damage.warnings(gray, left_out)
     ]
+    step_flops = flops.of_step(experiment)
     report = {
         'source': config.source.to_dict(),
         'architecture': {role: net.model.to_dict() for role, net in config.networks.items()},
@@ -136,6 +143,11 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'steps': config.steps,
         'images_seen': config.steps * (config.batch.labeled + config.batch.unlabeled)
         + sum(stage['images_seen'] for stage in stages.values()),
+        'flops': {
+            'step': step_flops,
+            'run': config.steps * step_flops
+            + sum(stage['flops']['run'] for stage in stages.values()),
+        },
         'weights': measure.describe(config),
         'networks': networks,
         'warnings': [finding._asdict() for finding in findings + damaged],

@@ -56,16 +56,20 @@ class Finetune(NamedTuple):
 class InitFrom(NamedTuple):
     """Initial weights from another run or from a file.
 
-    workdir: another run; `network` is the name of its network. file: a .safetensors file
-    with the names and layouts of timm, for models with a `from_timm`. Not both. head:
-    'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
-    networks: the roles that load the weights; empty for all.
+    config: of the run that is trained for them before this one, without seed, source and split, which
+    are copied from this run. workdir: another run; `network` is the name of its network. file: a
+    .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
+    three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
+    networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
 
+    config: dict = {}
     workdir: str = ''
     file: str = ''
     network: str = 'student'
     head: str = 'keep'
+    projector: int = 0
     networks: tuple = ()
 
 
@@ -85,6 +89,49 @@ class Teacher(NamedTuple):
     confidence: float = 0.0
     per_class: int = 0
     balance: bool = False
+
+
+class Probe(NamedTuple):
+    """Nearest neighbors on the features of every network while it trains, on validation.
+
+    every: steps between two probes, 0 for none. neighbors, temperature: of the weighted vote, see
+    neighbors.py. bank: maximum number of labeled images among which they are found. labels: 'split'
+    gives it the labels of the run's split, 'all' those of all training images that have one.
+    """
+
+    every: int = 0
+    neighbors: int = 20
+    temperature: float = 0.07
+    bank: int = 20000
+    labels: str = 'split'
+
+
+class Active(NamedTuple):
+    """Which images to label next, cycle by cycle, by mpl.active; other commands refuse it.
+
+    rule: a file of mpl/acquisition/ by name, and its arguments; empty for no active learning.
+    start: images to label before the first training. start_from: 'random' draws them uniformly;
+    'pixels' chooses them by the rule with standardized pixels as features, 'init_from' with
+    features of those initial weights. budget: images to label per cycle. cycles: how often,
+    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
+    passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
+    training starts from the student of the cycle before, not from scratch. minimum: answers of
+    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
+    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
+    predicts, which biases people.
+    """
+
+    rule: dict = {}
+    start: int = 10
+    start_from: str = 'random'
+    budget: int = 10
+    cycles: int = 5
+    logits: str = 'network'
+    passes: int = 1
+    warm_start: bool = False
+    minimum: int = 0
+    forms: tuple = ('table', 'sheets')
+    suggest: bool = False
 
 
 class Mesh(NamedTuple):
@@ -121,6 +168,8 @@ class Run(NamedTuple):
     finetune: dict = {}
     init_from: dict = {}
     teacher: dict = {}
+    probe: dict = {}
+    active: dict = {}
     mesh: dict = {}
     seed: int = 0
     average_mirrored: bool = False
@@ -144,11 +193,22 @@ PLAIN = {
     'finetune': Finetune,
     'init_from': InitFrom,
     'teacher': Teacher,
+    'probe': Probe,
+    'active': Active,
     'mesh': Mesh,
 }
 # Sections with a name -> folder of mpl/ that has the file of that name.
 NAMED = {'source': 'data', 'views': 'augment', 'algorithm': 'algorithms'}
-# Arguments of `make` that are not config keys, but known at run time.
-RUNTIME = {'models': ('num_classes',), 'optimizers': ('steps',), 'data': (), 'augment': ()}
-# Keys that the config of a teacher copies from the run.
+# Arguments of `make` that are not config keys, but known at run time. A model without num_classes is a
+# head: it takes the features of another network.
+RUNTIME = {
+    'models': ('num_classes',),
+    'optimizers': ('steps',),
+    'data': (),
+    'augment': (),
+    'acquisition': (),
+}
+# Sections with the config of a stage before training -> the folder of the stage, in order.
+STAGES = {'init_from': 'pretrain', 'teacher': 'teacher'}
+# Keys that the config of such a stage copies from the run.
 SHARED = ('seed', 'source', 'split')

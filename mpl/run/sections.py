@@ -58,7 +58,7 @@ def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]
 def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
     """`given` with the defaults of the function's arguments, checked by its annotations.
 
-    Arguments named in `runtime` are set by the caller; a function with others is refused. An
+    Arguments named in `runtime` are set by the caller; an algorithm that has not all of them is refused. An
     argument Annotated[dict, f] is a nested section with the arguments of f or, if the only
     argument of f is `name`, of f(name).
 
@@ -69,7 +69,8 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
         raise ValueError(f'{where} is {given!r}; it is a section: give keys and values.')
     arguments = inspect.signature(function, eval_str=True).parameters
     allowed = keys(function, where, runtime)
-    if unused := [name for name in runtime if name not in arguments]:
+    unused = [name for name in runtime if name not in arguments]
+    if unused and where == 'algorithm':
         used = [name for name in runtime if name in arguments]
         raise ValueError(
             f'{where} does not use networks.{unused[0]}; remove it'

@@ -11,7 +11,8 @@ from etils import epath
 from mpl.data import selection
 from mpl.data.selection import Part, Rule
 from mpl.data.splits import Split
-from mpl.run import features, logits, provenance, records
+from mpl.run import features, provenance, records
+from mpl.run import rows as row_files
 
 
 def write_part(path: str, part: Part, settings: dict) -> None:
@@ -33,7 +34,7 @@ def read_part(path: str) -> tuple[Part, dict]:
 class Inputs(NamedTuple):
     """The input files of a selection, checked against the run of its split."""
 
-    files: list[logits.Rows]
+    files: list[row_files.Rows]
     pool: features.Features | None
     test: features.Features | None
 
@@ -60,7 +61,7 @@ def read_inputs(
     Raises:
       ValueError: a file is of another kind, or of other data or another split than the run.
     """
-    files = [logits.read(path) for path in paths]
+    files = [row_files.read(path) for path in paths]
     for path, rows in zip(paths, files):
         provenance.check_data(rows.made_by, data, path, workdir)
     if not pool:

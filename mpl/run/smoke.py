@@ -38,12 +38,18 @@ def shrink(config: ConfigDict) -> ConfigDict:
             file='',
             unlabeled_only=(),
         )
-    if 'size' in small['views']:
-        small['views']['size'] = SIZE
+    for key, size in {'size': SIZE, 'small_size': SIZE // 2}.items():
+        if key in small['views'] and small['views'][key]:
+            small['views'][key] = size
     for network in small['networks'].values():
-        network['model'] |= MODELS.get(network['model']['name'], {})
+        network['model'] = _shrink_model(network['model'])
         network['optimizer'] = _shorten(network['optimizer'], config.steps)
     small['algorithm'] = _shorten(small['algorithm'], config.steps)
+    if 'queue' in small['algorithm']:
+        small['algorithm']['queue'] = 2 * BATCH
+    small['init_from'] |= dict(workdir='', file='')
+    if config.init_from.config:
+        small['init_from']['config'] = shrink(config.init_from.config).to_dict()
     if config.teacher.config:
         small['teacher']['config'] = shrink(config.teacher.config).to_dict()
         small['teacher']['per_class'] = min(config.teacher.per_class, BATCH)
@@ -56,13 +62,21 @@ def shrink(config: ConfigDict) -> ConfigDict:
         | dict(
             steps=STEPS,
             batch=dict(
-                labeled=BATCH, unlabeled=2 * BATCH if config.batch.unlabeled else 0, evaluate=32
+                labeled=BATCH if config.batch.labeled else 0,
+                unlabeled=2 * BATCH if config.batch.unlabeled else 0,
+                evaluate=32,
             ),
             every=dict(log=2, evaluate=STEPS, save=STEPS),
+            probe=small['probe'] | dict(every=STEPS if config.probe.every else 0, neighbors=1),
             steps_per_call=2,
-            init_from={},
         )
     )
+
+
+def _shrink_model(model: dict[str, Any]) -> dict[str, Any]:
+    """A small network of the same model; of a model with a trunk, that is shrunk too."""
+    small = model | MODELS.get(model['name'], {})
+    return small | {'trunk': _shrink_model(model['trunk'])} if 'trunk' in model else small
 
 
 def _shorten(section: dict[str, Any], steps: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A stage is a run with its own config, in a folder inside that of the run it belongs to. It is resumed
 as any run is, and passes on its result:
 
+    pretrain   before training: initial weights of the networks
     teacher    before training: its logits label all training examples
     finetune   after training: the student, on the labeled images, from the weights of the run
 """
@@ -14,11 +15,14 @@ from ml_collections import ConfigDict
 
 from mpl.data.source import Source
 from mpl.parallel import processes
+from mpl.run import checks, data_record, loop, report, schema, teacher, weights
 from mpl.run import config as configs
-from mpl.run import data_record, loop, report, teacher, weights
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
+
+# Of a run and a stage before it, both assembled: refuses what does not fit.
+CHECKS = {'init_from': weights.check, 'teacher': teacher.check}
 
 
 class Stage(NamedTuple):
@@ -58,7 +62,7 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     experiment, stages = assemble(config, workdir, source)
     if has_started:
         data_record.check(data_record.make(experiment), workdir, experiment.source)
-    starts = _find_starts(experiment, workdir)
+    starts = {} if config.init_from.config else _find_starts(experiment, workdir)
     processes.wait('checked')  # Before anything is written there.
     folders.prepare(experiment, workdir)
     with folders.lock(workdir):
@@ -71,6 +75,8 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
                     reports[stage.name] = run(stage.config, folder, experiment.source)
 
         run_stages(comes_after=False)
+        if config.init_from.config:
+            starts = _find_starts(experiment, workdir)
         experiment = teacher.label(experiment, workdir)
         state, seconds = loop.fit(experiment, workdir, starts)
         run_stages(comes_after=True)
@@ -89,13 +95,16 @@ def assemble(
     """
     experiment = experiments.assemble(config, source=source)
     experiments.check_memory(experiment)
+    checks.check_crops(experiment.source, experiment.views)
     teacher.check_section(config)
+    weights.check_section(config)
     stages = []
-    if config.teacher.config:
-        stage = Stage('teacher', configs.complete(config.teacher.config.to_dict()), False)
-        inner, _ = assemble(stage.config, workdir / stage.name, experiment.source)
-        teacher.check(experiment, inner)
-        stages.append(stage)
+    for section, name in schema.STAGES.items():
+        if config[section].config:
+            stage = Stage(name, configs.complete(config[section].config.to_dict()), False)
+            inner, _ = assemble(stage.config, workdir / name, experiment.source)
+            CHECKS[section](experiment, inner)
+            stages.append(stage)
     teacher.check_run(experiment, workdir)
     if config.finetune.steps:
         stage = Stage('finetune', finetune_config(experiment, workdir), True)
@@ -117,18 +126,35 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
         raise ValueError(
             f'finetune.network is {stage.network!r}; this run has {", ".join(networks)}.'
         )
-    role = stage.network.removesuffix('_ema')
+    start = {'workdir': str(workdir), 'network': stage.network}
+    optimizer = stage.optimizer.to_dict()
+    return labels_only(config, stage.network, stage.steps, stage.labeled, optimizer, start)
+
+
+def labels_only(
+    config: ConfigDict, network: str, steps: int, labeled: int, optimizer: dict, init_from: dict
+) -> ConfigDict:
+    """The config of training one network of a run on its labels alone.
+
+    Args:
+      config: of the run.
+      network: its name in the algorithm.
+      steps: of the new run.
+      labeled: images per step.
+      optimizer: as in `networks`.
+      init_from: the section of that name.
+    """
     given = config.to_dict()
+    student = given['networks'][network.removesuffix('_ema')] | {'optimizer': optimizer}
     given |= {
-        'steps': stage.steps,
-        'batch': given['batch'] | {'labeled': stage.labeled, 'unlabeled': 0},
-        'networks': {
-            'student': given['networks'][role] | {'optimizer': given['finetune']['optimizer']}
-        },
+        'steps': steps,
+        'batch': given['batch'] | {'labeled': labeled, 'unlabeled': 0},
+        'networks': {'student': student},
         'algorithm': {'name': 'supervised'},
-        'init_from': {'workdir': str(workdir), 'network': stage.network},
+        'init_from': init_from,
         'finetune': {},
         'teacher': {},
+        'probe': {},
     }
     return configs.complete(given)
 
@@ -138,7 +164,7 @@ def _find_starts(experiment, workdir):
     checkpoints = workdir / 'checkpoints'
     if checkpoints.exists() and any(checkpoints.iterdir()):
         return {}
-    starts = weights.find(experiment)
+    starts = weights.find(experiment, workdir / schema.STAGES['init_from'])
     for role, found in starts.items():
         processes.print_line(weights.describe(experiment, role, found))
     return starts | weights.from_images(experiment, experiment.definitions.keys() - starts)

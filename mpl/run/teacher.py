@@ -20,7 +20,6 @@ from mpl.run import (
     data_record,
     evaluation,
     identity,
-    logits,
     paths,
     prediction,
     provenance,
@@ -28,6 +27,7 @@ from mpl.run import (
     split_files,
 )
 from mpl.run import experiment as experiments
+from mpl.run import rows as row_files
 from mpl.run import workdir as folders
 from mpl.run.evaluation import Stage
 from mpl.run.experiment import Experiment
@@ -146,7 +146,7 @@ def selection_counts(experiment: Experiment, workdir: epath.Path) -> dict:
     return {'selected': {key: value for key, value in counts.items() if key != 'made_by'}}
 
 
-def _compute_logits(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
+def _compute_logits(experiment: Experiment, workdir: epath.Path) -> row_files.Rows:
     """The logits of all labeled and unlabeled examples, in a file; computes missing rows."""
     path, stage = str(workdir / LOGITS), experiment.config.teacher
     _, indices = evaluation.find_examples(experiment, 'train')
@@ -161,11 +161,11 @@ def _compute_logits(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
     with contextlib.ExitStack() as stack:
         if processes.is_primary():
             shape = len(experiment.source.train.label), len(experiment.source.classes)
-            rows = stack.enter_context(logits.open_rows(path, *shape, made_by))
+            rows = stack.enter_context(row_files.open_rows(path, *shape, made_by))
         processes.wait('opened')
         if not processes.is_primary():
-            rows = logits.read(path)
-        missing = logits.missing(rows, indices)
+            rows = row_files.read(path)
+        missing = row_files.missing(rows, indices)
         processes.wait('counted')  # Before a row is written.
         if len(missing):
             _write(
@@ -175,18 +175,18 @@ def _compute_logits(experiment: Experiment, workdir: epath.Path) -> logits.Rows:
                 len(missing),
             )
     processes.wait('labeled')
-    return logits.read(path)
+    return row_files.read(path)
 
 
-def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> logits.Rows:
+def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> row_files.Rows:
     """The logits of a teacher whose run is missing.
 
     Raises:
       ValueError: rows are missing, or they are of another network or other data.
     """
-    rows, network = logits.read(path), experiment.config.teacher.network
+    rows, network = row_files.read(path), experiment.config.teacher.network
     provenance.check_data(rows.made_by, data_record.make(experiment), path, epath.Path(path).parent)
-    if len(missing := logits.missing(rows, indices)) or rows.made_by['network'] != network:
+    if len(missing := row_files.missing(rows, indices)) or rows.made_by['network'] != network:
         raise ValueError(
             f'{path} lacks {len(missing):,} of {len(indices):,} examples or is not of {network!r}, and '
             f'teacher.workdir {experiment.config.teacher.workdir} is not there; restore that run.'
@@ -208,7 +208,9 @@ def _write(rows, predicted, stage, total):
         dynamic_ncols=True,
         disable=not processes.is_primary(),
     ) as bar:
-        for names, _, _ in logits.store(rows, predicted) if processes.is_primary() else predicted:
+        for names, _, _ in (
+            row_files.store([rows], predicted) if processes.is_primary() else predicted
+        ):
             bar.update(len(names))
 
 

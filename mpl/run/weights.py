@@ -1,8 +1,10 @@
 """Initial weights of a run: from another run, from a file with timm's names, or from its images."""
 
 import importlib
+import inspect
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,44 +14,86 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from mpl.data import stream
-from mpl.models import network
+from mpl.models import network, projected
 from mpl.models.network import Variables
-from mpl.run import identity, paths, workdir
+from mpl.run import identity, paths, sections, workdir
 from mpl.run.experiment import Experiment
 
 PIXELS = 2**20  # of the images for `from_images`
 
 
-def find(experiment: Experiment) -> dict[str, Variables]:
+def check_section(config: ConfigDict) -> None:
+    """Refuses inconsistent keys of the section `init_from`.
+
+    Raises:
+      ValueError: names the keys.
+    """
+    start = config.init_from
+    if start.head not in ('keep', 'new'):
+        raise ValueError(f"init_from.head is {start.head!r}; give 'keep' or 'new'.")
+    given = [key for key in ('config', 'workdir', 'file') if start[key]]
+    if len(given) > 1:
+        raise ValueError(f'init_from has both a {given[0]} and a {given[1]}; give one of them.')
+    for role in start.networks:
+        if role not in config.networks:
+            raise ValueError(
+                f'init_from.networks has {role!r}; this run has {", ".join(config.networks)}.'
+            )
+    if start.projector < 0 or start.projector and (start.file or start.head == 'keep'):
+        raise ValueError(
+            f'init_from.projector is {start.projector}; it is a number of layers of the projector of a '
+            "run: give init_from.config or workdir, and set init_from.head to 'new'."
+        )
+    for role in _roles(config) if start.projector else ():
+        if 'trunk' not in config.networks[role].model:
+            raise ValueError(
+                f'init_from.projector is {start.projector}, but networks.{role}.model is '
+                f'{config.networks[role].model.name!r}, without a place for these layers; give '
+                "name='projected', with this model as its trunk."
+            )
+
+
+def check(experiment: Experiment, other: Experiment) -> None:
+    """Refuses a run whose weights will not fit, before it is trained.
+
+    Args:
+      experiment: the run that starts from them.
+      other: the run of init_from.config.
+
+    Raises:
+      ValueError: see `find`.
+    """
+    start = experiment.config.init_from
+    found = jax.eval_shape(lambda state: _variables(start, other, state), other.state)
+    for role in _roles(experiment.config):
+        jax.eval_shape(lambda found, role=role: _fit(experiment, role, found), found)
+    _check_classes(experiment, other.source.classes)
+
+
+def find(experiment: Experiment, stage: epath.Path | None = None) -> dict[str, Variables]:
     """The weights of init_from, by the role of the network; empty if it has no source.
 
     They are checked against the network of the role. With init_from.head='new' they are
     without 'head', the only layer whose shape depends on the classes.
 
+    Args:
+      experiment: the run.
+      stage: the folder of the run of init_from.config, which is finished.
+
     Raises:
       ValueError: unknown run, network or file, or weights of another architecture.
     """
     start = experiment.config.init_from
-    if start.head not in ('keep', 'new'):
-        raise ValueError(f"init_from.head is {start.head!r}; give 'keep' or 'new'.")
-    if start.workdir and start.file:
-        raise ValueError('init_from has both a workdir and a file; give one of them.')
-    roles = start.networks or experiment.definitions
-    for role in roles:
-        if role not in experiment.definitions:
-            raise ValueError(
-                f'init_from.networks has {role!r}; this run has '
-                f'{", ".join(experiment.definitions)}.'
-            )
-    if start.workdir:
-        found, classes = _read_run(start)
+    check_section(experiment.config)
+    roles = _roles(experiment.config)
+    if start.config or start.workdir:
+        folder = (
+            stage if start.config else epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
+        )
+        other, state, _ = workdir.load_networks(folder)
+        found = jax.device_get(_variables(start, other, state))
         fitted = {role: _fit(experiment, role, found) for role in roles}
-        if start.head == 'keep' and classes != experiment.source.classes:
-            raise ValueError(
-                f'init_from.head keeps the last layer of the run in {start.workdir}, but its classes '
-                f'are {identity.shorten(classes)} and here {identity.shorten(experiment.source.classes)}; '
-                "set init_from.head to 'new'."
-            )
+        _check_classes(experiment, other.source.classes)
         return fitted
     if start.file:
         tensors = _read_file(start.file)
@@ -81,20 +125,62 @@ def describe(experiment: Experiment, role: str, found: Variables) -> str:
     start, classes = experiment.config.init_from, len(experiment.source.classes)
     head = '' if 'head' in found.params else f', with a new head for {classes} classes'
     count = network.count_parameters(found.params)
-    return f'{role} starts from {count:,} parameters of {start.workdir or start.file}{head}.'
+    return f'{role} starts from {count:,} parameters of {_origin(start)}{head}.'
 
 
-def _read_run(start: ConfigDict) -> tuple[Variables, tuple[str, ...]]:
-    """The weights of a network of another run, and its classes; does not load its data."""
-    folder = epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
-    other, state, _ = workdir.load_networks(folder)
+def _roles(config):
+    """The networks that start from init_from: all that take images, if it names none."""
+    if config.init_from.networks:
+        return config.init_from.networks
+    makes = {
+        role: sections.find_module('models', net.model.name, role).make
+        for role, net in config.networks.items()
+    }
+    return tuple(r for r, m in makes.items() if 'num_classes' in inspect.signature(m).parameters)
+
+
+def _example(experiment: Experiment) -> jax.ShapeDtypeStruct:
+    """The shape of labeled images or, without these, of the largest view, [B, H, W, C]."""
+    if 'labeled' in experiment.batch:
+        return experiment.batch['labeled']['image']
+    return max(experiment.batch['unlabeled'].values(), key=lambda view: (view.ndim, view.shape))
+
+
+def _variables(start: ConfigDict, other: Experiment, state: Any) -> Variables:
+    """The weights of init_from.network of another run; with init_from.projector for a model 'projected'."""
     networks = other.algorithm.networks(state)
     if start.network not in networks:
         raise ValueError(
-            f'init_from.network is {start.network!r}, but the run in {start.workdir} has '
+            f'init_from.network is {start.network!r}, but the run in {_origin(start)} has '
             f'{", ".join(networks)}.'
         )
-    return jax.device_get(networks[start.network].variables), other.source.classes
+    trunk = networks[start.network].variables
+    if not start.projector:
+        return trunk
+    name = 'projector' + start.network.removeprefix('student')
+    heads = other.algorithm.heads(state)
+    if name not in heads:
+        raise ValueError(
+            f'init_from.projector is {start.projector}, but the run in {_origin(start)} has no {name!r} '
+            f'(it has {", ".join(heads) or "no heads"}); set it to 0, or choose another init_from.network.'
+        )
+    return projected.join(trunk, heads[name].variables, start.projector)
+
+
+def _check_classes(experiment, classes):
+    """Raises ValueError if the last layer is kept and the classes differ."""
+    start, here = experiment.config.init_from, experiment.source.classes
+    if start.head == 'keep' and classes != here:
+        raise ValueError(
+            f'init_from.head keeps the last layer of the run in {_origin(start)}, but its classes '
+            f'are {identity.shorten(classes)} and here {identity.shorten(here)}; '
+            "set init_from.head to 'new'."
+        )
+
+
+def _origin(start):
+    """Where the weights of init_from are from, for a message."""
+    return start.workdir or start.file or 'init_from.config'
 
 
 def _read_file(file: str) -> dict[str, np.ndarray]:
@@ -136,7 +222,7 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
     made = jax.eval_shape(
         lambda key, image: network.create(experiment.definitions[role], key, image, 0.0),
         jax.random.key(0),
-        experiment.batch['labeled']['image'],
+        _example(experiment),
     )
     here, there = _shapes(Variables(made.params, made.batch_stats)), _shapes(found)
     for name in sorted(here | there):
@@ -155,7 +241,7 @@ def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
     module = _module(experiment, role)
     if not hasattr(module, 'resize'):
         return found
-    image = experiment.batch['labeled']['image']
+    image = _example(experiment)
     try:
         return found.replace(params=module.resize(found.params, image.shape[1:]))
     except (KeyError, ValueError) as error:
@@ -164,7 +250,7 @@ def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
 
 def _refusal(experiment, role):
     start = experiment.config.init_from
-    return f'networks.{role} can not start from {start.workdir or start.file}'
+    return f'networks.{role} can not start from {_origin(start)}'
 
 
 def _module(experiment: Experiment, role: str) -> ModuleType:

@@ -16,7 +16,7 @@ from orbax import checkpoint as ocp
 
 from mpl.data.source import Source
 from mpl.parallel import processes
-from mpl.run import checkpoint, data_record, identity, paths, records, split_files
+from mpl.run import checkpoint, data_record, identity, paths, records, schema, split_files
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -24,7 +24,7 @@ from mpl.run.experiment import Experiment
 SELECTED = 'selected.json'  # the split for training if a teacher selects; see teacher.py
 PATH_PLACEHOLDER = '<path>'  # stands for a path of something that may be moved
 PATH_KEYS = {
-    'source': ('path', 'unlabeled_folder'),
+    'source': ('path', 'unlabeled_folder', 'labels'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
     'teacher': ('workdir',),
@@ -180,8 +180,9 @@ def without_paths(config: dict) -> dict:
             for key, value in config[section].items()
             if key != 'data_dir'  # A path even if it is None (tfds).
         }
-    if kept['teacher']['config']:
-        kept['teacher']['config'] = without_paths(kept['teacher']['config'])
+    for section in schema.STAGES:
+        if kept[section]['config']:
+            kept[section]['config'] = without_paths(kept[section]['config'])
     return kept
 
 
@@ -205,7 +206,7 @@ def _restore(experiment, workdir):
 def _move(workdir, config):
     """Writes the data paths of a config into the folder of the run and of its stages."""
     old = configs.read(workdir / 'config.json')
-    for stage in ('teacher', 'finetune'):
+    for stage in (*schema.STAGES.values(), 'finetune'):
         if (workdir / stage / 'config.json').exists():
             inner = configs.read(workdir / stage / 'config.json').to_dict()
             inner |= {'source': config.source.to_dict(), 'split': config.split.to_dict()}

@@ -3,6 +3,16 @@
 import math
 from typing import Any
 
+import jax
+
+from mpl.run.experiment import Experiment
+
+
+def of_step(experiment: Experiment) -> int:
+    """FLOPs of one update of the algorithm, counted in its trace; those of the views are not in it."""
+    update = jax.make_jaxpr(experiment.algorithm.update)
+    return count(update(experiment.state, experiment.batch, 0, jax.random.key(0)))
+
 
 def count(jaxpr: Any) -> int:
     """FLOPs over all devices, two per multiply-add; loop bodies count once per iteration.

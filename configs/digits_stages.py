@@ -1,0 +1,93 @@
+"""Pretext tasks on the digits, and runs that start from a pre-training: data of configs/digits.py.
+
+    python -m mpl.train --config=configs/digits_stages.py:rotation --workdir=runs/rotation
+    python -m mpl.train --config=configs/digits_stages.py:fixmatch,start=simclr --workdir=runs/fixmatch_simclr
+    python -m mpl.train --config=configs/digits_stages.py:simclrv2 --workdir=runs/simclrv2
+
+`rotation`, `inpainting` and `jigsaw` train on all images, with an online probe of the labels; `s4l` trains
+rotations beside the labels. `supervised`, `uda`, `fixmatch` and `mpl` are those of configs/digits.py, whose networks
+start from a pre-training: a pretext task, or a method of configs/digits_pretrain.py, which is trained first,
+in the folder pretrain/. `simclrv2` has the three stages of arXiv 2006.10029: pre-training with a deep projector,
+fine-tuning from its first layer, and distillation to a new network on the unlabeled images.
+"""
+
+from functools import partial
+
+import ml_collections
+
+from . import digits, digits_pretrain, pretraining
+from .recipes import Labels, Recipe
+
+# Of each task: numbers of the rule, and its head.
+TASKS = {
+    'rotation': ({}, dict(classifier=pretraining.head(64, 4))),
+    'inpainting': (dict(hole=4, overlap=1), dict(decoder=pretraining.head(64, 16))),
+    'jigsaw': (
+        dict(tile=3, grid=2, permutations=24),
+        dict(classifier=pretraining.head(64, 24)),
+    ),
+    's4l': ({}, dict(classifier=pretraining.head(64, 4))),
+}
+COPIED = ('seed', 'source', 'split')  # from the run that a stage is trained for
+
+
+def pretext(task: str, labels: Labels = 40):
+    """One of TASKS. Its views are not rotated, since rotations need an upright."""
+    numbers, head = TASKS[task]
+    data = digits.config(labels, dict(name=task, ema_decay=0.99) | numbers).to_dict()
+    views, student = data['views'], data['networks']['student']
+    data['views'] = dict(
+        name='pairs',
+        mean=views['mean'],
+        std=views['std'],
+        mirror=False,
+        first=views['strong'] | dict(rotate=0.0),
+        parts=1,
+        labeled='strong' if task == 's4l' else 'none',
+    )
+    data['batch'] |= dict(labeled=64, unlabeled=128)
+    model = student['model'] | dict(pool='mean')
+    data['networks'] = pretraining.networks(model, student['optimizer'], head)
+    return ml_collections.ConfigDict(data)
+
+
+def started(method: str, labels: Labels = 40, start: str = 'simclr'):
+    """A method of configs/digits.py, from a pre-training of the same layers."""
+    methods = {task: partial(pretext, task) for task in TASKS} | digits_pretrain.METHODS
+    if start not in methods:
+        raise ValueError(f'start is {start!r}; give one of {", ".join(methods)}.')
+    chosen = digits.METHODS[method](labels)
+    for network in chosen.networks.values():
+        network.model.pool = 'mean'
+    chosen.init_from = dict(config=_stage(methods[start](labels)), head='new')
+    return chosen
+
+
+def simclrv2(labels: Labels = 40, width: int = 128):
+    """`width`: of the hidden layers of the projector, which has three layers."""
+    first = digits_pretrain.METHODS['simclr'](labels)
+    first.networks.projector.model.widths = (width, width, 64)
+    tuned = digits.supervised(labels)
+    trunk = first.networks.student.model.to_dict()
+    tuned.networks.student.model = dict(name='projected', trunk=trunk, widths=(width,))
+    tuned.init_from = dict(config=_stage(first), head='new', projector=1)
+    student = digits.config(
+        labels, dict(name='distill', weight=1.0, temperature=1.0, ema_decay=0.99)
+    )
+    student.teacher = dict(config=_stage(tuned))
+    return student
+
+
+def _stage(chosen: ml_collections.ConfigDict) -> dict:
+    given = chosen.to_dict()
+    return {key: value for key, value in given.items() if key not in COPIED}
+
+
+METHODS = {
+    **{task: partial(pretext, task) for task in TASKS},
+    **{name: partial(started, name) for name in ('supervised', 'uda', 'fixmatch', 'mpl')},
+    'simclrv2': simclrv2,
+}
+RECIPES = [
+    Recipe(name, 'configs/digits.py, configs/digits_pretrain.py; not tuned') for name in METHODS
+]

@@ -1,0 +1,111 @@
+"""Self-supervised training on CIFAR-10, Fashion-MNIST and MNIST on a CPU, at equal FLOPs.
+
+    python -m mpl.train --config=configs/laptop_pretrain.py:simclr --workdir=runs/laptop_simclr
+    python -m mpl.train --config=configs/laptop_pretrain.py:byol,data=fashion_mnist --workdir=runs/laptop_byol
+
+Data, network and labels are those of configs/laptop.py. FLOPs are counted as there, of the trunk alone: the
+heads add under 2 %. The accuracy is that of a linear classifier on fixed features, trained beside them.
+"""
+
+from functools import partial
+
+import ml_collections
+
+from . import laptop, pretraining
+from .laptop import DATA, FORWARD, Data
+from .recipes import Labels, Recipe
+
+BUDGETS = {'cifar10': 5e13, 'fashion_mnist': 2e13, 'mnist': 1e13}  # FLOPs
+LABELED, UNLABELED = 64, 256  # images per step
+# Of each method: passes over one labeled and over one unlabeled image in a step, in passes forward, as in
+# laptop.COSTS. The probe's labeled images have no pass backward.
+COSTS = {
+    'simclr': (1, 6),
+    'moco': (1, 4),
+    'moco_v3': (1, 8),
+    'byol': (1, 8),
+    'simsiam': (1, 6),
+    'moby': (1, 8),
+    'vicreg': (1, 6),
+    'barlow_twins': (1, 6),
+    'dino': (1, 8),
+    'supcon': (4, 6),
+    'mobyv2al': (3, 8),
+}
+RULES = {
+    'simclr': dict(temperature=0.2),
+    'moco': dict(queue=4096, temperature=0.2),
+    'moco_v3': dict(temperature=0.2),
+    'byol': dict(),
+    'simsiam': dict(),
+    'moby': dict(queue=4096, temperature=0.2),
+    'vicreg': dict(),
+    'barlow_twins': dict(scale=0.1),
+    'dino': dict(ema_decay=0.99),
+    'supcon': dict(temperature=0.2),
+    'mobyv2al': dict(queue=4096, temperature=0.2),
+}
+HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256)
+
+
+def count_steps(budget: float, method: str, data: Data) -> int:
+    """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
+    labeled, unlabeled = COSTS[method]
+    passes = labeled * LABELED + unlabeled * UNLABELED
+    return max(round(budget / (passes * FORWARD[data]) / 10), 1) * 10
+
+
+def views(name: str, data: Data) -> dict:
+    """Pairs of crops; gray images have no hue and saturation to change."""
+    of, gray = DATA[data], data != 'cifar10'
+    strong = dict(
+        name='color',
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.0 if gray else 0.4,
+        hue=0.0 if gray else 0.1,
+        grayscale=0.0 if gray else 0.2,
+        blurred=0.0,
+    )
+    pair = dict(
+        name='pairs',
+        mean=of['mean'],
+        std=of['std'],
+        size=32 if data == 'cifar10' else 28,
+        area=(0.2, 1.0),
+        mirror=of['mirror'],
+        first=strong,
+    )
+    if name == 'mobyv2al':  # A weak and a strong view, and weak ones of labeled images.
+        pair |= dict(first=dict(name='identity'), second=strong, labeled='weak')
+    return pair
+
+
+def method(
+    name: str, data: Data = 'cifar10', labels: Labels | None = None, budget: float | None = None
+):
+    """The method of this name in RULES; budget: FLOPs of the run, None for that in BUDGETS."""
+    steps = count_steps(budget or BUDGETS[data], name, data)
+    chosen = laptop.config(dict(name='supervised'), steps, data, labels).to_dict()
+    optimizer = dict(
+        name='sgd',
+        learning_rate=0.06,
+        warmup_steps=steps // 10,
+        weight_decay=5e-4,
+    )
+    model = chosen['networks']['student']['model']
+    chosen |= dict(
+        batch=dict(labeled=LABELED, unlabeled=UNLABELED, evaluate=500),
+        views=views(name, data),
+        networks=pretraining.networks(model, optimizer, HEADS[name]),
+        algorithm=dict(name=name) | RULES[name],
+    )
+    return ml_collections.ConfigDict(chosen)
+
+
+METHODS = {name: partial(method, name) for name in RULES}
+SOURCE = "the methods' papers, heads and queue made small; rate and decay of SGD as in recipes for ResNet-18"
+RECIPES = [
+    *(Recipe(name, SOURCE) for name in METHODS),
+    *(Recipe(f'{name},data=fashion_mnist', SOURCE) for name in ('simclr', 'byol')),
+]

@@ -1,0 +1,57 @@
+"""MoCo, momentum contrast, versions 1 and 2 (He et al., arXiv 1911.05722; Chen et al., 2003.04297)."""
+
+from mpl.algorithms import contrast, losses, pretraining, queues
+from mpl.algorithms.interface import Algorithm
+from mpl.models.network import Definition
+
+
+def make(
+    student: Definition,
+    projector: Definition,
+    queue: int = 4096,
+    temperature: float = 0.2,
+    keys: str = 'averaged',
+    ema_decay: float = 0.99,
+    ema_steps: int = 0,
+    labeled_weight: float = 0.0,
+    probe_rate: float = 0.1,
+) -> Algorithm:
+    """A view is told from the keys of earlier images by the averaged network's key of its other view.
+
+    The keys of the last images are in a queue. A query and its key come from one batch, and all other keys
+    from other batches, so batch statistics, global ones above all, tell the positive from the negatives.
+    Keys by the averaged network in evaluation mode, with averaged statistics (EMAN, arXiv 2101.08482), have
+    no statistics of the batch; the original code divides the batch among devices and shuffles it instead.
+
+    Args:
+      student: the trunk.
+      projector: its head, whose outputs are compared.
+      queue: number of keys, a multiple of batch.unlabeled, and at most the number of unlabeled images.
+      temperature: of the cosines.
+      keys: statistics of the keys' pass: 'averaged', or 'batch', for networks without batch norm.
+      ema_decay: decay of the averages of trunk and projector at first; above 0.
+      ema_steps: steps over which it rises to 1 by a cosine; 0 for a constant decay.
+      labeled_weight, probe_rate: as in simclr.py.
+
+    Raises:
+      ValueError: ema_decay is 0, or an unknown kind of keys; by `init`, a queue of another size.
+    """
+    losses.check_temperature('temperature', temperature)
+    queues.check_keys(keys)
+    chain = {'student': student, 'projector': projector}
+    average = pretraining.target_average(ema_decay, ema_steps)
+
+    def loss(params, state, batch, step, key):
+        query, other = pretraining.views(batch, 'view_0', 'view_1')
+        outputs, stats = pretraining.forward(
+            chain, params, pretraining.statistics(state), key, query
+        )
+        (q,) = outputs['projector']
+        (k,) = queues.encode(chain, state, key, keys, other)
+        (earlier,) = state.memory
+        value, accuracy = contrast.among_keys(q, k, earlier.keys, temperature)
+        metrics = {'accuracy/pairs': accuracy} | contrast.measure(q, k)
+        return value, (stats, (queues.push(earlier, k),), metrics)
+
+    labels = pretraining.Labels(labeled_weight, probe_rate)
+    return pretraining.from_loss(loss, chain, average, labels, queues.make_memory(queue))

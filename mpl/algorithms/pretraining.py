@@ -1,0 +1,263 @@
+"""The common part of self-supervised rules: a trunk, heads on its features, averages and an online probe.
+
+A rule is one loss of embeddings. The trunk is the network `student`, of which everything is evaluated as
+for any other rule: its features are what is learned, and its last layer, named 'head', is a linear
+classifier on them. Projectors and predictors are networks of their own, whose input are features.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mpl.algorithms import losses
+from mpl.algorithms.interface import Algorithm, Batch, Sizes
+from mpl.models import network
+from mpl.models.network import Definition, Frozen, Network, Variables
+from mpl.optimizers import backbone, schedules
+
+Chain = Mapping[str, Definition]  # by role, in the order of the pass: the trunk, then its heads
+
+
+class State(NamedTuple):
+    """The networks by role, and what the rule remembers beside them."""
+
+    nets: dict[str, Network]
+    memory: Any  # a tree of arrays, () for none
+
+
+class Average(NamedTuple):
+    """The moving average of the weights.
+
+    decay: 0 keeps none. roles: the networks that have one. steps: over which the decay rises from `decay` to
+    1 by a cosine, see schedules.momentum; 0 for a constant one. target: whether it is a target network,
+    whose decay is not ramped from 0, see network.update.
+    """
+
+    decay: float
+    roles: tuple[str, ...] = ('student',)
+    steps: int = 0
+    target: bool = False
+
+
+def target_average(decay: float, steps: int) -> Average:
+    """The average of trunk and projector, for rules whose targets are its outputs.
+
+    Raises:
+      ValueError: decay is 0.
+    """
+    if not decay:
+        raise ValueError(
+            'algorithm.ema_decay is 0; give the decay of the target network, such as 0.99.'
+        )
+    return Average(decay, ('student', 'projector'), steps, target=True)
+
+
+class Labels(NamedTuple):
+    """What the labeled images of a batch are used for.
+
+    weight: of their cross-entropy. 0: an online probe, that is, the last layer alone learns from fixed
+    features in evaluation mode, so that labels change neither the other weights nor any statistics. Above
+    0: joint training, with a pass in training mode of its own and the last layer in the trunk's optimizer.
+    rate: learning rate of the probe.
+    """
+
+    weight: float
+    rate: float
+
+
+def from_loss(
+    loss: Callable,
+    chain: Chain,
+    average: Average,
+    labels: Labels | None,
+    memory: Callable[[jax.Array, Batch, int, Sizes], Any] = lambda key, batch, width, sizes: (),
+    repeats: int = 1,
+) -> Algorithm:
+    """The algorithm that minimizes one loss of the embeddings of unlabeled images.
+
+    Args:
+      loss: (params, state, batch, step, key) -> (scalar, (batch_stats, memory, metrics)); params and
+        batch_stats are dicts by role, state is that before the step.
+      chain: the networks by role; 'student' is the trunk.
+      average: of the weights.
+      labels: how the labeled images of a batch, if there are any, are used; None if by the loss itself.
+      memory: (key, batch, width of the last head's output, sizes) -> the memory before the first step.
+      repeats: how often the features of an image are side by side in the input of the first head.
+    """
+    if labels is not None and not labels.weight:
+        student = chain['student']
+        student = student._replace(optimizer=backbone.with_probe(student.optimizer, labels.rate))
+        chain = dict(chain) | {'student': student}
+
+    def init(key, batch, sizes):
+        x = views(batch, 'view_0')[0]
+        if len(x) < 2:
+            raise ValueError(
+                'batch.unlabeled is 1, but self-supervised rules compare the images of a batch; give 2 or '
+                'more.'
+            )
+        memory_key, *keys = jax.random.split(key, len(chain) + 1)
+        nets = {}
+        for (role, definition), one_key in zip(chain.items(), keys):
+            decay = average.decay if role in average.roles else 0.0
+            nets[role] = net = network.create(definition, one_key, x, decay)
+            x = _passed_on(role, network.predict(_frozen(definition, net), x[:1]))
+            x = jnp.repeat(x, repeats, -1) if role == 'student' else x
+        return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
+
+    def total(params, state, batch, step, key):
+        value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
+        metrics = {'loss/unlabeled': value} | metrics
+        if labels is not None and 'labeled' in batch:
+            key = jax.random.fold_in(key, 1)
+            outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
+            label = batch['labeled']['label']
+            supervised = losses.cross_entropy(outputs.logits, label)
+            value += (labels.weight or 1.0) * supervised
+            metrics |= {
+                'loss/labeled': supervised,
+                'accuracy/batch': losses.accuracy(outputs.logits, label),
+            }
+        return value, (stats, remembered, metrics)
+
+    def update(state: State, batch, step, key):
+        params = {role: net.params for role, net in state.nets.items()}
+        gradient, (stats, remembered, metrics) = jax.grad(total, has_aux=True)(
+            params, state, batch, step, key
+        )
+        decay = schedules.momentum(step, average.decay, average.steps)
+        nets = {
+            role: network.update(
+                definition,
+                state.nets[role],
+                gradient[role],
+                stats[role],
+                step,
+                decay,
+                ramp=not average.target,
+            )
+            for role, definition in chain.items()
+        }
+        return State(nets, jax.lax.stop_gradient(remembered)), metrics
+
+    def networks(state):
+        return network.freeze('student', chain['student'], state.nets['student'])
+
+    def heads(state):
+        found = {}
+        for role, definition in chain.items():
+            if role != 'student':
+                found |= network.freeze(role, definition, state.nets[role])
+        return found
+
+    return Algorithm(init, update, networks, heads)
+
+
+def views(batch: Batch, *names: str) -> list[jax.Array]:
+    """These views of the unlabeled images.
+
+    Raises:
+      ValueError: the batch does not have one of them; says which views it has.
+    """
+    unlabeled = batch['unlabeled']
+    for name in names:
+        if name not in unlabeled:
+            found = [key for key in unlabeled if unlabeled[key].ndim == 4]
+            raise ValueError(
+                f'The algorithm takes the view {name} of unlabeled images, and these views give '
+                f"{', '.join(found)}; set views.name to 'pairs' (views.parts is the number of views)."
+            )
+    return [unlabeled[name] for name in names]
+
+
+def all_views(batch: Batch, prefix: str = 'view_') -> list[jax.Array]:
+    """The views prefix0, prefix1, ... of the unlabeled images, in this order."""
+    count = sum(name.startswith(prefix) for name in batch['unlabeled'])
+    return [batch['unlabeled'][f'{prefix}{n}'] for n in range(count)]
+
+
+def forward(
+    chain: Chain,
+    params: Mapping[str, Any],
+    batch_stats: Mapping[str, Any],
+    key: jax.Array,
+    *images: jax.Array,
+    joined: bool = False,
+) -> tuple[dict[str, list[jax.Array]], dict[str, Any]]:
+    """Training-mode passes of views through the trunk and then its heads, one after the other.
+
+    Args:
+      chain: the networks of the pass, by role.
+      params, batch_stats: of at least these roles.
+      key: for dropout.
+      *images: views [B, H, W, C].
+      joined: one pass for all views, which share their batch statistics, instead of one for each.
+
+    Returns:
+      By role the embeddings of each view [B, D]: the features of the trunk, the outputs of the heads. And
+      batch_stats after the pass, those of other roles included.
+    """
+    run = network.forward if joined else network.forward_each
+    x, outputs, batch_stats = images, {}, dict(batch_stats)
+    for (role, definition), one_key in zip(chain.items(), jax.random.split(key, len(chain))):
+        found, batch_stats[role] = run(definition, params[role], batch_stats[role], one_key, *x)
+        x = outputs[role] = [_passed_on(role, one) for one in found]
+    return outputs, batch_stats
+
+
+def predict(chain: Chain, variables: Mapping[str, Variables], image: jax.Array) -> jax.Array:
+    """The output of the last network of the chain for image [B, H, W, C], in evaluation mode."""
+    for role, definition in chain.items():
+        image = _passed_on(role, network.predict(Frozen(definition, variables[role]), image))
+    return image
+
+
+def statistics(state: State) -> dict[str, Any]:
+    """The running statistics of the networks, by role."""
+    return {role: net.batch_stats for role, net in state.nets.items()}
+
+
+def averages(state: State) -> dict[str, Variables]:
+    """The averaged variables of the networks that have an average, by role."""
+    return {role: net.ema for role, net in state.nets.items() if net.ema is not None}
+
+
+def targets(
+    chain: Chain, state: State, key: jax.Array, *images: jax.Array, joined: bool = False
+) -> list[jax.Array]:
+    """The averaged networks' outputs for each view, in training mode, without a gradient; joined: see `forward`.
+
+    Their batch statistics are those of the view, as in the released code of BYOL: with running statistics
+    instead its features end no better than those of a random network.
+    """
+    found = averages(state)
+    outputs, _ = forward(
+        chain,
+        {role: found[role].params for role in chain},
+        {role: found[role].batch_stats for role in chain},
+        key,
+        *images,
+        joined=joined,
+    )
+    return jax.lax.stop_gradient(outputs[list(chain)[-1]])
+
+
+def _classify(student, params, state, stats, batch, key, labels):
+    """The trunk's outputs for the labeled images, and the statistics after their pass."""
+    image = batch['labeled']['image']
+    if not labels.weight:
+        net = state.nets['student']
+        return network.probe(student, params['student'], net.batch_stats, image), stats
+    (outputs,), changed = network.forward(student, params['student'], stats['student'], key, image)
+    return outputs, stats | {'student': changed}
+
+
+def _passed_on(role, outputs):
+    """What the next network of a chain takes: the trunk's features, a head's outputs."""
+    return outputs.features if role == 'student' else outputs.logits
+
+
+def _frozen(definition, net):
+    return Frozen(definition, Variables(net.params, net.batch_stats))

@@ -1,0 +1,539 @@
+"""Active learning: the loop, its traps, kills at any moment, refusals, people, the comparison."""
+
+import csv
+import itertools
+import json
+import os
+import sys
+
+import jax
+import numpy as np
+import pytest
+from asked_pictures import CLASSES, fill, make_photos
+from etils import epath
+from scipy.special import softmax
+
+from configs import digits_active
+from mpl import active
+from mpl.comparison import acquisitions, studies
+from mpl.cycles import acquired, figure, labels, loop, people, report, scoring
+from mpl.cycles import study as cycle_studies
+from mpl.data import source, splits, stream
+from mpl.run import checkpoint, evaluation, records, split_files, stages
+from mpl.run import config as configs
+from mpl.run import report as report_files
+from mpl.run import rows as row_files
+
+NETWORK = dict(model=dict(name='mlp', widths=(8,)), optimizer=dict(name='sgd', learning_rate=0.1))
+
+
+def config(given={}, rule='margin', **changed):
+    """A study of the digits in seconds."""
+    settings = dict(rule=dict(name=rule), start=6, budget=4, cycles=2) | changed
+    run = dict(
+        steps=10,
+        source=dict(name='digits'),
+        split=dict(validation=40),
+        batch=dict(labeled=8, evaluate=200),
+        views=dict(name='images', mean=77.9, std=95.9, weak=dict(shift=1, fill=0)),
+        networks=dict(student=NETWORK),
+        algorithm=dict(name='supervised', ema_decay=0.9),
+        every=dict(log=5, evaluate=10, save=5),
+        steps_per_call=5,
+        active=settings,
+    )
+    return configs.complete(run | given)
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    """A finished study by margin, and its report."""
+    workdir = epath.Path(tmp_path_factory.mktemp('active') / 'al')
+    return workdir, loop.run(config(), workdir)
+
+
+def read(workdir, cycle):
+    """The acquired numbers, split and report of a cycle."""
+    folder = epath.Path(workdir) / f'cycle_{cycle}'
+    numbers = json.loads((folder / 'acquired.json').read_text())['numbers']
+    split, _ = splits.from_record(
+        {
+            key: value
+            for key, value in json.loads((folder / 'split.json').read_text()).items()
+            if key in ('examples', 'hash', *splits.PARTS)
+        },
+        'split',
+    )
+    return numbers, split, json.loads((folder / 'report.json').read_text())
+
+
+def outcome(workdir):
+    """All results of a study but the times it took."""
+    found = []
+    for cycle in range(3):
+        numbers, split, written = read(workdir, cycle)
+        found.append([numbers, split.hash, written['networks']])
+        if cycle < 2:
+            for name in ('logits.npy', 'features.npy'):
+                found[-1].append((workdir / f'cycle_{cycle}' / name).read_bytes())
+    return found
+
+
+def test_every_cycle_trains_on_what_was_bought_and_holds_out_the_rest(study):
+    workdir, _ = study
+    bought = []
+    for cycle in range(3):
+        numbers, split, written = read(workdir, cycle)
+        assert len(numbers) == (4 if cycle else 6)
+        assert not np.intersect1d(numbers, bought).size
+        assert not np.intersect1d(numbers, split.validation).size
+        bought = np.union1d(bought, numbers)
+        np.testing.assert_array_equal(split.labeled, bought)
+        assert len(split.validation) == 40 and len(split.unlabeled) == 1197 - 40
+        assert np.isin(split.labeled, split.unlabeled).all()  # The trap: these are no candidates.
+        assert written['split']['hash'] == split.hash and written['split']['labeled'] == len(bought)
+
+
+def test_a_cycle_is_chosen_by_the_network_of_the_one_before(study):
+    workdir, _ = study
+    for cycle in (1, 2):
+        numbers, before, _ = read(workdir, cycle)[0], *read(workdir, cycle - 1)[1:]
+        folder = workdir / f'cycle_{cycle - 1}'
+        rows = row_files.read(str(folder / 'logits.npy'))
+        candidates = np.setdiff1d(before.unlabeled, before.labeled)
+        p = np.sort(softmax(rows[candidates].astype(float), -1), -1)
+        order = np.argsort(p[:, -1] - p[:, -2], kind='stable')
+        np.testing.assert_array_equal(numbers, candidates[order[:4]])
+        assert rows.made_by['network'] == 'student_ema' and rows.made_by['split'] == 'train'
+        assert np.isnan(rows[before.validation]).all()
+        features = row_files.read(str(folder / 'features.npy'), row_files.FEATURES)
+        assert features.shape == (1197, 8)
+    stage = evaluation.load(workdir / 'cycle_1')[0]  # An ordinary run of the house.
+    assert stage.experiment.split.hash == read(workdir, 1)[1].hash
+
+
+def test_the_first_images_are_drawn_uniformly_and_a_class_may_be_missing(study):
+    workdir, written = study
+    label = configs.build('data', config().source).train.label
+    counts = np.bincount(label[read(workdir, 0)[1].labeled], minlength=10)
+    assert (counts == 0).any()
+    assert list(written['cycles'][0]['classes'].values()) == counts.tolist()
+    assert 'No image of' in report.show(written)
+
+
+def test_the_report_counts_what_was_bought(study):
+    workdir, written = study
+    assert written == records.read(workdir / 'active.json', 'report', '')
+    rows = written['cycles']
+    assert [row['bought'] for row in rows] == [46, 50, 54]  # Validation is bought too.
+    assert [row['labeled'] for row in rows] == [6, 10, 14]
+    for cycle, row in enumerate(rows):
+        accuracy = read(workdir, cycle)[2]['networks']['student_ema']['test']['accuracy']
+        assert row['accuracy']['test'] == accuracy
+    a, b, c = (row['accuracy']['test'] for row in rows)
+    assert written['area'] == pytest.approx((a + 2 * b + c) / 4)
+    assert written['training'] == 'from scratch in every cycle'
+    assert sum(written['pool'].values()) == 1197 - 40
+    with open(workdir / 'active.csv', newline='') as file:
+        lines = list(csv.DictReader(file))
+    assert [line['bought'] for line in lines] == ['46', '50', '54']
+    assert float(lines[1]['test']) == b
+    assert os.path.getsize(workdir / 'active.png') > 10_000
+
+
+def test_area_is_a_mean_over_labels():
+    assert report.area([10, 20, 40], [0.5, 0.5, 0.5]) == 0.5
+    assert report.area([10, 20, 40], [0.0, 1.0, 1.0]) == pytest.approx(25 / 30)
+    assert report.area([7], [0.25]) == 0.25
+
+
+def test_a_finished_study_is_not_repeated(study, monkeypatch):
+    workdir, written = study
+    monkeypatch.setattr(stages, 'run', lambda _, folder, __: report_files.read(folder))
+    monkeypatch.setattr(evaluation, 'load', None)  # Nothing is predicted again.
+    assert loop.run(config(), workdir) == written
+
+
+class Killed(BaseException):
+    """As SIGKILL: no code of the house catches it."""
+
+
+# In the order of a study: module, function, and at which call of it the process ends.
+KILLS = (
+    (records, 'write_bytes', 1),  # study.json
+    (records, 'write_bytes', 2),  # acquired.json of cycle 0
+    (split_files, 'write', 1),
+    (checkpoint, 'save', 1),  # Half of the training.
+    (report_files, 'write', 1),  # Of the run.
+    (row_files, '_checksums', 4),  # Of the features of the second batch of images.
+    (records, 'write_bytes', 1),  # acquired.json of cycle 1
+    (split_files, 'write', 2),  # By the run, whose config and split are there.
+    (figure, 'draw', 1),
+)
+
+
+def test_a_study_that_is_killed_at_any_moment_continues_to_the_same_bits(
+    study, tmp_path, monkeypatch
+):
+    workdir = epath.Path(tmp_path / 'al')
+    for module, name, call in KILLS:
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, killed_at(call, getattr(module, name)))
+            with pytest.raises(Killed):
+                loop.run(config(), workdir)
+    assert (workdir / 'cycle_2' / 'report.json').exists() and not (workdir / 'active.json').exists()
+    loop.run(config(), workdir)
+    assert outcome(workdir) == outcome(study[0])
+
+
+def killed_at(call, true):
+    """The function, which ends the process at its call of that number."""
+    counter = itertools.count(1)
+
+    def killed(*given, **options):
+        if next(counter) == call:
+            raise Killed
+        return true(*given, **options)
+
+    return killed
+
+
+def begin(workdir, given):
+    """The study, and the record of its first images, before any training."""
+    study = cycle_studies.make(given, epath.Path(workdir))
+    study.folder(0).mkdir(parents=True)
+    return study, acquired.acquire(study, 0, None)
+
+
+def test_classes_that_are_not_learned_are_skipped_and_leave_the_pool(tmp_path):
+    given = config(dict(split=dict(unlabeled_only=('8', '9'))), start=40)
+    study, record = begin(tmp_path, given)
+    numbers = np.array(record['numbers'])
+    true = configs.build('data', given.source).train.label
+    skipped = numbers[true[numbers] >= 8]
+    answered = labels.answer(study, 0, np.sort(numbers))
+    split = loop._next_split(study, answered)
+    np.testing.assert_array_equal(answered.skipped, np.sort(skipped))
+    assert len(skipped) and not np.isin(skipped, split.unlabeled).any()
+    assert len(split.labeled) == 40 - len(skipped) and (true[split.unlabeled] >= 8).any()
+    assert record['classes']['skipped'] == len(skipped)
+    assert sum(record['classes'].values()) == 40
+    every = study._replace(candidates=np.flatnonzero(true >= 8))
+    with pytest.raises(ValueError, match='None of the images that were asked for has a class'):
+        loop._next_split(every, answered._replace(labeled=skipped[:0]))
+
+
+def test_a_long_tail_stays_one(tmp_path):
+    study = cycle_studies.make(config(dict(split=dict(imbalance=10.0))), epath.Path(tmp_path))
+    counts = np.bincount(study.source.train.label[study.candidates], minlength=10)
+    assert 8 < counts[0] / counts[9] < 12
+
+
+@pytest.mark.parametrize('start_from', ['pixels', 'init_from'])
+def test_the_first_images_may_be_chosen_without_labels(study, tmp_path, start_from):
+    weights = dict(init_from=dict(workdir=str(study[0] / 'cycle_2')))
+    given = config({} if start_from == 'pixels' else weights, 'typiclust', start=10, cycles=0)
+    drawn = begin(tmp_path / 'random', given)[1]['numbers']
+    given = configs.override(given, [f'--config.active.start_from={start_from}'])
+    found, record = begin(tmp_path / 'chosen', given)
+    assert len(set(record['numbers'])) == 10 and set(record['numbers']) != set(drawn)
+    assert record['inputs'] is not None
+    if start_from == 'init_from':
+        rows = row_files.read(str(found.folder(0) / 'start_features.npy'), row_files.FEATURES)
+        there = row_files.read(str(study[0] / 'cycle_1' / 'features.npy'), row_files.FEATURES)
+        assert rows.shape == there.shape and np.isfinite(rows[found.candidates]).all()
+
+
+def test_the_oracle_buys_classes_evenly(tmp_path):
+    rule = dict(name='per_predicted_class', rule=dict(name='random'))
+    given = config(start=33, start_from='pixels', logits='labels').to_dict()
+    given['active'] |= dict(rule=rule, cycles=0)
+    _, record = begin(tmp_path, configs.complete(given))
+    assert sorted(record['classes'].values()) == [3] * 7 + [4] * 3
+
+
+def test_passes_are_of_random_views(study, tmp_path):
+    workdir, _ = study
+    given = config(rule='bald', logits='views', passes=3)
+    views = cycle_studies.make(given, workdir)
+    inputs = scoring.of_cycle(views, 0)
+    pool = read(workdir, 0)[1].unlabeled
+    plain = row_files.read(str(workdir / 'cycle_0' / 'logits.npy'))[pool]
+    some = [rows[pool] for rows in inputs.logits]
+    assert all(np.abs(a - b).max() > 0.01 for a, b in zip([plain, *some], some))
+    assert np.corrcoef(plain.ravel(), some[0].ravel())[0, 1] > 0.5
+    again = scoring.of_cycle(views, 0)
+    np.testing.assert_array_equal(again.logits[2][pool], some[2])
+
+
+@pytest.mark.parametrize(
+    'changed, sentence',
+    [
+        (dict(active=dict(rule={})), 'no active.rule; give'),
+        (dict(active=dict(start=1000, budget=100)), '1,200 images, but the pool has 1,157 cand'),
+        (dict(active=dict(start=0)), 'active.start is 0, and no image has a label'),
+        (dict(active=dict(start=-1)), 'active.start is -1; give 0 or more'),
+        (dict(active=dict(budget=0)), 'active.budget is 0; give 1'),
+        (dict(active=dict(start_from='pixel')), "'pixel'; give one of 'random', 'pixels'"),
+        (dict(active=dict(logits='views', passes=0)), 'active.passes is 0'),
+        (dict(active=dict(passes=3)), "active.passes is 3, but active.logits is 'network'"),
+        (dict(active=dict(start_from='init_from')), 'init_from has no weights'),
+        (dict(split=dict(labels=40)), 'split.labels is 40 and .* set them to 0'),
+        (dict(split=dict(file='x.json')), 'split.file'),
+        (dict(split=dict(validation=1190)), '14 images, but the pool has 7 candidates'),
+        (dict(split=dict(validation=1200)), '1200 to hold out cannot be drawn from 1197'),
+        (dict(batch=dict(labeled=0)), 'batch.labeled and batch.unlabeled are 0'),
+    ],
+)
+def test_refusals_before_anything_is_written(tmp_path, changed, sentence):
+    given = config().to_dict()
+    given |= {key: given[key] | value for key, value in changed.items()}
+    workdir = epath.Path(tmp_path / 'al')
+    with pytest.raises(ValueError, match=sentence):
+        loop.run(configs.complete(given), workdir)
+    assert not workdir.exists()
+
+
+def test_unknown_rules_and_arguments_are_refused_with_the_config():
+    for rule, sentence in (
+        (dict(name='margn'), "active.rule.name 'margn' is unknown; choose one of badge, bald"),
+        (dict(name='margin', nois=1), "active.rule has no key 'nois'; did you mean 'noise'"),
+        (
+            dict(name='per_predicted_class', rule=dict(name='margin', delta=1)),
+            'active.rule.rule has no key',
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            configs.complete(config().to_dict() | {'active': {'rule': rule}})
+    changed = configs.override(
+        config(), ['--config.active.rule.name=k_center', '--config.active.rule.unit=True']
+    )
+    assert changed.active.rule.to_dict() == dict(name='k_center', unit=True, lazy=4096)
+
+
+def test_other_commands_refuse_the_config(tmp_path):
+    with pytest.raises(ValueError, match='of several runs, which python -m mpl.active trains'):
+        stages.run(config(), epath.Path(tmp_path / 'x'))
+
+
+def test_folders_of_other_studies_are_refused(study, tmp_path, monkeypatch):
+    workdir, _ = study
+    with pytest.raises(ValueError, match='study of another config .active.budget: 4 -> 5'):
+        loop.run(config(budget=5), workdir)
+    (tmp_path / 'notes.txt').write_text('mine')
+    with pytest.raises(ValueError, match='is not empty and holds no study'):
+        loop.run(config(), epath.Path(tmp_path))
+    path = workdir / 'cycle_1' / 'acquired.json'
+    whole = path.read_text()
+    record = records.read(path, '', '')
+    record['made_by']['split'] = '0' * 12
+    records.write(path, record)
+    with pytest.raises(ValueError, match='acquired.json was made otherwise .split: '):
+        loop.run(config(), workdir)
+    path.write_text(whole)
+    true = configs.build
+
+    def relabeled(folder, spec, **runtime):
+        made = true(folder, spec, **runtime)
+        if folder != 'data':
+            return made
+        return made._replace(train=made.train._replace(label=np.roll(made.train.label, 1)))
+
+    monkeypatch.setattr(configs, 'build', relabeled)
+    with pytest.raises(ValueError, match='study of another pool .labels of the train'):
+        loop.run(config(), workdir)
+
+
+def test_features_that_are_not_finite_are_refused(study, tmp_path, monkeypatch):
+    """Rows that are written after a check by other means."""
+    monkeypatch.setattr(
+        'mpl.cycles.scoring._Pixels.__getitem__',
+        lambda self, numbers: np.full((len(numbers), 3), np.nan),
+    )
+    given = config(rule='typiclust', start_from='pixels')
+    with pytest.raises(ValueError, match='features of 1,157 images are not finite, the first'):
+        loop.run(given, epath.Path(tmp_path / 'al'))
+
+
+def test_people_label_a_folder_from_nothing_to_a_trained_network(tmp_path, capsys, monkeypatch):
+    root = make_photos(tmp_path / 'photos', 12)
+    given = config(
+        dict(
+            source=dict(name='folder', path=str(root), size=8, classes=CLASSES),
+            split={},
+            batch=dict(labeled=8, evaluate=16),
+        ),
+        'k_center',
+        start=4,
+        budget=3,
+        cycles=1,
+        warm_start=True,
+    )
+    workdir = tmp_path / 'al'
+    run = loop.run
+
+    def command_again():
+        monkeypatch.setattr(configs, 'load', lambda *_: given)
+        monkeypatch.setattr(sys, 'argv', ['active', '--config=x', f'--workdir={workdir}'])
+        active.main()
+        return capsys.readouterr().out
+
+    assert '4 pictures wait for labels, 0 of them' in command_again()
+    assert sorted(path.name for path in (workdir / 'cycle_0').iterdir()) == [
+        'acquired.json', 'asked.json', 'to_label.csv', 'to_label_000.png',
+    ]  # fmt: skip
+    fill(workdir, ['cat', 'dog'])
+    printed = command_again()
+    assert '4 pictures wait for labels, 2 of them' in printed
+    assert f'python -m mpl.label --workdir={workdir}' in printed
+    rows = (workdir / 'cycle_0/to_label.csv').read_text().splitlines()
+    rows[3:] = [row + end for row, end in zip(rows[3:], ('cat', 'skip'))]
+    (workdir / 'cycle_0/to_label.csv').write_text('\n'.join(rows) + '\n')
+    assert 'Cycle 1: 3 pictures wait for labels, 0 of them' in command_again()
+    first, split, _ = read(workdir, 0)
+    assert split.labeled.tolist() == sorted(first[:3])
+    assert not np.isin(first[3], split.unlabeled)  # Skipped.
+    fill(workdir, ['red fox'] * 3, 1)  # A class that is met now: the network has its logit.
+    assert 'bought' in command_again()
+    second, split, written = read(workdir, 1)
+    assert split.labeled.tolist() == sorted([*first[:3], *second])
+    assert not np.isin(second, first).any()
+    found = records.read(epath.Path(workdir / 'active.json'), '', '')
+    assert found['cycles'][1]['classes'] == {'cat': 2, 'dog': 1, 'red fox': 3}
+    assert found['cycles'][1]['skipped'] == 1 and found['cycles'][1]['bought'] == 7
+    assert found['training'] == 'from the student of the cycle before'
+    start = records.read(epath.Path(workdir / 'cycle_1/config.json'), '', '')['init_from']
+    assert start['workdir'] == str(workdir / 'cycle_0')
+    assert found['area'] is None  # Nothing to measure on, which is no error.
+    stage = evaluation.load(epath.Path(workdir / 'cycle_1'))[0]
+    assert stage.experiment.source.classes == CLASSES
+    assert run is loop.run and 'active.png' in [path.name for path in workdir.iterdir()]
+
+
+@pytest.mark.parametrize(
+    'changed, sentence',
+    [
+        (dict(active=dict(forms=('paper',))), "no form 'paper' of questions; give some of"),
+        (dict(active=dict(logits='labels')), "'labels', an oracle, but people are asked"),
+        (dict(split=dict(validation=2)), 'split.validation is 2, but 0 images of the pool have'),
+    ],
+)
+def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
+    root = make_photos(tmp_path / 'photos')
+    given = config(
+        dict(source=dict(name='folder', path=str(root), size=8, classes=CLASSES), split={}), start=2
+    ).to_dict()
+    given |= {key: given[key] | value for key, value in changed.items()}
+    with pytest.raises(ValueError, match=sentence):
+        loop.run(configs.complete(given), epath.Path(tmp_path / 'al'))
+    pool = source.from_arrays(np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3 - 1)
+    monkey = pytest.MonkeyPatch()
+    made = source.Source(pool, None, None, ('a', 'b'), (8, 8, 1))
+    monkey.setattr(configs, 'build', lambda *_, **__: made)
+    try:
+        unlabeled = cycle_studies.make(config(), epath.Path(tmp_path))
+        with pytest.raises(ValueError, match="that takes source.name='folder' and the names"):
+            people.check(unlabeled)
+    finally:
+        monkey.undo()
+
+
+def finished(accuracies, bought=(10, 20, 30), classes=dict(a=5, b=5), pool=dict(a=60, b=40)):
+    rows = [
+        dict(bought=n, accuracy=dict(test=a), classes=classes, train_seconds=2, select_seconds=0.5)
+        for n, a in zip(bought, accuracies)
+    ]
+    return dict(part='test', cycles=rows, pool=pool, area=report.area(bought, accuracies))
+
+
+def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
+    reports = {
+        'm': {
+            0: finished([0.5, 0.7, 0.8]),
+            1: finished([0.3, 0.5, 0.6], classes=dict(a=10, b=0)),
+            2: finished([0.9, 0.9, 0.9]),
+        },
+        'r': {0: finished([0.5, 0.6, 0.7]), 1: finished([0.3, 0.3, 0.6])},
+    }
+    rules = {'m': 'margin', 'r': 'random'}
+    random, margin = acquisitions.gather(reports, dict.fromkeys('mr', 'supervised'), rules)
+    assert (random.rule, margin.rule) == ('random', 'margin')
+    np.testing.assert_allclose(margin.difference, [[0, 10, 10], [0, 20, 0]], atol=1e-9)
+    np.testing.assert_allclose(margin.area_difference, [7.5, 10])
+    assert margin.missing == pytest.approx(1 / 3)
+    assert margin.distance == pytest.approx((0.1 + 0.4 + 0.1) / 3)
+    assert acquisitions.labels_of_random(margin, random) == '> 30'
+    assert acquisitions.labels_of_random(random, random) == '30'
+    lower = margin._replace(accuracy=np.array([[50.0, 50, 54.5]]))
+    assert acquisitions.labels_of_random(lower, random) == '25'
+    text = acquisitions.show([random, margin], 'github')
+    assert '+8.8 ± 1.2*' in text and '+15.0 ± 5.0*' in text and '+5.0 ± 5.0 ' in text
+    paths = acquisitions.write([random, margin], ['a note'], tmp_path)
+    assert [path.name for path in paths] == ['active.md', 'active.csv', 'active.png']
+    assert '- a note' in paths[0].read_text()
+    with open(paths[1], newline='') as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 15 and {line['rule'] for line in lines} == {'random', 'margin'}
+
+
+def test_every_learner_is_compared_with_random_and_the_oracle():
+    named = {
+        'm': config(),
+        'k': config(rule='k_center', start_from='pixels'),
+        'other': config(dict(steps=20)),
+        'r': config(dict(steps=20), 'random'),
+    }
+    found = studies.add_baselines(named)
+    assert list(found) == ['m+random', 'm+balanced', 'm', 'k', 'other+balanced', 'other', 'r']
+    rules = [studies.rule_name(one) for one in found.values()]
+    assert rules[:4] == ['random', 'balanced (oracle)', 'margin', 'k_center, from pixels']
+    learners = studies.learners(found)
+    assert learners['k'] == 'supervised' and learners['r'] == 'supervised 2'
+    noisy = configs.override(config(), ['--config.active.rule.noise=1.0'])
+    assert studies.rule_name(noisy) == 'margin, noise=1.0'
+
+
+def test_the_command_compares_and_resumes(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'tiny.py'
+    path.write_text(
+        'import ml_collections\n\n\ndef get_config():\n'
+        f'    return ml_collections.ConfigDict({config(cycles=0).to_dict()!r})\n'
+    )
+    given = ['active', '--configs', str(path), '--seeds=1', '--jobs=1', f'--workdir={tmp_path}/al']
+    monkeypatch.setattr(sys, 'argv', given)
+    for _ in range(2):  # The second time all studies are finished.
+        with pytest.raises(SystemExit) as ended:
+            active.main()
+        assert not ended.value.code
+        printed = capsys.readouterr().out
+        assert 'supervised: difference to random' in printed and 'balanced (oracle)' in printed
+    assert {p.name for p in (tmp_path / 'al').iterdir()} == {
+        'tiny', 'tiny+random', 'tiny+balanced', 'active.md', 'active.csv', 'active.png',
+    }  # fmt: skip
+    monkeypatch.setattr(sys, 'argv', ['active', '--config', str(path), '--seeds=2', '--workdir=x'])
+    with pytest.raises(
+        ValueError, match='--seeds is 2; give a number above 0, together with --con'
+    ):
+        active.main()
+
+
+def test_the_config_of_the_digits_knows_every_rule():
+    for rule in ('balanced', 'consistency', 'probcover'):
+        given = configs.load(f'configs/digits_active.py:learner=mpl,rule={rule}', [])
+        assert given.active.cycles == 5 and not given.split.labels
+    with pytest.raises(ValueError, match="learner is 'none'; give one of supervised"):
+        configs.load('configs/digits_active.py:learner=none', [])
+    rules = set(
+        path.stem
+        for path in epath.Path('mpl/acquisition').glob('*.py')
+        if 'def make(' in path.read_text()
+    )
+    assert rules - set(digits_active.Rule.__args__) == {'per_predicted_class'}
+
+
+def test_a_key_per_cycle():
+    """Rules that draw would else draw the same images in every cycle."""
+    keys = {
+        str(jax.random.key_data(stream.derive(jax.random.key(0), t, 'acquire'))) for t in range(5)
+    }
+    assert len(keys) == 5
