@@ -59,7 +59,7 @@ def compose(description: dict, workdir: epath.Path, license: str, exported: list
         + f'to logits `[B, {len(classes)}]` in the order of `classes` in the record. A picture is '
         f'resized (bicubic) until its short side has {round(height / description["central"])} '
         f'pixels, and the middle {height} x {width} are cut out. `.stablehlo` and `.onnx` '
-        'standardize inside; for `.safetensors` see `config.json`.',
+        f'standardize inside, by `{description["views"]}`; for `.safetensors` see `config.json`.',
         '## Network',
         f'`{description["model"]}`, {report["networks"][name]["parameters"]:,} parameters'
         + (
