@@ -1,11 +1,12 @@
 """The leak of batch statistics into queues of keys: python -m benchmarks.queue_leak
 
-Trains MoCo on the digits (configs/digits_pretrain.py) with keys whose batch norm has the statistics of their
-batch, `keys=batch`, and with those of the averaged network in evaluation mode, `keys=averaged`. Of a query and
-its key, which are of one batch, and the negatives, which are of earlier ones, the statistics of the batch
-can tell which is the key. So the pretext accuracy is measured twice on the same queries and queue: with the
-keys of a batch encoded together as in training, and with each encoded among images of other batches. A fall
-is the leak; with keys=averaged a key does not depend on its batch. Prints a table and writes JSON.
+Trains MoCo on the digits (configs/digits_pretrain.py) with keys whose batch norm has the statistics
+of their batch, `keys=batch`, and with those of the averaged network in evaluation mode,
+`keys=averaged`. Of a query and its key, which are of one batch, and the negatives, which are of
+earlier ones, the statistics of the batch can tell which is the key. So the pretext accuracy is
+measured twice on the same queries and queue: with the keys of a batch encoded together as in
+training, and with each encoded among images of other batches. A fall is the leak; with
+keys=averaged a key does not depend on its batch. Prints a table and writes JSON.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def measure(seed: int, keys: str, steps: int) -> dict:
     experiment = experiments.assemble(config)
     with tempfile.TemporaryDirectory() as folder:
         state, _ = loop.fit(experiment, epath.Path(folder))
-    chain = experiment.definitions
+    chain = {role: experiment.definitions[role] for role in ('student', 'projector')}
     root, images = jax.random.key(seed), batches.resident(experiment.pipeline)
     fetch = batches.make_fetch(experiment.pipeline, 1)
 

@@ -3,9 +3,10 @@
     python -m mpl.train --config=configs/cifar10_pretrain.py:simclr --workdir=runs/cifar10_simclr
     python -m mpl.train --config=configs/cifar10_pretrain.py:moco,labels=4000 --workdir=runs/cifar10_moco
 
-The data are prepared as in configs/cifar10.py. All 50,000 images are unlabeled, and `labels` of them train
-the online probe. One epoch with two views costs about 3.3e14 FLOPs, so a run of 1,000 epochs takes hours on
-a GPU. Published figures are of different protocols (each is named) and most are the best epoch on test.
+The data are prepared as in configs/cifar10.py. All 50,000 images are unlabeled, and `labels` of
+them train the online probe. One epoch with two views costs about 3.3e14 FLOPs, so a run of 1,000
+epochs takes hours on a GPU. Published figures are of different protocols (each is named) and most
+are the best epoch on test.
 """
 
 from functools import partial

@@ -3,9 +3,10 @@
     python -m mpl.train --config=configs/digits_pretrain.py:simclr --workdir=runs/digits_simclr
     python -m mpl.train --config=configs/digits_pretrain.py:simsiam,labels=100 --workdir=runs/digits_simsiam
 
-Data and split are those of configs/digits.py; the views are two draws of its strong view. The accuracy is
-that of a linear classifier on fixed features, trained beside them on the labels, but for `supcon` and
-`mobyv2al`, whose features are trained by labels too. With --config.batch.labeled=0 no label is used.
+Data and split are those of configs/digits.py; the views are two draws of its strong view. The
+accuracy is that of a linear classifier on fixed features, trained beside them on the labels, but
+for `supcon` and `mobyv2al`, whose features are trained by labels too. With --config.batch.labeled=0
+no label is used.
 """
 
 from functools import partial
@@ -17,16 +18,16 @@ from .recipes import Labels, Recipe
 
 ALGORITHMS = {
     'simclr': dict(temperature=0.2),
-    'moco': dict(queue=1024, temperature=0.2),
+    'moco': dict(queue=896, temperature=0.2),
     'moco_v3': dict(temperature=0.2),
     'byol': dict(),
     'simsiam': dict(),
-    'moby': dict(queue=1024, temperature=0.2),
+    'moby': dict(queue=896, temperature=0.2),
     'vicreg': dict(),
     'barlow_twins': dict(),
     'dino': dict(ema_decay=0.99),
     'supcon': dict(temperature=0.2),
-    'mobyv2al': dict(queue=1024, temperature=0.2),
+    'mobyv2al': dict(queue=896, temperature=0.2),
 }
 HEADS = pretraining.heads(hidden=128, out=64, wide=128, prototypes=64)
 

@@ -3,9 +3,10 @@
     python -m mpl.train --config=configs/imagenet_pretrain.py:simclr --workdir=runs/imagenet_simclr
     python -m mpl.train --config=configs/imagenet_pretrain.py:byol,labels=10% --workdir=runs/imagenet_byol
 
-The data are those of configs/imagenet.py. Every view is a crop of its own of the picture on disk, which is
-decoded once for each. `labels` train the online probe. The hyperparameters are those of the papers' released
-codes; published figures are of a linear classifier trained afterwards on all labels.
+The data are those of configs/imagenet.py. Every view is a crop of its own of the picture on disk,
+which is decoded once for each. `labels` train the online probe. The hyperparameters are those of
+the papers' released codes; published figures are of a linear classifier trained afterwards on all
+labels.
 """
 
 from functools import partial

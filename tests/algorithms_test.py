@@ -535,7 +535,17 @@ def trained(name, first, norm, **numbers):
     return jax.tree.map(np.array, weights(state))
 
 
-@pytest.mark.parametrize('name, knob', [(name, knob) for name in MAKES for knob in knobs(name)])
+# The common arguments of self-supervised rules act in one function: two rules stand for all.
+OWN = [
+    (name, knob)
+    for name in MAKES
+    for knob in knobs(name)
+    if knob not in {*PRETRAINING, 'ema_steps'} or 'projector' not in roles(name)
+]
+COMMON_ONES = [('simclr', knob) for knob in PRETRAINING] + [('byol', 'ema_steps')]
+
+
+@pytest.mark.parametrize('name, knob', OWN + COMMON_ONES)
 def test_no_knob_is_dead(name, knob):
     """After three steps, or three late ones where the ramp of the average is past."""
     first = 1000 if knob == 'ema_decay' else 0

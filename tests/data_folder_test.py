@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl.data import encoded, folder, images
+from mpl.data import encoded, folder, images, splits
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REAL = pathlib.Path(
@@ -355,12 +355,23 @@ def test_reads_a_csv_file_without_splits(tmp_path):
             "x.png .* is for test and of class 'wasp'",
         ),
         ('path,label\nb.png,ant\n', r'are of too few classes \(ant\)'),
-        ('path,label\nb.png,\n', r'are of too few classes \(none\)'),
+        ('path,label,split\nb.png,,\nt.png,ant,test\n', r'are of too few classes \(none\)'),
     ],
 )
 def test_refuses_a_csv_file(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         folder.make(listed(tmp_path, text), 8)
+
+
+def test_pictures_without_any_label_have_stand_ins_for_classes(tmp_path):
+    csv = folder.make(listed(tmp_path, 'path,label\nb.png,\nt.png,\n'), 8)
+    (tmp_path / 'all' / 'unlabeled').mkdir(parents=True)
+    for name in ('b.png', 't.png'):
+        shutil.copy(tmp_path / name, tmp_path / 'all' / 'unlabeled')
+    for found in (csv, folder.make(str(tmp_path / 'all'), 8)):
+        assert found.train.label.tolist() == [-1, -1] and len(found.classes) == 2
+        split = splits.draw(found.train.label)
+        assert not len(split.labeled) and split.unlabeled.tolist() == [0, 1]
 
 
 def test_refuses_a_csv_file_that_is_not_utf8(tmp_path):

@@ -129,9 +129,12 @@ def test_refuses_what_the_classes_cannot_give(labels, validation, message):
         splits.draw(LABEL, labels, validation, 0, True, ('ant', 'bee', 'cat'))
 
 
-def test_refuses_without_any_label():
-    with pytest.raises(ValueError, match='No example has a label'):
-        splits.draw(np.full(5, -1), 0, 0, 0, True)
+@pytest.mark.parametrize('given', [{'labels': 3}, {'validation': 2}, {'imbalance': 2.0}])
+def test_without_any_label_all_are_unlabeled_and_nothing_else_can_be_drawn(given):
+    split = splits.draw(np.full(5, -1))
+    assert [part.tolist() for part in split[:3]] == [[], [0, 1, 2, 3, 4], []]
+    with pytest.raises(ValueError, match='No example has a label: set split.labels'):
+        splits.draw(np.full(5, -1), **given)
 
 
 TAIL = np.random.RandomState(1).permutation(np.repeat([0, 1, 2, -1], [120, 120, 120, 7]))

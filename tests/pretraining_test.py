@@ -348,6 +348,11 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
             "supcon learns from 'labeled' images, but batch.labeled is 0",
         ),
         (
+            dict(name='simclr', labeled_weight=1.0),
+            dict(batch=dict(labeled=0, unlabeled=16)),
+            "simclr learns from 'labeled' images, but batch.labeled is 0",
+        ),
+        (
             dict(name='simclr'),
             dict(batch=dict(labeled=0, unlabeled=0)),
             'batch.labeled and batch.unlabeled are 0; give one of them',

@@ -14,11 +14,11 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """The predicted embedding of each view approaches the averaged network's embedding of the other view.
+    """The predicted embedding of a view approaches the averaged network's of the other view.
 
-    The loss is the sum of 2 - 2 cosine over both directions (equation 2), from 0 to 8. The targets' passes
-    are in training mode, with the batch statistics of their view: with running statistics the features
-    ended no better than random ones. Each view has a pass of its own.
+    The loss is the sum of 2 - 2 cosine over both directions (equation 2), from 0 to 8. The passes of
+    the targets are in training mode, with the batch statistics of their view: with running statistics
+    the features ended no better than random ones. Each view has a pass of its own.
 
     Args:
       student: the trunk.

@@ -1,7 +1,7 @@
 """Losses of embeddings of views, float32 [B, D], and measures of their collapse.
 
-All means are over the global batch: under `jit` an array is the whole of it, however many devices hold
-its rows. So negatives, statistics and gradients do not depend on the number of devices.
+All means are over the global batch: under `jit` an array is the whole of it, however many devices
+hold its rows. So negatives, statistics and gradients do not depend on the number of devices.
 """
 
 import jax
@@ -20,9 +20,9 @@ def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
 def among_pairs(a: jax.Array, b: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
     """NT-Xent (arXiv 2002.05709, equation 1) of two views, the mean over all 2B embeddings.
 
-    Each embedding is told from the 2B - 1 others. The similarities are blocks of B x B, so that no rows
-    move between devices; log(2B - 1) is the value of embeddings that are all alike. (The released code adds
-    the means of the two views: twice this value.)
+    Each embedding is told from the 2B - 1 others. The similarities are blocks of B x B, so that no
+    rows move between devices. Embeddings that are all alike have the value log(2B - 1). (The released
+    code adds the means of the two views: twice this value.)
 
     Returns:
       The loss, and the share of embeddings whose nearest one is the other view.
@@ -59,7 +59,7 @@ def among_keys(
 
 
 def among_batch(q: jax.Array, k: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
-    """InfoNCE of queries against the keys of the same batch, which have no gradient (arXiv 2104.02057).
+    """InfoNCE of queries and all keys of the batch, which have no gradient (arXiv 2104.02057).
 
     Returns:
       The loss, and the share of queries that are nearest to their own key.
@@ -71,11 +71,11 @@ def among_batch(q: jax.Array, k: jax.Array, temperature: float) -> tuple[jax.Arr
 
 
 def among_labels(z: jax.Array, label: jax.Array, temperature: float) -> jax.Array:
-    """Supervised contrast (arXiv 2004.11362, equation 2) of embeddings z [N, D], the mean over those with positives.
+    """Supervised contrast (arXiv 2004.11362, equation 2), the mean over embeddings with positives.
 
-    The positives of an embedding are all others of its class, averaged outside of the logarithm. label:
-    int [N], or distributions [N, K], whose inner products are then the weights of the pairs. Without the
-    released code's factor of temperature / 0.07.
+    Of embeddings z [N, D]. The positives of one are all others of its class, averaged outside of the logarithm.
+    label: int [N], or distributions [N, K], whose inner products are then the weights of the pairs.
+    Without the released code's factor of temperature / 0.07.
     """
     z, own = unit(z), jnp.eye(len(z), dtype=bool)
     if label.ndim == 1:
@@ -98,7 +98,7 @@ def self_distillation(
     temperature: float,
     target_temperature: float,
 ) -> jax.Array:
-    """Cross-entropy of a teacher's with a student's outputs of other views (arXiv 2104.14294, equation 3).
+    """Cross-entropy of a teacher's and a student's other views (arXiv 2104.14294, equation 3).
 
     The mean over all pairs of a teacher's view and another one of the student's.
 
@@ -120,20 +120,20 @@ def self_distillation(
 
 
 def variance(z: jax.Array) -> jax.Array:
-    """Hinge of standard deviations below 1, the mean over dimensions (arXiv 2105.04906, equation 1)."""
+    """Mean hinge of standard deviations below 1 (arXiv 2105.04906, equation 1)."""
     deviation = jnp.sqrt(jnp.var(z, 0, ddof=1) + 1e-4)
     return jnp.mean(jax.nn.relu(1 - deviation))
 
 
 def covariance(z: jax.Array) -> jax.Array:
-    """Squared covariances of different dimensions, divided by D (arXiv 2105.04906, equations 3 and 4)."""
+    """Squared covariances of different dimensions, divided by D (arXiv 2105.04906, eqs. 3, 4)."""
     z = z - jnp.mean(z, 0)
     matrix = _products(z, z) / (len(z) - 1)
     return jnp.sum(_off_diagonal(matrix) ** 2) / z.shape[-1]
 
 
 def cross_correlation(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Correlations [D, D] between the dimensions of a and of b over the batch (arXiv 2103.03230, eq. 2)."""
+    """Correlations [D, D] of the dimensions of a with those of b (arXiv 2103.03230, equation 2)."""
 
     def standardize(z):
         # As the released code: batch norm without scale and bias.
@@ -143,7 +143,7 @@ def cross_correlation(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def redundancy(correlation: jax.Array, weight: float) -> jax.Array:
-    """Sum of (1 - C_ii)^2, and weight times that of C_ij^2 for i != j (arXiv 2103.03230, equation 1)."""
+    """Sum of (1 - C_ii)^2, and weight times that of C_ij^2, i != j (arXiv 2103.03230, eq. 1)."""
     diagonal = jnp.diagonal(correlation)
     return jnp.sum((1 - diagonal) ** 2) + weight * jnp.sum(_off_diagonal(correlation) ** 2)
 
@@ -152,10 +152,11 @@ def measure(*views: jax.Array) -> dict[str, jax.Array]:
     """How far the embeddings of two or more views have collapsed, from the first two.
 
     'embedding/spread': root of D times the mean standard deviation of the normalized embeddings'
-    dimensions: 1 if they point everywhere alike, 0 if all are one. 'embedding/rank': the participation
-    ratio of their covariance, (sum of eigenvalues)^2 / sum of their squares, a lower bound of exp(entropy
-    of the eigenvalues): the number of dimensions in use. 'embedding/positive' and 'embedding/negative':
-    mean cosine of the two views of an image, and of different images in one view.
+    dimensions: 1 if they point everywhere alike, 0 if all are one. 'embedding/rank': the
+    participation ratio of their covariance, (sum of eigenvalues)^2 / sum of their squares, a lower
+    bound of exp(entropy of the eigenvalues): the number of dimensions in use. 'embedding/positive'
+    and 'embedding/negative': mean cosine of the two views of an image, and of different images in
+    one view.
     """
     a, b = (jax.lax.stop_gradient(unit(z)) for z in views[:2])
     count, size = a.shape

@@ -1,4 +1,4 @@
-"""DINO, self-distillation without labels (Caron et al., arXiv 2104.14294), for convolutional trunks."""
+"""DINO (Caron et al., arXiv 2104.14294), for convolutional trunks."""
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +20,21 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """The outputs for each view, as a distribution, approach the averaged network's for another view.
+    """The distribution of outputs for a view approaches the averaged network's for another.
 
-    Centering prevents that one output takes all, sharpening (target_temperature < temperature) that the
-    outputs are uniform. The average sees view_0 and view_1, the student also the small crops; views of one
-    size share a pass and its batch statistics, as in the released code. It fails at a loss of log(K) for K outputs: then the outputs are uniform; lower
-    target_temperature, or give fewer outputs for small data.
+    Centering prevents that one output takes all, sharpening (target_temperature < temperature) that
+    the outputs are uniform. The average sees view_0 and view_1, the student also the small crops;
+    views of one size share a pass and its batch statistics, as in the released code. It fails at a
+    loss of log(K) for K outputs: then the outputs are uniform; lower target_temperature, or give
+    fewer outputs for small data.
 
     Args:
       student: the trunk.
       projector: its head, of K outputs, in the paper with `prototypes`.
       temperature, target_temperature: of the distributions of the student and of the average.
       center_decay: of the moving average of the average's outputs, which is subtracted from them.
-      freeze_steps: steps without a gradient of the prototypes; in the released code the first epoch.
+      freeze_steps: steps without a gradient of the prototypes; in the released code the first
+        epoch.
       ema_decay: decay of the averages of trunk and projector at first; above 0.
       ema_steps: steps over which it rises to 1 by a cosine; 0 for a constant decay.
       labeled_weight, probe_rate: as in simclr.py.

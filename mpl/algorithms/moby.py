@@ -1,4 +1,4 @@
-"""MoBY (Xie et al., arXiv 2105.04553): momentum contrast with the predictor and both directions of BYOL."""
+"""MoBY (Xie et al., arXiv 2105.04553): momentum contrast in the form of BYOL."""
 
 from collections.abc import Callable
 
@@ -19,11 +19,11 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view is told from earlier images by the averaged network's key of the other view, in both directions.
+    """Each view is told from earlier images by the averaged network's key of the other view.
 
     There are two queues, one for the keys of each view, and the losses of both directions are added
-    (section 3). See moco.py for the statistics of the keys' pass: the networks of the paper have batch norm in
-    their heads alone, where the keys have those of their batch.
+    (section 3). See moco.py for the statistics of the keys' pass: the networks of the paper have
+    batch norm in their heads alone, where the keys have those of their batch.
 
     Args:
       student: the trunk.

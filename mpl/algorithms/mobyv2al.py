@@ -18,10 +18,11 @@ def make(
 ) -> Algorithm:
     """Cross-entropy on the labels, and MoBY's loss on the unlabeled images, in one step.
 
-    The paper has labeled and unlabeled batches in turn, and the contrast on both; here the labeled images
-    have it as part of the unlabeled ones (split.unlabeled_includes_labeled). It compares a weak with a strong
-    view, views.first=dict(name='identity'), and the classifier learns from weak ones, views.labeled='weak'.
-    Both passes are of one network; queues are changed in training alone.
+    The paper has labeled and unlabeled batches in turn, and the contrast on both; here the labeled
+    images have it as part of the unlabeled ones (split.unlabeled_includes_labeled). It compares a
+    weak with a strong view, views.first=dict(name='identity'), and the classifier learns from weak
+    ones, views.labeled='weak'. Both passes are of one network; queues are changed in training
+    alone.
 
     Args:
       student: the trunk, whose last layer is the classifier.

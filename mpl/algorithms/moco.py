@@ -1,4 +1,4 @@
-"""MoCo, momentum contrast, versions 1 and 2 (He et al., arXiv 1911.05722; Chen et al., 2003.04297)."""
+"""MoCo, versions 1 and 2 (He et al., arXiv 1911.05722; Chen et al., arXiv 2003.04297)."""
 
 from mpl.algorithms import contrast, losses, pretraining, queues
 from mpl.algorithms.interface import Algorithm
@@ -16,17 +16,19 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """A view is told from the keys of earlier images by the averaged network's key of its other view.
+    """A view is told from earlier images by the averaged network's key of the other view.
 
-    The keys of the last images are in a queue. A query and its key come from one batch, and all other keys
-    from other batches, so batch statistics, global ones above all, tell the positive from the negatives.
-    Keys by the averaged network in evaluation mode, with averaged statistics (EMAN, arXiv 2101.08482), have
-    no statistics of the batch; the original code divides the batch among devices and shuffles it instead.
+    The keys of the last images are in a queue. A query and its key come from one batch, and all
+    other keys from other batches, so batch statistics, global ones above all, tell the positive
+    from the negatives. Keys by the averaged network in evaluation mode, with averaged statistics
+    (EMAN, arXiv 2101.08482), have no statistics of the batch; the original code divides the batch
+    among devices and shuffles it instead.
 
     Args:
       student: the trunk.
       projector: its head, whose outputs are compared.
-      queue: number of keys, a multiple of batch.unlabeled, and at most the number of unlabeled images.
+      queue: number of keys, a multiple of batch.unlabeled, and at most the number of unlabeled
+        images.
       temperature: of the cosines.
       keys: statistics of the keys' pass: 'averaged', or 'batch', for networks without batch norm.
       ema_decay: decay of the averages of trunk and projector at first; above 0.

@@ -15,16 +15,18 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view is told from the other images of its batch by the averaged network's keys of the other view.
+    """Each view is told from the rest of its batch by the averaged network's key of the other.
 
-    There is no queue: positives and negatives are keys of one pass, so its batch statistics tell nothing.
-    The loss is 2 temperature times the sum over both directions (algorithm 1 of the paper).
+    There is no queue: positives and negatives are keys of one pass, so its batch statistics tell
+    nothing. The loss is 2 temperature times the sum over both directions (algorithm 1 of the
+    paper).
 
     Args:
       student: the trunk.
       projector: its head, with an affine-free last norm in the released code.
       predictor: on the projector's output, of the same size.
-      temperature: of the cosines; 1 for ResNets and 0.2 for vision transformers in the released code.
+      temperature: of the cosines; 1 for ResNets and 0.2 for vision transformers in the released
+        code.
       ema_decay: decay of the averages of trunk and projector at first; above 0.
       ema_steps: steps over which it rises to 1 by a cosine; 0 for a constant decay.
       labeled_weight, probe_rate: as in simclr.py.

@@ -1,6 +1,7 @@
-"""The common part of self-supervised rules: a trunk, heads on its features, averages and an online probe.
+"""The common part of self-supervised rules: a trunk, heads on its features, averages, a probe.
 
-A rule is one loss of embeddings. The trunk is the network `student`, of which everything is evaluated as
+A rule is one loss of embeddings. The trunk is the network `student`, of which everything is
+evaluated as
 for any other rule: its features are what is learned, and its last layer, named 'head', is a linear
 classifier on them. Projectors and predictors are networks of their own, whose input are features.
 """
@@ -30,9 +31,9 @@ class State(NamedTuple):
 class Average(NamedTuple):
     """The moving average of the weights.
 
-    decay: 0 keeps none. roles: the networks that have one. steps: over which the decay rises from `decay` to
-    1 by a cosine, see schedules.momentum; 0 for a constant one. target: whether it is a target network,
-    whose decay is not ramped from 0, see network.update.
+    decay: 0 keeps none. roles: the networks that have one. steps: over which the decay rises from
+    `decay` to 1 by a cosine, see schedules.momentum; 0 for a constant one. target: whether it is a
+    target network, whose decay is not ramped from 0, see network.update.
     """
 
     decay: float
@@ -57,9 +58,10 @@ def target_average(decay: float, steps: int) -> Average:
 class Labels(NamedTuple):
     """What the labeled images of a batch are used for.
 
-    weight: of their cross-entropy. 0: an online probe, that is, the last layer alone learns from fixed
-    features in evaluation mode, so that labels change neither the other weights nor any statistics. Above
-    0: joint training, with a pass in training mode of its own and the last layer in the trunk's optimizer.
+    weight: of their cross-entropy. At 0 there is an online probe: the last layer alone learns, from
+    fixed features in evaluation mode, so that labels change neither the other weights nor any
+    statistics. Above 0 training is joint: the labeled images have a pass in training mode of their
+    own, and the last layer is in the optimizer of the trunk.
     rate: learning rate of the probe.
     """
 
@@ -78,12 +80,14 @@ def from_loss(
     """The algorithm that minimizes one loss of the embeddings of unlabeled images.
 
     Args:
-      loss: (params, state, batch, step, key) -> (scalar, (batch_stats, memory, metrics)); params and
-        batch_stats are dicts by role, state is that before the step.
+      loss: (params, state, batch, step, key) -> (scalar, (batch_stats, memory, metrics)); params
+        and batch_stats are dicts by role, state is that before the step.
       chain: the networks by role; 'student' is the trunk.
       average: of the weights.
-      labels: how the labeled images of a batch, if there are any, are used; None if by the loss itself.
-      memory: (key, batch, width of the last head's output, sizes) -> the memory before the first step.
+      labels: how the labeled images of a batch, if there are any, are used; None if by the loss
+        itself.
+      memory: (key, batch, width of the last head's output, sizes) -> the memory before the first
+        step.
       repeats: how often the features of an image are side by side in the input of the first head.
     """
     if labels is not None and not labels.weight:
@@ -110,7 +114,7 @@ def from_loss(
     def total(params, state, batch, step, key):
         value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
         metrics = {'loss/unlabeled': value} | metrics
-        if labels is not None and 'labeled' in batch:
+        if labels is not None and (labels.weight or 'labeled' in batch):
             key = jax.random.fold_in(key, 1)
             outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
             label = batch['labeled']['label']
@@ -196,8 +200,8 @@ def forward(
       joined: one pass for all views, which share their batch statistics, instead of one for each.
 
     Returns:
-      By role the embeddings of each view [B, D]: the features of the trunk, the outputs of the heads. And
-      batch_stats after the pass, those of other roles included.
+      By role the embeddings of each view [B, D]: the features of the trunk, the outputs of the
+      heads. And batch_stats after the pass, those of other roles included.
     """
     run = network.forward if joined else network.forward_each
     x, outputs, batch_stats = images, {}, dict(batch_stats)
@@ -227,10 +231,12 @@ def averages(state: State) -> dict[str, Variables]:
 def targets(
     chain: Chain, state: State, key: jax.Array, *images: jax.Array, joined: bool = False
 ) -> list[jax.Array]:
-    """The averaged networks' outputs for each view, in training mode, without a gradient; joined: see `forward`.
+    """The averaged networks' outputs for each view, in training mode, without a gradient.
 
-    Their batch statistics are those of the view, as in the released code of BYOL: with running statistics
-    instead its features end no better than those of a random network.
+    joined: see `forward`.
+
+    Their batch statistics are those of the view, as in the released code of BYOL: with running
+    statistics instead its features end no better than those of a random network.
     """
     found = averages(state)
     outputs, _ = forward(

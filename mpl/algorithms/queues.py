@@ -1,4 +1,4 @@
-"""Queues of keys of earlier batches, the negatives of momentum contrast (arXiv 1911.05722, section 3.2)."""
+"""Queues of keys of earlier batches, the negatives of MoCo (arXiv 1911.05722, section 3.2)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,8 +25,9 @@ def make_memory(
     """The `memory` of pretraining.from_loss: `count` queues of `size` random keys.
 
     Raises:
-      ValueError: (by the result) a batch does not fill a whole number of parts of the queue, or the queue has
-        room for more than all images, which then have keys of their own among their negatives.
+      ValueError: (by the result) a batch does not fill a whole number of parts of the queue, or the
+        queue has room for more than all images, which then have keys of their own among their
+        negatives.
     """
 
     def memory(key, batch, width, sizes):
@@ -61,7 +62,8 @@ def both_directions(
     Queue n has the keys of view n. All losses are of the queues before the step.
 
     Returns:
-      The loss, the queues with the new keys, and the share of queries of view 0 that find their key.
+      The loss, the queues with the new keys, and the share of queries of view 0 that find their
+      key.
     """
     one, accuracy = contrast.among_keys(q[0], k[1], queues[1].keys, temperature)
     other, _ = contrast.among_keys(q[1], k[0], queues[0].keys, temperature)

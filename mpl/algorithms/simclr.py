@@ -13,11 +13,11 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view of an image is told from all other views in the batch by its cosine with the other view.
+    """Each view is told from all others in the batch by its cosine with its image's other view.
 
-    Both views share one pass and its batch statistics, those of the global batch. Large batches have more
-    negatives, and a lower temperature weights the nearest ones more. It fails if views can be matched by
-    color alone (jitter too weak).
+    Both views share one pass and its batch statistics, those of the global batch. Large batches
+    have more negatives, and a lower temperature weights the nearest ones more. It fails if views
+    can be matched by color alone (jitter too weak).
 
     Args:
       student: the trunk.

@@ -15,7 +15,7 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """The predicted embedding of each view approaches the other view's embedding, which has no gradient.
+    """The predicted embedding of a view approaches the other view's, which has no gradient.
 
     Each view has a pass of its own. There are no negatives and no averaged target; without the
     stop-gradient all embeddings become one. The predictor's rate is constant in the released code

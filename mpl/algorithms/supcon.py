@@ -14,12 +14,13 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Labeled images are near others of their class and far from the rest; unlabeled ones as in SimCLR.
+    """Labeled images are near others of their class; unlabeled ones are as in SimCLR.
 
-    A labeled image has one view here, and its positives are the other images of its class in the batch; in the
-    paper, where all images have labels, its own second view is a positive too. Those pairs are the unlabeled
-    images' part here, labeled images among them with split.unlabeled_includes_labeled. It needs a
-    batch.labeled of several images of each class; views.labeled='strong' gives them the colors of a pair.
+    A labeled image has one view here, and its positives are the other images of its class in the
+    batch; in the paper, where all images have labels, its own second view is a positive too. Those
+    pairs are the unlabeled images' part here, labeled images among them with
+    split.unlabeled_includes_labeled. It needs a batch.labeled of several images of each class;
+    views.labeled='strong' gives them the colors of a pair.
 
     Args:
       student: the trunk.

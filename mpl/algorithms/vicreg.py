@@ -19,8 +19,8 @@ def make(
 ) -> Algorithm:
     """Both views have one embedding, whose dimensions vary over the batch and are not correlated.
 
-    The sum of three terms with their weights (equation 6): squared differences, averaged over B and D as
-    in the released code; half of the sum over views of `contrast.variance`; and the sum of
+    The sum of three terms with their weights (equation 6): squared differences, averaged over B and
+    D as in the released code; half of the sum over views of `contrast.variance`; and the sum of
     `contrast.covariance`. Each view has a pass of its own.
 
     Args:

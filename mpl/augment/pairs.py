@@ -1,4 +1,4 @@
-"""Views of self-supervised training: two or more of each image, each with a crop and colors of its own."""
+"""Views of self-supervised training: two or more of each image, each with a crop of its own."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -26,16 +26,17 @@ def make(
     small_area: tuple = (0.05, 0.14),
     labeled: str = 'none',
 ) -> Views:
-    """The views 'view_0', 'view_1', ... of unlabeled images, and 'small_0', ... of small parts of them.
+    """The views 'view_0', 'view_1', ... of unlabeled images, and 'small_0', ... of small parts.
 
-    Each is a random resized crop of its own (see `crops.make`), flipped with probability 1/2, changed by a policy and
-    standardized. The crop is bicubic, as in the released SimCLR and BYOL codes; torchvision's default is bilinear.
-    Where a published recipe flips last, the order makes no difference to the distribution of the views.
+    Each is a random resized crop of its own (see `crops.make`), flipped with probability 1/2,
+    changed by a policy and standardized. The crop is bicubic, as in the released SimCLR and BYOL
+    codes; torchvision's default is bilinear. Where a published recipe flips last, the order makes
+    no difference to the distribution of the views.
 
     Args:
         mean, std: as in `images.make`.
-        size: height and width of the views, in pixels; None: of whole images, without crops, for policies with
-            a geometry of their own.
+        size: height and width of the views, in pixels; None: of whole images, without crops, for
+            policies with a geometry of their own.
         area, ratio, crop_from: of the crops, as in `crops.make`.
         mirror: whether each view is flipped horizontally with probability 1/2.
         first: the policy of view_0: `name` and parameters.
@@ -45,8 +46,8 @@ def make(
         small_parts: number of small crops (multi-crop, arXiv 2006.09882, section 3.3).
         small_size: their height and width, in pixels; needed with small_parts.
         small_area: minimum and maximum share of the image's area in them.
-        labeled: the view of labeled images: 'none' (as in evaluation, for an online probe), 'weak' (crop and flip) or
-            'strong' (also the policy `first`).
+        labeled: the view of labeled images: 'none' (as in evaluation, for an online probe), 'weak'
+            (crop and flip) or 'strong' (also the policy `first`).
 
     Raises ValueError for a name or value that is not allowed.
     """

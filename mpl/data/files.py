@@ -38,7 +38,7 @@ class File(NamedTuple):
 def find(path: str, may_lack_labels: bool = False) -> tuple[Path, list[File]]:
     """The folder, and its images sorted by name, each file once, also with several links to it.
 
-    may_lack_labels: whether unlabeled/ is enough.
+    may_lack_labels: whether unlabeled/ is enough where other folders have labels; alone it always is.
 
     One warning counts the entries that are not read, with examples. Raises ValueError if the layout
     of the folder or the CSV file is wrong, or one file is in two parts or classes.
@@ -118,7 +118,7 @@ def _check_names(
                 'or move it elsewhere.'
             )
     needed = ('labeled', 'unlabeled') if may_lack_labels else ('labeled',)
-    if not any(name in parts for name in needed):
+    if not any(name in parts for name in needed) and set(parts) != {'unlabeled'}:
         shown = names.examples(there, 10)
         raise ValueError(
             f'{root} has no folder {walk.listed(f"{name}/" for name in needed)} '

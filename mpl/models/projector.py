@@ -1,4 +1,4 @@
-"""Heads on the features of another network: projectors and predictors of self-supervised training."""
+"""Heads on the features of another network: projectors and predictors."""
 
 import flax.linen as nn
 
@@ -78,7 +78,7 @@ def make(
     prototypes: int = 0,
     dtype: str | None = None,
 ) -> nn.Module:
-    """A perceptron on features [B, D]: its `logits` are the output [B, widths[-1]], of any size and meaning.
+    """A perceptron on features [B, D]: its `logits` are the output [B, widths[-1]], any numbers.
 
     Its `features` are the input of the last layer. It takes the features of another network, so it
     has no number of classes; the algorithm connects the two.
@@ -86,11 +86,13 @@ def make(
     widths: of the layers, the last is that of the output.
     activation: after each hidden layer.
     norm: 'batch' or 'none', of the hidden layers, which have a bias only without it.
-    last_norm: batch norm of the output: 'none', 'plain' (neither scale nor bias), 'scale' or 'affine'.
+    last_norm: batch norm of the output: 'none', 'plain' (neither scale nor bias), 'scale' or
+      'affine'.
     last_bias: whether the last layer has a bias; without effect if a norm follows.
     norm_decay: of the running statistics of batch norm.
     prototypes: if above 0, the output is its cosines with this many trained directions (DINO, arXiv
-        2104.14294, appendix C: l2 norm, then a linear layer with weight norm and its gain fixed at 1).
+        2104.14294, appendix C: l2 norm, then a linear layer with weight norm and its gain fixed at
+        1).
     dtype: None computes in the type of features and parameters; 'bfloat16' computes the layers in
         bfloat16, with parameters, batch statistics and outputs in float32.
     """

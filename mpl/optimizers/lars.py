@@ -22,11 +22,11 @@ def make(
 ) -> optax.GradientTransformation:
     """SGD with momentum in which the step of each kernel is proportional to its length.
 
-    With u = gradient + weight_decay * w, each kernel w takes u * trust * |w| / |u|, or u where a length is
-    0; other parameters take their gradient. Momentum follows, and then the rate: the form of the released
-    codes of BYOL, MoCo v3, Barlow Twins and VICReg. In that of SimCLR the rate is within the momentum, so
-    that a changing rate acts later. Codes that clip trust * |w| / (|g| + weight_decay * |w|) (LARC) take other
-    rates.
+    With u = gradient + weight_decay * w, each kernel w takes u * trust * |w| / |u|, or u where a
+    length is 0; other parameters take their gradient. Momentum follows, and then the rate: the form
+    of the released codes of BYOL, MoCo v3, Barlow Twins and VICReg. In that of SimCLR the rate is
+    within the momentum, so that a changing rate acts later. Codes that clip trust * |w| / (|g| +
+    weight_decay * |w|) (LARC) take other rates.
 
     Args:
       steps: of the run, the length of the schedule.
@@ -36,7 +36,8 @@ def make(
       wait_steps: steps at rate 0 before it.
       momentum: 0 for none.
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
-      clip_norm: maximum global norm of gradient and decay together, before they are adapted; 0 for none.
+      clip_norm: maximum global norm of gradient and decay together, before they are adapted; 0 for
+        none.
       trust: the factor of the lengths' ratio.
       bias_rate: factor of the rate of all parameters but kernels, biases and scales of norms.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
