@@ -230,6 +230,16 @@ def test_an_answer_is_corrected_on_purpose_only(tmp_path):
     assert [label for _, label, _ in kept(workdir)] == ['dog', 'cat']  # Nothing is deleted.
 
 
+def test_an_answer_of_a_later_cycle_is_not_undone_by_an_earlier_file(tmp_path):
+    workdir, _ = pictures.ask(tmp_path)
+    pictures.fill(workdir, ['dog'])
+    answers.collect(workdir)
+    pictures.ask(tmp_path, numbers=(4,), cycle=1)
+    pictures.fill(workdir, ['cat'], cycle=1)
+    assert answers.collect(workdir) == 1 and answers.read(workdir).label == {PATHS[0]: 'cat'}
+    assert answers.collect(workdir) == 0 and answers.read(workdir).label == {PATHS[0]: 'cat'}
+
+
 TABLE = 'path,label,annotator,number\n'
 
 
