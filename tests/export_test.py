@@ -206,7 +206,8 @@ def test_a_program_predicts_what_its_run_predicts(run, photos, tmp_path, monkeyp
         f'{measured["calibration_error"]:.4f}',
         f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} % over 2 seeds',
         'short side has 18 pixels',
-        "'mean': (120.0, 110.0, 100.0), 'std': 60.0",
+        "'mean': (120.0, 110.0, 100.0)",
+        "'std': 60.0",
         f'mpl.export --workdir={run} --network=student_ema --to=stablehlo',
     ):
         assert text in card, text
