@@ -48,7 +48,7 @@ def method(name: str, labels: Labels = 40):
         data['views'] |= dict(first=dict(name='identity'), second=views['strong'])
     data['batch'] |= dict(labeled=64, unlabeled=128)
     network = data['networks']['student']
-    model = network['model'] | dict(pool='mean')
+    model = network['model'] | dict(pool='mean', norm_decay=0.9)
     data['networks'] = pretraining.networks(model, network['optimizer'], HEADS[name])
     data['algorithm'] = dict(name=name) | ALGORITHMS[name]
     return ml_collections.ConfigDict(data)

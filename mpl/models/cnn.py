@@ -13,6 +13,7 @@ class Stage(nn.Module):
     stride: int
     activation: str
     norm: str
+    norm_decay: float
     dtype: str | None
 
     @nn.compact
@@ -25,7 +26,12 @@ class Stage(nn.Module):
             name='conv',
         )(x)
         if self.norm == 'batch':
-            x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype, name='norm')(x)
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.norm_decay,
+                dtype=self.dtype,
+                name='norm',
+            )(x)
         return layers.ACTIVATIONS[self.activation](x)
 
 
@@ -35,6 +41,7 @@ class CNN(nn.Module):
     strides: tuple
     activation: str
     norm: str
+    norm_decay: float
     pool: str
     dropout: float
     dtype: str | None
@@ -45,9 +52,16 @@ class CNN(nn.Module):
         stage = nn.remat(Stage, static_argnums=(2,)) if self.remat else Stage
         x = image
         for i, (channels, stride) in enumerate(zip(self.channels, self.strides)):
-            x = stage(channels, stride, self.activation, self.norm, self.dtype, name=f'stage_{i}')(
-                x, train
+            made = stage(
+                channels,
+                stride,
+                self.activation,
+                self.norm,
+                self.norm_decay,
+                self.dtype,
+                name=f'stage_{i}',
             )
+            x = made(x, train)
         x = layers.widen(x)
         features = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
         x = layers.dropout(self.dropout, train)(features)
@@ -64,6 +78,7 @@ def make(
     dropout: float = 0.0,
     dtype: str | None = None,
     remat: bool = False,
+    norm_decay: float = 0.99,
 ) -> nn.Module:
     """3x3 convolutions, one per entry of channels, then pooling, dropout and a linear head.
 
@@ -76,6 +91,8 @@ def make(
     dropout: rate on the features before the head.
     dtype: None computes in the type of image and parameters; 'bfloat16' computes the stages in bfloat16, with
         parameters, batch statistics, features and logits in float32.
+    norm_decay: of the running statistics of batch norm; 0.9 where evaluation mode matters early, as for
+        averaged targets.
     remat: keep only the stages' inputs for the backward pass and recompute the rest.
     """
     layers.check_classes(num_classes)
@@ -89,7 +106,17 @@ def make(
     layers.check_choice('norm', norm, ('none', 'batch'))
     layers.check_choice('pool', pool, ('mean', 'flatten'))
     layers.check_rate('dropout', dropout)
+    layers.check_rate('norm_decay', norm_decay)
     layers.check_choice('dtype', dtype, (None, 'bfloat16'))
     return CNN(
-        num_classes, tuple(channels), tuple(strides), activation, norm, pool, dropout, dtype, remat
+        num_classes,
+        tuple(channels),
+        tuple(strides),
+        activation,
+        norm,
+        norm_decay,
+        pool,
+        dropout,
+        dtype,
+        remat,
     )
