@@ -12,6 +12,7 @@ annotators agree.
 
 import secrets
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def serve(workdir: Path, host: str, port: int, votes: int) -> None:
     token = '' if is_local else secrets.token_urlsafe(16)
     app = page.make(session, token, page.LOOPBACK if is_local else ())
     with page.serve(app, host, port) as (opened, run):
-        shown = f'[{host}]' if ':' in host else host
+        # All addresses of this machine: others need one of them.
+        named = socket.gethostname() if host in ('0.0.0.0', '::') else host
+        shown = f'[{named}]' if ':' in named else named
         print(f'Labeling page: http://{shown}:{opened}/{"?token=" + token if token else ""}')
         print('Ctrl-C ends it; every answer is kept at once.', flush=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

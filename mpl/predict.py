@@ -39,6 +39,12 @@ def check_outputs(given: argparse.Namespace) -> None:
             f'--{_row_paths(given)[0][0].name} has a row per index of a split; give --split, not '
             '--images.'
         )
+    for name in ('split', 'features', 'logits', 'network'):
+        if given.model and getattr(given, name):
+            raise ValueError(
+                f'--{name} is not allowed with --model: an exported file has one network and logits '
+                'alone, and no data; give --workdir instead.'
+            )
     for path in filter(None, (given.output, given.features, given.logits)):
         evaluation.check_output(path)
 
@@ -89,42 +95,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_exported(given: argparse.Namespace) -> None:
-    """Labels a folder with an exported network.
-
-    Raises:
-      ValueError: an argument that needs the run; or the file can not be run.
-    """
-    for name in ('split', 'features', 'logits', 'network'):
-        if getattr(given, name):
-            raise ValueError(
-                f'--{name} is not allowed with --model: an exported file has one network and logits '
-                'alone, and no data; give --workdir instead.'
-            )
-    description, function = exported_files.load(Path(given.model))
-    shape, central = tuple(description['image_shape']), description['central']
-    folder = Path(given.images)
-    total, chunks = prediction.from_folder(folder, shape, central, description['batch'])
-    bar = tqdm(chunks, unit='batch', total=-(-total // description['batch']))
-    predicted = exported_files.predict(description, function, iter(bar))
-    made_by = description['made_by'] | {'images': given.images}
-    count = prediction.write(predicted, description['classes'], given.output, None, made_by)
-    print(f'{given.model} labeled {count:,} examples: {given.output}')
-    print_left_out(count, total)
-
-
-def print_left_out(count: int, total: int) -> None:
-    if count < total:
-        print(f'{total - count:,} of {total:,} images could not be read and were left out.')
-
-
 def main():
     given, overrides = command.parse(make_parser())
     if overrides:
         raise ValueError(f'{overrides[0]} is not allowed here: the config is that of the run.')
     check_outputs(given)
     if given.model:
-        run_exported(given)
+        print(exported_files.label(Path(given.model), given.images, given.output))
         return
     stages = evaluation.load(epath.Path(given.workdir), images=bool(given.split))
     network = given.network or evaluation.default_network(stages)
@@ -170,7 +147,8 @@ def main():
             f'Warning: {damage.counted(part, damaged)} can not be decoded, and were labeled as gray '
             'images.'
         )
-    print_left_out(count, total)
+    if count < total:
+        print(f'{total - count:,} of {total:,} images could not be read and were left out.')
 
 
 if __name__ == '__main__':

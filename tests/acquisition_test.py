@@ -115,6 +115,15 @@ def test_k_center_gives_ties_to_the_smaller_number(lazy):
     assert found[-20:].tolist() == sorted(found[-20:])  # Copies of labeled or chosen ones.
 
 
+def test_k_center_stops_at_a_tie_with_an_image_that_is_not_kept():
+    """1, 2 and 3 are 5 away after 4 is chosen; of 2 and 3 only 3 may be kept, but 2 is smaller."""
+    features = np.array([[0, 0], [0, 5], [0, -5], [7, 4], [10, 0]], np.float32)
+    labeled = np.arange(5) == 0
+    given = features, np.zeros((0, 5, 2)), labeled, ~labeled
+    for lazy in (1, 2, 3, 4):
+        assert choose('k_center', given, budget=4, lazy=lazy).tolist() == [4, 1, 2, 3]
+
+
 def test_k_center_passes_over_the_pool_a_few_times_only():
     random = np.random.RandomState(0)
     features = random.randn(5000, 16).astype(np.float32)

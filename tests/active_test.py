@@ -421,17 +421,19 @@ def test_people_label_a_folder_from_nothing_to_a_trained_network(tmp_path, capsy
 def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
     root = make_photos(tmp_path / 'photos')
     given = config(
-        dict(source=dict(name='folder', path=str(root), size=8, classes=CLASSES), split={}), start=2
+        dict(source=dict(name='folder', path=str(root), size=8, classes=CLASSES), split={}),
+        start=2,
+        cycles=1,
     ).to_dict()
     given |= {key: given[key] | value for key, value in changed.items()}
     with pytest.raises(ValueError, match=sentence):
         loop.run(configs.complete(given), epath.Path(tmp_path / 'al'))
-    pool = source.from_arrays(np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3 - 1)
+    pool = source.from_arrays(np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3 - 1)
     monkey = pytest.MonkeyPatch()
     made = source.Source(pool, None, None, ('a', 'b'), (8, 8, 1))
     monkey.setattr(configs, 'build', lambda *_, **__: made)
     try:
-        unlabeled = cycle_studies.make(config(), epath.Path(tmp_path))
+        unlabeled = cycle_studies.make(config(dict(split={})), epath.Path(tmp_path))
         with pytest.raises(ValueError, match="that takes source.name='folder' and the names"):
             people.check(unlabeled)
     finally:
@@ -526,7 +528,7 @@ def test_the_config_of_the_digits_knows_every_rule():
     rules = set(
         path.stem
         for path in epath.Path('mpl/acquisition').glob('*.py')
-        if 'def make(' in path.read_text()
+        if '\ndef make(' in path.read_text()
     )
     assert rules - set(digits_active.Rule.__args__) == {'per_predicted_class'}
 

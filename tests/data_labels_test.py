@@ -1,10 +1,12 @@
 """Labels from a file over a folder of images: the same numbers and classes in every cycle."""
 
+import fcntl
 import logging
 import os
 import pathlib
 import subprocess
 import sys
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from PIL import Image
 
 from mpl.data import folder, label_file
 from mpl.data.label_file import Answer
-from mpl.run import identity
+from mpl.run import config as configs
+from mpl.run import identity, workdir
 
 ROOT = pathlib.Path(__file__).parent.parent
 TIME = '2026-11-29T12:00:00Z'
@@ -43,6 +46,8 @@ def make(photos, answers=(), **arguments):
 def test_zero_labels_are_legal_and_classes_are_in_the_order_of_the_config(photos):
     found = make(photos, classes=('zebra', 'cat', 'dog'))
     assert found.classes == ('zebra', 'cat', 'dog') and found.train.label.tolist() == [-1] * 6
+    found = make(photos, [('b', 'cat'), ('c', 'zebra')], classes=('zebra', 'cat', 'dog'))
+    assert found.train.label.tolist() == [-1, 1, 0, -1, -1, -1]
 
 
 def test_labels_from_the_file_move_no_number(photos):
@@ -74,6 +79,16 @@ def test_a_changed_label_is_a_changed_data_set(photos):
     after = make(photos, [('a', 'dog')])
     lines = identity.differences(identity.make(before), identity.make(after), packed, after)
     assert lines == ['labels of 1 train examples, such as unlabeled/a.png: cat -> dog']
+
+
+def test_the_place_of_the_file_may_change_but_not_the_classes():
+    def checksum(**changed):
+        given = configs.load('configs/folder.py:supervised', []).to_dict()
+        given['source'] |= {'labels': 'a.csv', 'classes': ('cat', 'dog')} | changed
+        return workdir.checksum(configs.complete(given))
+
+    assert checksum() == checksum(labels='moved/b.csv') != checksum(labels='')
+    assert checksum() != checksum(classes=('dog', 'cat'))
 
 
 def test_a_csv_file_takes_labels_too(photos):
@@ -159,6 +174,19 @@ def test_a_full_disk_adds_no_part_of_an_answer(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='No space'):
         label_file.append(path, [answer('b', 'dog')])
     assert path.read_bytes() == before
+
+
+def test_a_writer_waits_for_another_one(tmp_path):
+    path = tmp_path / 'labels.csv'
+    label_file.append(path, [])
+    with path.open() as other, futures.ThreadPoolExecutor() as executor:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writing = executor.submit(label_file.append, path, [answer('a', 'cat')])
+        with pytest.raises(futures.TimeoutError):
+            writing.result(0.2)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        writing.result(30)
+    assert len(label_file.read(path)) == 1
 
 
 WRITER = """

@@ -206,6 +206,8 @@ def test_a_program_predicts_what_its_run_predicts(run, photos, tmp_path, monkeyp
         f'{measured["calibration_error"]:.4f}',
         f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} % over 2 seeds',
         'short side has 18 pixels',
+        "'mean': (120.0, 110.0, 100.0)",
+        "'std': 60.0",
         f'mpl.export --workdir={run} --network=student_ema --to=stablehlo',
     ):
         assert text in card, text
@@ -331,6 +333,11 @@ def test_refusals_of_export(run, photos, transformer, tmp_path, monkeypatch):
     shutil.copytree(run, bare, ignore=shutil.ignore_patterns('checkpoints', 'export'))
     refused('has no checkpoint', f'--workdir={bare}', '--to=stablehlo')
 
+    refused(
+        'config.json is there already', f'--workdir={transformer}', '--to=safetensors',
+        f'--output={transformer}/model.safetensors',
+    )  # fmt: skip
+    assert models.read(epath.Path(transformer), 'student')  # Its config is as it was.
     file = tmp_path / 'a.safetensors'
     command(monkeypatch, export, f'--workdir={transformer}', '--to=safetensors', f'--output={file}')
     refused(

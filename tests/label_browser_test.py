@@ -16,6 +16,10 @@ from mpl.labeling import answers
 ROOT = pathlib.Path(__file__).parent.parent
 LOADED = "document.getElementById('image').naturalWidth > 0"
 SUGGESTS = "document.getElementById('caption').innerText.includes('dog 70 %')"
+SQUARE = (
+    "[...document.querySelectorAll('.cell')].every(c => c.offsetHeight > 0.9 * c.offsetWidth)"
+    " && document.querySelector('.cell').offsetWidth > 80"
+)
 WIDER = 'document.documentElement.scrollWidth > document.documentElement.clientWidth'
 
 
@@ -85,8 +89,9 @@ def test_keys_answer_in_a_browser(served, tmp_path):
         page.press('2')
         page.wait(done(5))
         for width in (1280, 380):
-            page.resize(width, 720)
+            page.resize(width, 280)  # Less than the cells take.
             assert not page.value(WIDER), width
+            assert page.value(SQUARE), width
         page.open(f'{address}?annotator=ben')
         page.wait(f"{done(5)} && document.getElementById('person').textContent === 'ben'")
         page.press('-')

@@ -25,23 +25,30 @@ from mpl.labeling.session import Session
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+BASE = 'http://127.0.0.1:8008'
+STUDY = re.compile('data-study="(\\w+)"')
+
+
 class Client:
     """One person with a browser."""
 
     def __init__(self, app, person='anna'):
         self._client, self.person = app.test_client(), person
+        self._study = STUDY.search(self._client.get('/', base_url=BASE).text)[1]
 
-    def get(self, path, **headers):
-        return self._client.get(path, base_url='http://127.0.0.1:8008', **headers)
+    def get(self, path):
+        return self._client.get(path, base_url=BASE, query_string={'study': self._study})
 
     def state(self, count=8):
-        return self.get(f'/questions?annotator={self.person}&count={count}').json
+        given = {'study': self._study, 'annotator': self.person, 'count': count}
+        return self._client.get('/questions', base_url=BASE, query_string=given).json
 
     def next(self, count=8):
         return [question['number'] for question in self.state(count)['questions']]
 
-    def post(self, body, **given):
-        return self._client.post('/answers', json=body, base_url='http://127.0.0.1:8008', **given)
+    def post(self, body):
+        study = {'study': self._study}
+        return self._client.post('/answers', json=body, base_url=BASE, query_string=study)
 
     def answer(self, *pairs):
         """The responses' `before`; pairs of (number, label)."""
@@ -155,6 +162,18 @@ def test_pictures_are_served_by_their_number_alone(tmp_path):
     assert anna.get('/static/page.js').status_code == 200
 
 
+def test_a_page_of_another_study_is_told_and_keeps_nothing(tmp_path):
+    """Left open, at the same address: its numbers mean other pictures."""
+    old, _ = pictures.ask(tmp_path / 'old')
+    new, _ = pictures.ask(tmp_path / 'new')
+    anna, left = Client(make(new)), Client(make(old))
+    left._client = anna._client
+    for response in (left.get('/image/4/320'), left.post({'annotator': 'anna', 'answers': []})):
+        assert response.status_code == 409 and 'of another study; reload' in response.json['error']
+    assert 'of another study' in left.state()['error'] and kept(new) == kept(old) == []
+    assert anna.next() == [4, 0, 3, 1]
+
+
 def test_damaged_and_missing_pictures_are_told(tmp_path):
     workdir, asked = pictures.ask(tmp_path)
     (tmp_path / 'photos' / asked.path[0]).write_text('no picture')
@@ -200,8 +219,9 @@ def test_other_sites_cannot_reach_the_page(tmp_path):
         assert client.get('/', base_url=f'http://{host}').status_code == 400
     for host in ('127.0.0.1:8008', 'localhost:1'):
         assert client.get('/', base_url=f'http://{host}').status_code == 200, host
+    study = {'study': STUDY.search(client.get('/', base_url=BASE).text)[1]}
     form = client.post(
-        '/answers', data='{}', content_type='text/plain', base_url='http://127.0.0.1'
+        '/answers', data='{}', content_type='text/plain', base_url=BASE, query_string=study
     )
     assert form.status_code == 415  # What a form of another site can send.
     assert "default-src 'self'" in form.headers['Content-Security-Policy']
@@ -214,9 +234,9 @@ def test_a_token_is_needed_where_others_can_connect(tmp_path):
     for path in ('/', '/questions?annotator=a&count=1', '/image/4/320', '/static/page.js'):
         assert client.get(path).status_code == 403
         assert client.get(f'{path}?token=secret-toke').status_code == 403
-    assert client.post('/answers', json={}).status_code == 403
+    assert client.post('/answers', json={}).status_code == 403  # Before anything else.
     assert client.get('/?token=secret-token').status_code == 200
-    assert client.get('/questions?annotator=a&count=1').status_code == 200  # By the cookie.
+    assert client.get('/static/page.js').status_code == 200  # By the cookie.
 
 
 def test_a_request_takes_no_longer_with_ten_thousand_pictures(tmp_path):
@@ -234,10 +254,10 @@ def test_a_request_takes_no_longer_with_ten_thousand_pictures(tmp_path):
     seconds = []
     for number in range(9_000, 9_020):
         started = time.perf_counter()
-        response = anna.get('/questions?annotator=anna&count=24')
+        questions = anna.state(24)['questions']
         anna.answer((number, 'cat'))
         seconds.append(time.perf_counter() - started)
-        assert len(response.data) < 5_000 and response.json['questions'][0]['number'] == number
+        assert len(questions) == 24 and questions[0]['number'] == number
     assert len(anna.get('/').data) < 10_000
     print(f'{1000 * np.median(seconds):.1f} ms for the next question and its answer')
     assert np.median(seconds) < 0.5  # 0.08 on a busy core.
@@ -316,8 +336,11 @@ def test_a_killed_page_loses_no_answer(tmp_path):
     ) as process:
         address = re.search(r'http://127.0.0.1:\d+/', process.stdout.readline())[0]
         body = {'annotator': 'anna', 'answers': [{'number': 4, 'label': 'cat'}]}
+        study = STUDY.search(urllib.request.urlopen(address).read().decode())[1]
         request = urllib.request.Request(
-            address + 'answers', json.dumps(body).encode(), {'Content-Type': 'application/json'}
+            f'{address}answers?study={study}',
+            json.dumps(body).encode(),
+            {'Content-Type': 'application/json'},
         )
         assert json.load(urllib.request.urlopen(request)) == {'before': ['']}
         process.kill()

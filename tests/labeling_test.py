@@ -230,6 +230,16 @@ def test_an_answer_is_corrected_on_purpose_only(tmp_path):
     assert [label for _, label, _ in kept(workdir)] == ['dog', 'cat']  # Nothing is deleted.
 
 
+def test_an_answer_of_a_later_cycle_is_not_undone_by_an_earlier_file(tmp_path):
+    workdir, _ = pictures.ask(tmp_path)
+    pictures.fill(workdir, ['dog'])
+    answers.collect(workdir)
+    pictures.ask(tmp_path, numbers=(4,), cycle=1)
+    pictures.fill(workdir, ['cat'], cycle=1)
+    assert answers.collect(workdir) == 1 and answers.read(workdir).label == {PATHS[0]: 'cat'}
+    assert answers.collect(workdir) == 0 and answers.read(workdir).label == {PATHS[0]: 'cat'}
+
+
 TABLE = 'path,label,annotator,number\n'
 
 
@@ -276,6 +286,11 @@ TABLE = 'path,label,annotator,number\n'
             'a.json',
             json.dumps([{'data': {'path': PATHS[0]}, 'annotations': [{'result': [{'value': 1}]}]}]),
             'has a result that is no choice of a class',
+        ),
+        (
+            'a.json',
+            '[{"data": {}, "annotations": [1]}]',
+            'has no data or annotations as Label Studio',
         ),
         ('a.zip', b'PK', 'cannot be read as a zip file'),
         (
@@ -333,6 +348,27 @@ def test_pictures_that_cannot_be_asked_for_are_refused(tmp_path):
     asked = questions.make(str(root), [PATHS[0]] * 2, np.array([0, 1]), pictures.CLASSES, 0)
     with pytest.raises(ValueError, match='asked for twice'):
         asked_files.write(tmp_path / 'cycle_0', asked)
+
+
+@pytest.mark.parametrize(
+    'name, path',
+    [
+        ('unlabeled/a/x.png', 'unlabeled/a/x.png'),
+        ('/data/photos/unlabeled/a/x.png', 'unlabeled/a/x.png'),
+        ('b/x.png', 'unlabeled/b/x.png'),
+        ('C:\\photos\\b\\x.png', 'unlabeled/b/x.png'),
+        ('x.png', None),  # There are two.
+        ('y.png', 'unlabeled/y.png'),
+        ('images/mpl_000007.png', 'unlabeled/b/x.png'),
+        ('mpl_000001.png', None),
+        ('unlabeled/a/x.jpg', None),
+        ('', None),
+    ],
+)
+def test_names_of_other_tools_lead_to_one_picture_or_none(name, path):
+    paths = ('unlabeled/a/x.png', 'unlabeled/b/x.png', 'unlabeled/y.png')
+    asked = asked_files.Asked('/', pictures.CLASSES, 0, (3, 7, 9), paths)
+    assert asked_files.Finder([asked]).find(name) == path
 
 
 def test_copies_among_the_questions_are_told(tmp_path):

@@ -134,6 +134,7 @@ KEPT = {
     'efficientnet': {'bias', 'scale'},
     'fast_cnn': {'bias'},
     'mlp': {'bias'},
+    'projected': {'bias', 'scale'},
     'projector': {'bias', 'scale'},
     'resnet': {'bias', 'scale'},
     'vit': {'bias', 'scale', 'token', 'positions'},
@@ -141,6 +142,7 @@ KEPT = {
 }
 SMALL = {
     'efficientnet': {'depth': 1.5, 'width': 0.1, 'scan': True},
+    'projected': {'trunk': {'name': 'cnn', 'norm': 'batch'}, 'widths': (4,)},
     'projector': {'widths': (4, 4, 4), 'last_norm': 'affine', 'prototypes': 3},
     'resnet': {'depth': 18},
     'vit': {'size': 'Ti'},

@@ -45,14 +45,15 @@ def config(root, classes, **active):
 
 def answer(workdir, label_of, annotator='anna', count=None):
     """Labels all open questions, or `count` of them, by requests; returns their paths."""
-    client = page.make(Session(pathlib.Path(workdir))).test_client()
+    session = Session(pathlib.Path(workdir))
+    client, study = page.make(session).test_client(), f'study={session.study}'
     *_, (_, asked) = asked_files.cycles(pathlib.Path(workdir))
     path_of = dict(zip(asked.number, asked.path))
-    given = client.get(f'/questions?annotator={annotator}&count=100').json
+    given = client.get(f'/questions?{study}&annotator={annotator}&count=100').json
     paths = [path_of[question['number']] for question in given['questions']][:count]
     for question, path in zip(given['questions'], paths):
         one = {'number': question['number'], 'label': label_of(path)}
-        sent = client.post('/answers', json={'annotator': annotator, 'answers': [one]})
+        sent = client.post(f'/answers?{study}', json={'annotator': annotator, 'answers': [one]})
         assert sent.status_code == 200, sent.json
     return paths
 

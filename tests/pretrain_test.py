@@ -256,6 +256,12 @@ REFUSED = {
     'batch_stats/hidden/norm_0/mean is .5,. there and .7,. here': dict(
         model=MIDDLE | dict(widths=(7,)), projector=1
     ),
+    'init_from.projector is 2, but the projector of the run in init_from.config has 1 hidden': dict(
+        model=MIDDLE | dict(widths=(5, 4)), projector=2
+    ),
+    "The trunk MLP has no layer named 'head' to be replaced": dict(
+        model=MIDDLE | dict(trunk=dict(name='mlp')), projector=1
+    ),
     "has no 'projector_ema' .it has projector.": dict(
         model=MIDDLE,
         projector=1,

@@ -99,6 +99,20 @@ def test_neighbors_are_of_the_features_in_evaluation_mode(loaded, result):
     assert len(rows(result)) == 2 * 3 * 2
 
 
+def test_pixels_are_not_averaged_with_mirror_images(loaded):
+    config = loaded.experiment.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.average_mirrored = True
+    experiment, five = loaded.experiment._replace(config=config), np.arange(5)
+    parts = {'test': probe_settings.Part(experiment.source.test, five)}
+    *_, (name, features) = probe_features.compute(
+        experiment, loaded.state, 'student', 'features', 1, parts
+    )
+    image = experiment.source.test.read(five).reshape(5, -1)
+    assert name == 'raw pixels'
+    np.testing.assert_allclose(features['test'], (image - 77.9) / 95.9, atol=1e-5)
+
+
 def test_labels_are_those_of_a_run_with_that_split(loaded):
     experiment, split = loaded.experiment, loaded.experiment.split
     found = {

@@ -41,7 +41,7 @@ PROGRAMS = ('python', 'pip', 'bash', 'source', 'gcloud', 'uvx', 'docker')
 STEPS = {
     'configs/digits.py': 60,
     'configs/digits_active.py': 60,
-    'configs/digits_stages.py': 30,
+    'configs/digits_stages.py': 60,
     'configs/folder.py': 6,
 }
 WRITTEN = ('output', 'features', 'logits', 'json')  # arguments of mpl.predict and mpl.select

@@ -265,16 +265,22 @@ def test_position_embeddings_of_another_image_size():
     np.testing.assert_array_equal(same['positions'], params['positions'])
 
 
-# mlp keeps its unnamed layers, which its results on the two moons were drawn with.
-@pytest.mark.parametrize(
-    'name',
-    sorted(p.stem for p in MODELS.glob('*.py') if 'def make(' in p.read_text() and p.stem != 'mlp'),
+# mlp keeps its unnamed layers, which its results on the two moons were drawn with; projectors have
+# no classes.
+HEADED = sorted(
+    p.stem
+    for p in MODELS.glob('*.py')
+    if 'def make(' in p.read_text() and p.stem not in ('mlp', 'projector')
 )
+NEEDED = {'projected': dict(trunk=dict(name='cnn', pool='mean'), widths=(5,))}
+
+
+@pytest.mark.parametrize('name', HEADED)
 def test_what_depends_on_the_number_of_classes_is_the_head_alone(name):
     """The rule by which a new head is drawn, and the backbone's rate leaves the head alone."""
 
     def shapes(classes):
-        model = importlib.import_module(f'mpl.models.{name}').make(classes)
+        model = importlib.import_module(f'mpl.models.{name}').make(classes, **NEEDED.get(name, {}))
         image = jnp.zeros((1, 32, 32, 3))
         made = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
         return {

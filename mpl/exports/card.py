@@ -59,7 +59,7 @@ def compose(description: dict, workdir: epath.Path, license: str, exported: list
         + f'to logits `[B, {len(classes)}]` in the order of `classes` in the record. A picture is '
         f'resized (bicubic) until its short side has {round(height / description["central"])} '
         f'pixels, and the middle {height} x {width} are cut out. `.stablehlo` and `.onnx` '
-        'standardize inside; for `.safetensors` see `config.json`.',
+        f'standardize inside, by `{description["views"]}`; for `.safetensors` see `config.json`.',
         '## Network',
         f'`{description["model"]}`, {report["networks"][name]["parameters"]:,} parameters'
         + (
@@ -105,10 +105,15 @@ def _accuracy(measured, siblings, name):
 
 
 def _siblings(workdir, config):
-    """The reports of finished runs beside this one that differ in the seed alone, itself included."""
+    """The reports of a comparison's runs of this config, itself included; empty for other runs.
+
+    mpl.compare has the run of each seed in <config>/<seed>.
+    """
     found = []
-    for folder in sorted(workdir.parent.iterdir()):
-        if (folder / 'config.json').exists() and (folder / 'report.json').exists():
+    if workdir.name != str(config.seed):
+        return found
+    for folder in workdir.parent.iterdir():
+        if folder.name.isdecimal() and (folder / 'report.json').exists():
             other = configs.read(folder / 'config.json').to_dict() | {'seed': config.seed}
             if folders.without_paths(other) == folders.without_paths(config.to_dict()):
                 found.append(reports.read(folder))

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from etils import epath
+from tqdm import tqdm
 
 from mpl.exports import interface
 from mpl.exports.interface import Predict
@@ -42,6 +43,12 @@ def write(model: Model, name: str, path: Path) -> list[Path]:
         'file': path.name,
         'sha256': hashlib.sha256(content).hexdigest(),
     }
+    for file, data in others.items():
+        if (path.parent / file).exists() and (path.parent / file).read_bytes() != data:
+            raise ValueError(
+                f'{path.parent / file} is there already and is not that of this network; give an '
+                '--output in another folder.'
+            )
     files = {path.name: content} | others
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
@@ -101,6 +108,25 @@ def predict(
         outputs = Outputs(np.zeros((len(found), 0), np.float32), found)
         row_files.check_finite(names, outputs)
         yield names, written, outputs
+
+
+def label(path: Path, folder: str, output: str) -> str:
+    """Writes the CSV of mpl.predict for a folder of images; returns what was done, as text.
+
+    Raises:
+      ValueError: as `load`, or the folder has no images.
+    """
+    description, function = load(path)
+    shape, size = tuple(description['image_shape']), description['batch']
+    total, chunks = prediction.from_folder(Path(folder), shape, description['central'], size)
+    bar = tqdm(chunks, unit='batch', total=-(-total // size))
+    predicted = predict(description, function, iter(bar))
+    made_by = description['made_by'] | {'images': folder}
+    count = prediction.write(predicted, description['classes'], output, None, made_by)
+    done = f'{path} labeled {count:,} examples: {output}'
+    if count < total:
+        done += f'\n{total - count:,} of {total:,} images could not be read and were left out.'
+    return done
 
 
 def _compare(function, model, name):

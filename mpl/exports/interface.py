@@ -10,9 +10,8 @@ from typing import NamedTuple
 import mpl.exports
 from mpl.exports.model import Model
 
-Predict = (
-    Callable  # (image [B, H, W, C] of the model's dtype) -> logits float32 [B, K], numpy arrays
-)
+# (image [B, H, W, C] of the model's dtype) -> logits float32 [B, K], numpy arrays.
+Predict = Callable
 
 
 class Format(NamedTuple):
@@ -43,7 +42,7 @@ def find(name: str) -> Format:
     """The format of a name.
 
     Raises:
-      ValueError: unknown name; or a package that the format needs is missing.
+      ValueError: unknown name.
     """
     if name not in names():
         raise ValueError(f'The format {name!r} is unknown; give one of {", ".join(names())}.')

@@ -75,11 +75,20 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
     @app.get('/')
     def show():
         return flask.render_template(
-            'page.html', classes=sessions.keys(of.asked.classes), skip=label_file.SKIP
+            'page.html',
+            classes=sessions.keys(of.asked.classes),
+            skip=label_file.SKIP,
+            study=of.study,
         )
+
+    def check_study():
+        """A page that was left open, or is kept by the browser, may be of another study."""
+        if flask.request.args.get('study') != of.study:
+            flask.abort(409, 'This page is of another study; reload it. Nothing was kept.')
 
     @app.get('/questions')
     def ask():
+        check_study()
         count = flask.request.args.get('count', type=int)
         if count is None or not 0 <= count <= _MOST:
             raise ValueError(f'count must be a number from 0 to {_MOST}.')
@@ -87,6 +96,7 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
 
     @app.post('/answers')
     def keep():
+        check_study()
         given = flask.request.get_json()
         try:
             pairs = [(int(one['number']), str(one['label'])) for one in given['answers']]
@@ -95,7 +105,7 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
             raise ValueError('Answers are {annotator, answers: [{number, label}]}.') from error
         return {'before': of.answer(_name(annotator), pairs)}
 
-    @functools.lru_cache(256)
+    @functools.lru_cache(128)
     def encode(path, side):
         picture, encoded = images.thumbnail(path.read_bytes(), side), io.BytesIO()
         small = max(picture.size) <= _LOSSLESS
@@ -106,6 +116,7 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
 
     @app.get('/image/<int:number>/<int:side>')
     def image(number, side):
+        check_study()
         path = of.image(number)
         if path is None or side not in SIDES:
             flask.abort(404, f'Picture {number} was not asked for.')

@@ -1,6 +1,7 @@
 """The state behind the labeling page: who is asked what next, and what has been answered."""
 
 import fcntl
+import hashlib
 import os
 import threading
 import time
@@ -38,6 +39,10 @@ class Session:
         # answers enough, without or with a tie.
         self._content, self._votes, self._done, self._ties = b'', {}, set(), set()
         self._refresh()
+        first, _ = next(iter(questions.cycles(workdir)))
+        named = f'{workdir.resolve()}'.encode() + (first / questions.FILE).read_bytes()
+        # Numbers mean other images in another study, which may be served at the same address later.
+        self.study = hashlib.sha256(named).hexdigest()[:12]
 
     def image(self, number: int) -> Path | None:
         """The file of an image that was asked for in any cycle; None for any other number."""

@@ -40,17 +40,25 @@ class Projected(nn.Module):
 
     @nn.compact
     def __call__(self, image, train):
-        with nn.intercept_methods(_without_head):  # So that the trunk has no idle last layer.
+        replaced = []
+
+        def without_head(call, args, kwargs, context):
+            """Replaces the trunk's last layer, which would be idle, by the identity."""
+            if context.module.name != 'head' or context.method_name != '__call__':
+                return call(*args, **kwargs)
+            replaced.append(context.module.path)
+            return args[0]
+
+        with nn.intercept_methods(without_head):
             features, _ = self.trunk(image, train)
+        if not replaced:
+            raise ValueError(
+                f"The trunk {type(self.trunk).__name__} has no layer named 'head' to be replaced; choose "
+                'another model.'
+            )
         features = layers.widen(self.hidden(features, train))
         x = layers.dropout(self.dropout, train)(features)
         return features, layers.Head(self.num_classes, name='head')(x)
-
-
-def _without_head(call, args, kwargs, context):
-    """Replaces layers named 'head' by the identity."""
-    is_head = context.module.name == 'head' and context.method_name == '__call__'
-    return args[0] if is_head else call(*args, **kwargs)
 
 
 def find(name: str) -> Callable:

@@ -85,8 +85,12 @@ def _read_json(path: Path) -> Iterator[Row]:
         if not {'data', 'annotations'} <= set(task):
             yield _flat(place, task)
             continue
-        data = task['data'] if isinstance(task['data'], dict) else {}
-        for annotation in task['annotations']:
+        data, annotations = task['data'], task['annotations']
+        if not isinstance(annotations, list) or not all(
+            isinstance(one, dict) for one in (data, *annotations)
+        ):
+            raise ValueError(f'{place} has no data or annotations as Label Studio exports them.')
+        for annotation in annotations:
             annotation = {'completed_by': '', 'was_cancelled': False} | annotation
             given = {NAME: _choices(place, annotation), 'annotator': _person(annotation)}
             yield _flat(place, data | given | {'was_cancelled': annotation['was_cancelled']})
@@ -103,7 +107,8 @@ def _flat(place: str, given: dict) -> Row:
         raise ValueError(f'{place} has several classes for {name}: choose one.')
     if str(given['was_cancelled']).lower() == 'true':
         label = label_file.SKIP
-    name = parse.unquote(name.rpartition('?d=')[2])
+    if not given['path']:
+        name = parse.unquote(name.rpartition('?d=')[2])
     return Row(place, name, label.strip(), str(given['annotator']), str(given['number']))
 
 

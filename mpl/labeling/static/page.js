@@ -4,7 +4,7 @@
 // confirmed it; until then further keys are ignored, so that none goes to a picture not yet seen.
 
 const one = (id) => document.getElementById(id);
-const skip = document.body.dataset.skip;
+const { skip, study } = document.body.dataset;
 const buttons = [...document.querySelectorAll('.class')];
 const byKey = new Map(buttons.filter((b) => b.dataset.key).map((b) => [b.dataset.key, b.dataset.label]));
 
@@ -50,7 +50,7 @@ async function run(task) {
   }
 }
 
-const image = (question, side) => `image/${question.number}/${side}`;
+const image = (question, side) => `image/${question.number}/${side}?study=${study}`;
 
 function batchSize() {
   if (!state.grid) return 8;
@@ -58,7 +58,7 @@ function batchSize() {
 }
 
 async function load() {
-  const query = new URLSearchParams({ annotator: state.person, count: batchSize() });
+  const query = new URLSearchParams({ study, annotator: state.person, count: batchSize() });
   const given = await request(`questions?${query}`);
   state.progress = given;
   state.items = given.questions;
@@ -67,7 +67,7 @@ async function load() {
 }
 
 async function refreshProgress() {
-  const query = new URLSearchParams({ annotator: state.person, count: 0 });
+  const query = new URLSearchParams({ study, annotator: state.person, count: 0 });
   state.progress = await request(`questions?${query}`);
 }
 
@@ -79,7 +79,7 @@ function targets() {
 
 async function send(pairs) {
   const answers = pairs.map(([question, label]) => ({ number: question.number, label }));
-  return request('answers', { annotator: state.person, answers });
+  return request(`answers?study=${study}`, { annotator: state.person, answers });
 }
 
 function answer(label) {
@@ -125,11 +125,11 @@ function undo() {
 // Kept for a reload of the page, for each person.
 function remember() {
   state.history = state.history.slice(-200);
-  sessionStorage.setItem(`history of ${state.person}`, JSON.stringify(state.history));
+  sessionStorage.setItem(`history of ${state.person} in ${study}`, JSON.stringify(state.history));
 }
 
 function recall() {
-  state.history = JSON.parse(sessionStorage.getItem(`history of ${state.person}`) || '[]');
+  state.history = JSON.parse(sessionStorage.getItem(`history of ${state.person} in ${study}`) || '[]');
 }
 
 // The next place without an answer, after `place` and then from the start; null if there is none.
