@@ -67,7 +67,7 @@ def check(name, numbers, batch, **model):
     start = contract.start(name, numbers['ema_decay'], numbers, **model)
     for gap in GAPS:
         for alike in (True, False):
-            state = force(start, gap, alike)
+            state = force(name, start, gap, alike)
             for step in (0, 1):
                 state, metrics = update(state, teach(batch, gap), step, jax.random.key(step))
                 chex.assert_tree_all_finite((state, metrics))
