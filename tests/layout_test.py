@@ -153,7 +153,9 @@ TRACES = {}  # by structure
 def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     """At full size, on abstract values: of configs that differ in numbers alone, the first is traced."""
     config = configs.load(f'{ROOT}/configs/{recipe}', ['--config.mesh.model=1'])
-    source = footprint.stand_in(config, 2000) or configs.build('data', config.source)
+    queue = config.algorithm.queue if 'queue' in config.algorithm else 0
+    examples = max(2000, config.split.labels + config.split.validation + queue)
+    source = footprint.stand_in(config, examples) or configs.build('data', config.source)
     experiments.build(config, source, sharding.make_mesh(jax.devices()[:1], 1))
     given = config.to_dict()
     key = structure({name: given[name] for name in ('networks', 'algorithm')})
