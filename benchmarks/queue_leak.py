@@ -96,7 +96,7 @@ def main(given=None):
     given = parser.parse_args(given)
     rows = [measure(seed, keys, given.steps) for keys in queues.KEYS for seed in range(given.seeds)]
     print(tabulate(rows, headers='keys', floatfmt='.4f'))
-    given.output.write_text(json.dumps(rows, indent=2) + '\n')
+    given.output.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
     return rows
 
 
