@@ -20,7 +20,6 @@ from mpl.run import (
     checkpoint,
     data_record,
     evaluation,
-    logits,
     loop,
     prediction,
     records,
@@ -30,6 +29,7 @@ from mpl.run import (
 )
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
+from mpl.run import rows as row_files
 from mpl.run import workdir as folders
 
 SELECT = dict(confidence=0.11, per_class=60, balance=True)
@@ -100,7 +100,7 @@ def test_batches_have_the_logits_of_predict(unbroken, tmp_path, monkeypatch):
     rows = np.load(tmp_path / 'out.npy')
     np.testing.assert_array_equal(np.load(unbroken / 'logits.npy'), rows)
     experiment = teacher.label(experiments.assemble(learn(SELECT)), unbroken)
-    assert isinstance(experiment.logits.logits, np.memmap)
+    assert isinstance(experiment.logits.values, np.memmap)
     batch = batches.make_fetch(experiment.pipeline, 2)(4)
     for name, size in (('labeled', 16), ('unlabeled', 32)):
         index, soft = (np.asarray(batch[name][key]) for key in ('index', 'logits'))
@@ -389,9 +389,9 @@ def test_cached_distillation_trains(unbroken, tmp_path):
     lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
     soft = [json.loads(line)['loss/soft'] for line in lines if 'loss/soft' in line]
     assert soft[-1] < soft[0]
-    rows = logits.read(str(tmp_path / 'run' / 'logits.npy'))
+    rows = row_files.read(str(tmp_path / 'run' / 'logits.npy'))
     assert not len(
-        logits.missing(rows, evaluation.find_examples(experiments.assemble(config), 'train')[1])
+        row_files.missing(rows, evaluation.find_examples(experiments.assemble(config), 'train')[1])
     )
 
 
@@ -405,7 +405,7 @@ def unfinished(run, workdir):
 
 def test_logits_of_a_teacher_that_was_trained_anew_are_refused(unbroken, tmp_path):
     workdir = unfinished(unbroken, epath.Path(tmp_path) / 'run')
-    state, made_by = final(workdir / 'teacher'), logits.read(str(workdir / 'logits.npy')).made_by
+    state, made_by = final(workdir / 'teacher'), row_files.read(str(workdir / 'logits.npy')).made_by
     assert made_by['state'] == int(checkpoint.fingerprint(state))
     other = jax.tree.map(lambda leaf: leaf + 1 if leaf.dtype == np.float32 else leaf, state)
     shutil.rmtree(workdir / 'teacher' / 'checkpoints')
@@ -422,7 +422,7 @@ def test_logits_that_were_changed_are_noticed_and_computed_again(unbroken, tmp_p
     rows[changed] += 1
     rows.flush()
     with pytest.raises(ValueError, match=f'first of example {changed} '):
-        logits.read(str(workdir / 'logits.npy'))[np.array([[0, changed]])]
+        row_files.read(str(workdir / 'logits.npy'))[np.array([[0, changed]])]
     stages.run(learn(SELECT), workdir)
     assert contents(workdir)[1:] == contents(unbroken)[1:]
     np.testing.assert_allclose(
