@@ -51,13 +51,11 @@ def make(
         """The projector's parameters, in which the prototypes have no gradient at first."""
         if 'prototypes' not in head:
             return head
-        kernel = head['prototypes']
-        fixed = jax.lax.stop_gradient(kernel)
-        return head | {
-            'prototypes': jax.tree.map(
-                lambda one, other: jnp.where(step < freeze_steps, one, other), fixed, kernel
-            )
-        }
+
+        def fix(leaf):
+            return jnp.where(step < freeze_steps, jax.lax.stop_gradient(leaf), leaf)
+
+        return head | {'prototypes': jax.tree.map(fix, head['prototypes'])}
 
     def loss(params, state, batch, step, key):
         views = pretraining.views(batch, 'view_0', 'view_1')

@@ -96,9 +96,9 @@ def make_student_step(
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
       student_statistics: the images over which batch norm computes its statistics, running ones
         included, in the student step: 'unlabeled', the strong views alone; or 'joint', the labeled
-        images too, as in the released code. 'joint' costs a pass over them. On the digits with 40 labels (`exact`, 3 seeds) the student's test
-        accuracy was 95.2 % with 'joint' and 94.4 % with 'unlabeled' (+0.7, +0.8 and +0.7), its test
-        loss 0.223 nats with both.
+        images too, as in the released code. 'joint' costs a pass over them. On the digits with 40
+        labels (`exact`, 3 seeds) the student's test accuracy was 95.2 % with 'joint' and 94.4 % with
+        'unlabeled' (+0.7, +0.8 and +0.7), its test loss 0.223 nats with both.
       student_labeled_weight: of the cross-entropy of the labeled images in the student's loss; 0 is
         the paper's student, trained on pseudo-labels alone. Above 0 the labeled images are in the
         student's pass, so student_statistics has to be 'joint'.

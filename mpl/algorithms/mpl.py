@@ -35,9 +35,9 @@ def make(
 ) -> Algorithm:
     """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
 
-    The student is trained on pseudo-labels of the strong views alone, by default. The teacher minimizes
-    labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback; without feedback it is
-    trained as by `uda`. Two networks are in memory. mpl/algorithms/feedback.py describes the
+    The student is trained on pseudo-labels of the strong views, alone by default. The teacher
+    minimizes labeled cross-entropy + uda_weight * UDA + feedback_weight * feedback; without feedback
+    it is trained as by `uda`. Two networks are in memory. mpl/algorithms/feedback.py describes the
     estimators, and how small the exact feedback is in the first steps if the student has Adam.
 
     Args:

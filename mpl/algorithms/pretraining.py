@@ -1,9 +1,9 @@
 """The common part of self-supervised rules: a trunk, heads on its features, averages, a probe.
 
 A rule is one loss of embeddings. The trunk is the network `student`, of which everything is
-evaluated as
-for any other rule: its features are what is learned, and its last layer, named 'head', is a linear
-classifier on them. Projectors and predictors are networks of their own, whose input are features.
+evaluated as for any other rule: its features are what is learned, and its last layer, named 'head',
+is a linear classifier on them. Projectors and predictors are networks of their own, whose input are
+features.
 """
 
 from collections.abc import Callable, Mapping
@@ -176,7 +176,7 @@ def views(batch: Batch, *names: str) -> list[jax.Array]:
     return [unlabeled[name] for name in names]
 
 
-def all_views(batch: Batch, prefix: str = 'view_') -> list[jax.Array]:
+def all_views(batch: Batch, prefix: str) -> list[jax.Array]:
     """The views prefix0, prefix1, ... of the unlabeled images, in this order."""
     count = sum(name.startswith(prefix) for name in batch['unlabeled'])
     return [batch['unlabeled'][f'{prefix}{n}'] for n in range(count)]

@@ -51,9 +51,10 @@ def make(
         )
         classes = [one.logits for one in outputs[:4]]
         supervised = sum(losses.cross_entropy(c, label, label_smoothing) for c in classes) / 4
-        told = [pretext.tell_rotations([one.logits for one in part])
-                for part in (turned[:4], turned[4:])]  # fmt: skip
-        rotations = (told[0][0] + told[1][0]) / 2
+        told = [one.logits for one in turned]
+        of_labeled, _ = pretext.tell_rotations(told[:4])
+        of_unlabeled, accuracy = pretext.tell_rotations(told[4:])
+        rotations = (of_labeled + of_unlabeled) / 2
         return supervised + weight * rotations, (
             stats,
             (),
@@ -61,7 +62,7 @@ def make(
                 'loss/labeled': supervised,
                 'loss/rotations': rotations,
                 'accuracy/batch': losses.accuracy(classes[0], label),
-                'accuracy/rotations': told[1][1],
+                'accuracy/rotations': accuracy,
             },
         )
 

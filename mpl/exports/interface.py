@@ -1,14 +1,11 @@
 """The interface of export formats. A format is a file in this package with a function `make`."""
 
 import importlib
-import pkgutil
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-import mpl.exports
 from mpl.exports.model import Model
+from mpl.run import sections
 
 # (image [B, H, W, C] of the model's dtype) -> logits float32 [B, K], numpy arrays.
 Predict = Callable
@@ -27,15 +24,7 @@ class Format(NamedTuple):
 
 def names() -> list[str]:
     """The names of all formats."""
-    return [
-        module.name
-        for module in pkgutil.iter_modules(mpl.exports.__path__)
-        if re.search(r'^def make\(', _read(module.name), re.M)
-    ]
-
-
-def _read(name):
-    return Path(mpl.exports.__path__[0], f'{name}.py').read_text(encoding='utf-8')
+    return sections.module_names('exports')
 
 
 def find(name: str) -> Format:

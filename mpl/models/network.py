@@ -111,19 +111,15 @@ def forward_layer(
     Raises:
       ValueError: there is no such layer.
     """
-    with jax.sharding.use_abstract_mesh(definition.mesh):
-        _, changed = definition.model.apply(
-            {'params': params, 'batch_stats': batch_stats},
-            spatial.shard_columns(image),
-            train=not definition.evaluation_mode,
-            rngs={'dropout': key},
-            capture_intermediates=True,
-            mutable=['batch_stats', 'intermediates'],
-        )
-    found = _captured(changed['intermediates'], image)
+    found, batch_stats = _capture(
+        Frozen(definition, Variables(params, batch_stats)),
+        image,
+        train=not definition.evaluation_mode,
+        rngs={'dropout': key},
+    )
     if layer not in found:
         raise ValueError(f'The network has no layer {layer!r}; give one of {", ".join(found)}.')
-    return found[layer], changed.get('batch_stats', {})
+    return found[layer], batch_stats
 
 
 def forward_each(
@@ -214,16 +210,8 @@ def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
 
     Layers are the submodules of the model that are called once and return one array [B, ...].
     """
-    definition, variables = frozen
-    with jax.sharding.use_abstract_mesh(definition.mesh):
-        _, changed = definition.model.apply(
-            {'params': variables.params, 'batch_stats': variables.batch_stats},
-            spatial.shard_columns(image),
-            train=False,
-            capture_intermediates=True,
-            mutable=['intermediates'],
-        )
-    return _captured(changed['intermediates'], image)
+    found, _ = _capture(frozen, image, train=False)
+    return found
 
 
 def count_parameters(params: PyTree) -> int:
@@ -231,14 +219,24 @@ def count_parameters(params: PyTree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _captured(intermediates: PyTree, image: jax.Array) -> dict[str, jax.Array]:
-    """The outputs of layers that were called once, by path."""
-    calls = flax.traverse_util.flatten_dict(intermediates)
-    return {
+def _capture(frozen: Frozen, image: jax.Array, **given) -> tuple[dict[str, jax.Array], PyTree]:
+    """The outputs of layers that were called once, by path, and batch_stats after the pass."""
+    definition, variables = frozen
+    with jax.sharding.use_abstract_mesh(definition.mesh):
+        _, changed = definition.model.apply(
+            {'params': variables.params, 'batch_stats': variables.batch_stats},
+            spatial.shard_columns(image),
+            capture_intermediates=True,
+            mutable=['batch_stats', 'intermediates'],
+            **given,
+        )
+    calls = flax.traverse_util.flatten_dict(changed['intermediates'])
+    found = {
         '/'.join(path): outputs[0]
         for (*path, method), outputs in calls.items()
         if path and method == '__call__' and len(outputs) == 1 and _is_batch(outputs[0], image)
     }
+    return found, changed.get('batch_stats', {})
 
 
 def _is_batch(output: PyTree, image: jax.Array) -> bool:

@@ -10,8 +10,10 @@ from mpl.run.experiment import Experiment
 
 def of_step(experiment: Experiment) -> int:
     """FLOPs of one update of the algorithm, counted in its trace; those of the views are not in it."""
+    # Without the places of arrays, so that the trace is the one that `experiment.assemble` has made.
+    state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), experiment.state)
     update = jax.make_jaxpr(experiment.algorithm.update)
-    return count(update(experiment.state, experiment.batch, 0, jax.random.key(0)))
+    return count(update(state, experiment.batch, 0, jax.random.key(0)))
 
 
 def count(jaxpr: Any) -> int:

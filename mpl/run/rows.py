@@ -1,10 +1,11 @@
 """Logits or features of the examples of a pool in one file, written row by row.
 
 <path> has [N, columns] in numpy's format, logits as float32 and features as float16; rows that are
-not written are NaN. <path>.json has the provenance (see provenance.py). <path>.crc has a checksum per row, uint32 [N], little-endian: the
-CRC-32 of its bytes, initialized with its index, so that changed, truncated or exchanged rows are
-detected when they are read; 0 for rows that are not written. The checksum is written after the row,
-so that writing can be resumed after a kill at any moment.
+not written are NaN. <path>.json has the provenance (see provenance.py). <path>.crc has a checksum
+per row, uint32 [N], little-endian: the CRC-32 of its bytes, initialized with its index, so that
+changed, truncated or exchanged rows are detected when they are read; 0 for rows that are not
+written. The checksum is written after the row, so that writing can be resumed after a kill at any
+moment.
 """
 
 import contextlib

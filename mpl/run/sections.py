@@ -25,22 +25,26 @@ def find_module(folder: str, name: str, where: str) -> ModuleType:
     Raises:
       ValueError: there is no such module; `where` is the section, for the message.
     """
-    package = importlib.import_module(f'mpl.{folder}')
     if isinstance(name, str) and name.isidentifier():
         if importlib.util.find_spec(f'mpl.{folder}.{name}') is not None:
             module = importlib.import_module(f'mpl.{folder}.{name}')
             if hasattr(module, 'make'):
                 return module
-    names = [
+    raise ValueError(
+        f'{where}.name {name!r} is unknown; choose one of '
+        f'{", ".join(module_names(folder))}, or add mpl/{folder}/{name}.py.'
+    )
+
+
+def module_names(folder: str) -> list[str]:
+    """The names of the modules in mpl/<folder>/ that have a function `make`; imports none of them."""
+    package = importlib.import_module(f'mpl.{folder}')
+    return [
         m.name
         for m in pkgutil.iter_modules(package.__path__)
         if not m.ispkg
         and 'def make(' in Path(package.__path__[0], m.name + '.py').read_text(encoding='utf-8')
     ]
-    raise ValueError(
-        f'{where}.name {name!r} is unknown; choose one of '
-        f'{", ".join(names)}, or add mpl/{folder}/{name}.py.'
-    )
 
 
 def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]) -> dict:
