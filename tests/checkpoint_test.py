@@ -116,3 +116,16 @@ def test_every_byte_of_the_record_is_guarded(tmp_path):
             step, _, record = checkpoint.restore(manager, SHAPES)
         assert record['lines'] == step
     assert os.path.getsize(path) == len(written)
+
+
+def test_a_record_is_saved_as_it_was_although_orbax_writes_it_later(tmp_path):
+    """The metrics of a window grow on after a save."""
+    record = {'window': {'loss': [0.25]}}
+    with checkpoint.open_folder(epath.Path(tmp_path)) as manager:
+        for step in range(1, 4):
+            checkpoint.save(manager, step, STATE, record)
+            record['window']['loss'].extend([0.5] * 1000)
+        manager.wait_until_finished()
+        for step in range(1, 4):
+            state, saved = checkpoint._read(manager, step, SHAPES)
+            assert len(saved['window']['loss']) == 1 + 1000 * (step - 1)

@@ -1,6 +1,7 @@
 """Checkpoints of a run: saved asynchronously by Orbax, verified by a fingerprint when restored."""
 
 import contextlib
+import copy
 import glob
 import os
 from collections.abc import Callable, Iterator
@@ -77,6 +78,8 @@ def open_folder(folder: epath.Path) -> Iterator[ocp.CheckpointManager]:
 def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) -> None:
     """Starts an asynchronous save of the state and a JSON-serializable record of the run so far.
 
+    Both are saved as they are now, whatever the caller does with them while Orbax writes.
+
     Raises:
       FloatingPointError: the state is not finite; nothing is saved.
       RuntimeError: the save cannot start, or an earlier one has failed.
@@ -86,7 +89,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: dict) ->
             f'The weights are not finite after step {step}; lower the learning rate or clip the '
             'gradient (clip_norm). Earlier checkpoints are kept.'
         )
-    sealed = records.seal(record | {'fingerprint': int(fingerprint(state))})
+    sealed = copy.deepcopy(records.seal(record | {'fingerprint': int(fingerprint(state))}))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(sealed))
     _save(lambda: manager.save(step, args=items))
 
