@@ -179,7 +179,9 @@ def test_devices_that_share_images_augment_a_part_of_them_each(haste):
     assert place('weak', (16, 16, 16, 3)) == place('strong', (16, 16, 16, 3)) == (8, 16, 4, 3)
     assert place('index', (16,)) == (8,) and place('label', (8,)) == (4,)
     want, _, _ = views(1)
-    chex.assert_trees_all_close(got, want, rtol=0, atol=1e-5)  # Less than a thousandth of a step of a pixel.
+    chex.assert_trees_all_close(
+        got, want, rtol=0, atol=1e-5
+    )  # Less than a thousandth of a step of a pixel.
 
 
 STRONG = {
