@@ -6,7 +6,7 @@
 The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
 methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
 and backward, with products with padding (mpl/run/flops.py); a test holds COSTS against the
-compiled steps. Two CPU cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
+compiled steps. The stages of a run share its budget. Two CPU cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
 """
 
 from functools import partial
@@ -55,6 +55,8 @@ RULES = {
 }
 RAMPED = ('pseudo_label', 'mean_teacher')  # their weight rises over 40 % of the steps
 FINETUNED = 0.1  # share of the budget of MPL's last stage
+STARTED = 0.5  # and of the training that both of its networks start from
+RATE = 0.05  # of MPL's networks after that start, falling to 0: a quarter of the others'
 
 
 def config(
@@ -144,11 +146,17 @@ def mpl(
     labels: Labels | None = None,
     budget: float | None = None,
     feedback: Literal['exact', 'off'] = 'exact',
+    start: Literal['random', 'uda'] = 'random',
 ):
-    """MPL with its teacher as `uda`, and the last stage of the paper: the student on the labels."""
+    """MPL with its teacher as `uda`, and the last stage of the paper: the student on the labels.
+
+    start: 'random' weights, as in the paper; or teacher and student both start from a run of `uda`, which has
+      half of the budget.
+    """
     budget = budget or DATA[data]['budget']
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
-    steps = count_steps((1 - FINETUNED) * budget, method, data)
+    share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
+    steps = count_steps(share * budget, method, data)
     last = count_steps(FINETUNED * budget, 'supervised', data)
     uda = RULES['uda']
     algorithm = dict(
@@ -161,6 +169,12 @@ def mpl(
         uda_mask_sharpened=False,
     )
     chosen = config(algorithm, steps, data, labels)
+    if start == 'uda':
+        stage = METHODS['uda'](data, labels, STARTED * budget).to_dict()
+        stage = {key: value for key, value in stage.items() if key not in ('source', 'split')}
+        chosen.init_from = dict(config=stage, network='student_ema')
+        for network in chosen.networks.values():
+            network.optimizer.update(learning_rate=RATE, warmup_steps=0)
     chosen.finetune = dict(
         steps=last,
         network='student_ema',
@@ -184,5 +198,7 @@ RECIPES = [
     *(Recipe(name, SOURCE) for name in METHODS),
     Recipe('supervised,view=weak', SOURCE),
     Recipe('mpl,feedback=off', SOURCE),
+    Recipe('mpl,start=uda', SOURCE + '; learning rate after the start not tried'),
+    Recipe('mpl,start=uda,feedback=off', SOURCE + '; learning rate after the start not tried'),
     *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
 ]

@@ -135,12 +135,20 @@ def test_fewer_labels_change_the_labels_alone():
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
-@pytest.mark.parametrize('method', laptop.COSTS)
+STARTED = ['mpl,start=uda', 'mpl,start=uda,feedback=off']
+
+
+@pytest.mark.parametrize('method', [*laptop.COSTS, *STARTED])
 def test_a_budget_buys_the_steps_that_it_pays(method):
     """Counted in the update, each network over all of its passes; no pass is made for nothing."""
     config = load(f'laptop.py:{method}')
-    last = 3 * config.finetune.steps * config.finetune.labeled
-    total = passes.count(config) * config.steps + last
+    total = (
+        passes.count(config) * config.steps + 3 * config.finetune.steps * config.finetune.labeled
+    )
+    if method in STARTED:
+        stage = config.init_from.config
+        assert stage.algorithm == load('laptop.py:uda').algorithm
+        total += passes.count(load('laptop.py:uda')) * stage.steps
     assert 0.97 < total * laptop.FORWARD['cifar10'] / laptop.DATA['cifar10']['budget'] < 1.03
 
 
