@@ -1,9 +1,12 @@
 """Active learning: the loop, its traps, kills at any moment, refusals, people, the comparison."""
 
 import csv
+import html
 import itertools
 import json
 import os
+import re
+import shutil
 import sys
 
 import jax
@@ -19,10 +22,13 @@ from mpl.comparison import acquisitions, studies
 from mpl.cycles import acquired, figure, labels, loop, people, report, scoring
 from mpl.cycles import study as cycle_studies
 from mpl.data import source, splits, stream
+from mpl.pages import acquisitions as acquisitions_page
+from mpl.pages import study as study_page
 from mpl.run import checkpoint, evaluation, records, split_files, stages
 from mpl.run import config as configs
 from mpl.run import report as report_files
 from mpl.run import rows as row_files
+from mpl.run import workdir as folders
 
 NETWORK = dict(model=dict(name='mlp', widths=(8,)), optimizer=dict(name='sgd', learning_rate=0.1))
 
@@ -141,6 +147,40 @@ def test_the_report_counts_what_was_bought(study):
     assert os.path.getsize(workdir / 'active.png') > 10_000
 
 
+def test_the_page_has_the_numbers_the_classes_and_the_images_that_were_bought(study):
+    workdir, written = study
+    text = study_page.render(workdir)
+    cells = re.findall('<td>(.*?)</td>', text.split('<tbody>')[1].split('</tbody>')[0])
+    width = len(cells) // 3
+    rows = [cells[n : n + width] for n in range(0, len(cells), width)]
+    for row, cycle in zip(rows, written['cycles'], strict=True):
+        assert row[:5] == [
+            str(cycle[key]) for key in ('cycle', 'bought', 'labeled', 'validation', 'skipped')
+        ]
+        assert row[6:8] == [
+            f'{100 * cycle["accuracy"][part]:.2f}' for part in ('validation', 'test')
+        ]
+    (drawn,) = re.findall(r'^const figures = (.*);$', text, re.M)
+    drawn = {chart['title']: chart['data'] for chart in json.loads(drawn)}
+    new = {trace['name']: trace['y'] for trace in drawn['New labels by cycle']}
+    assert np.sum(list(new.values()), 0).tolist() == [6, 4, 4]
+    assert {name: sum(counts) for name, counts in new.items()} == written['cycles'][-1]['classes']
+    captions = re.findall(r'<figcaption>(.*?)<br><span>(.*?)</span>', text)
+    train, shown = cycle_studies.make(config(), workdir).source.train, []
+    for cycle in range(3):
+        for rank, number in enumerate(read(workdir, cycle)[0], 1):
+            shown.append((f'{rank}: {train.label[number]}', train.name[number]))
+    assert captions == shown
+    missing = [name for name, n in written['cycles'][-1]['classes'].items() if not n]
+    assert all(f'No image of {", ".join(missing)} was bought' in text for _ in missing[:1])
+
+
+def test_a_study_that_is_not_finished_has_no_page(study, tmp_path):
+    shutil.copy(study[0] / 'study.json', tmp_path)
+    with pytest.raises(ValueError, match='a study that is not finished; run the command of mpl.ac'):
+        study_page.render(tmp_path)
+
+
 def test_area_is_a_mean_over_labels():
     assert report.area([10, 20, 40], [0.5, 0.5, 0.5]) == 0.5
     assert report.area([10, 20, 40], [0.0, 1.0, 1.0]) == pytest.approx(25 / 30)
@@ -242,6 +282,71 @@ def test_the_first_images_may_be_chosen_without_labels(study, tmp_path, start_fr
         rows = row_files.read(str(found.folder(0) / 'start_features.npy'), row_files.FEATURES)
         there = row_files.read(str(study[0] / 'cycle_1' / 'features.npy'), row_files.FEATURES)
         assert rows.shape == there.shape and np.isfinite(rows[found.candidates]).all()
+
+
+CNN = dict(name='cnn', channels=(4,), strides=(2,), norm='none', pool='mean')
+
+
+def started(stage_model=CNN, **changed):
+    """A study whose cycles start from SimCLR on the whole pool, which sees no label."""
+    given = config({}, 'typiclust', start=10, cycles=1, start_from='init_from').to_dict()
+    head = NETWORK | dict(model=dict(name='projector', widths=(8, 4)))
+    stage = {key: given[key] for key in ('steps', 'every', 'steps_per_call')} | dict(
+        batch=dict(labeled=0, unlabeled=16, evaluate=200),
+        views=dict(name='pairs', mean=77.9, std=95.9, mirror=False, first=dict(name='affine')),
+        networks=dict(student=NETWORK | dict(model=stage_model), projector=head),
+        algorithm=dict(name='simclr'),
+    )
+    given['networks'] = dict(student=NETWORK | dict(model=CNN))
+    return configs.complete(given | {'init_from': dict(config=stage | changed, head='new')})
+
+
+def test_a_pre_training_without_labels_is_made_once_for_all_cycles(tmp_path, monkeypatch):
+    """Its features choose the first images; a call that is killed after it does not repeat it."""
+    trained, fit = [], stages.loop.fit
+
+    def count(experiment, workdir, starts):
+        trained.append(workdir.name)
+        if trained == ['pretrain', 'cycle_0']:
+            raise KeyboardInterrupt
+        return fit(experiment, workdir, starts)
+
+    monkeypatch.setattr(stages.loop, 'fit', count)
+    workdir = epath.Path(tmp_path / 'al')
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(started(), workdir)
+    loop.run(started(), workdir)
+    assert trained == ['pretrain', 'cycle_0', 'cycle_0', 'cycle_1']
+    before, _, _ = folders.load(workdir / 'pretrain')
+    study = cycle_studies.make(started(), workdir)
+    assert not len(before.split.labeled)
+    np.testing.assert_array_equal(before.split.unlabeled, study.candidates)
+    rows = row_files.read(str(workdir / 'cycle_0' / 'start_features.npy'), row_files.FEATURES)
+    stage = evaluation.load(workdir / 'pretrain')[0]
+    forward = stages.loop.measure.make_forward(stage.experiment)
+    chosen = read(workdir, 0)[0]
+    outputs = stages.loop.measure.outputs(
+        stage.experiment, forward, stage.state, study.source.train, np.array(chosen)
+    )
+    np.testing.assert_allclose(rows[chosen], outputs['student'].features, atol=1e-2)
+
+
+def test_a_pre_training_whose_weights_do_not_fit_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match='networks.student can not start from .* make the models'):
+        loop.run(started(CNN | dict(channels=(5,))), epath.Path(tmp_path / 'al'))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pre_training_with_labels_is_made_again_by_each_cycle(tmp_path):
+    given = started(batch=dict(labeled=8, unlabeled=16, evaluate=200))
+    with pytest.raises(
+        ValueError, match='no weights before the first label; .* batch.labeled is 0'
+    ):
+        cycle_studies.make(given, epath.Path(tmp_path))
+    given = configs.override(given, ['--config.active.start_from=random'])
+    study = cycle_studies.make(given, epath.Path(tmp_path))
+    cycle = cycle_studies.cycle_config(study, 1)
+    assert cycle.init_from.config.algorithm.name == 'simclr' and not cycle.init_from.workdir
 
 
 def test_the_oracle_buys_classes_evenly(tmp_path):
@@ -512,6 +617,13 @@ def test_the_command_compares_and_resumes(tmp_path, monkeypatch, capsys):
     assert {p.name for p in (tmp_path / 'al').iterdir()} == {
         'tiny', 'tiny+random', 'tiny+balanced', 'active.md', 'active.csv', 'active.png',
     }  # fmt: skip
+    text = acquisitions_page.render(tmp_path / 'al')
+    rows = [re.findall('<td>(.*?)</td>', row) for row in html.unescape(text).split('<tr>')]
+    table = (tmp_path / 'al' / 'active.md').read_text().split('\n')
+    margin = [line for line in table if line.startswith('| margin')]
+    assert len(margin) == 3
+    for line in margin:
+        assert [cell.strip() for cell in line.split('|')[1:-1]] in rows
     monkeypatch.setattr(sys, 'argv', ['active', '--config', str(path), '--seeds=2', '--workdir=x'])
     with pytest.raises(
         ValueError, match='--seeds is 2; give a number above 0, together with --con'

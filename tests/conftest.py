@@ -8,9 +8,10 @@ import tempfile
 from unittest import mock
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
-DEVICES = '--xla_force_host_platform_device_count=8'
 # XLA's older emitter of loops compiles small programs three times as fast.
-os.environ['XLA_FLAGS'] = f'{DEVICES} --xla_cpu_use_fusion_emitters=false'
+os.environ['XLA_FLAGS'] = (
+    '--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false'
+)
 if 'PYTEST_XDIST_WORKER' not in os.environ:  # Workers share that of the process that started them.
     os.environ['MPL_CACHE'] = tempfile.mkdtemp(prefix='mpl_cache_')
     atexit.register(shutil.rmtree, os.environ['MPL_CACHE'], ignore_errors=True)
@@ -32,7 +33,8 @@ from mpl.run import config as configs
 from mpl.run import figures, stages
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
-os.environ['XLA_FLAGS'] = DEVICES  # Commands in processes of their own compile as a user's do.
+# Commands in processes of their own compile as a user's do.
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'processes_test')
 

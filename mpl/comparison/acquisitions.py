@@ -21,6 +21,7 @@ FILES = ('active.md', 'active.csv', 'active.png')
 class Curve(NamedTuple):
     """A rule with a learner, over its seeds. Accuracies are in percent."""
 
+    config: str
     learner: str
     rule: str
     seeds: list[int]
@@ -57,6 +58,7 @@ def gather(reports: Reports, learners: dict[str, str], rules: dict[str, str]) ->
         )
         ends = [report['cycles'][-1] for report in found]
         curve = Curve(
+            name,
             learners[name],
             rules[name],
             list(by_seed),
@@ -93,56 +95,64 @@ def labels_of_random(curve: Curve, random: Curve) -> str:
     return f'{random.bought[k - 1] + share * (random.bought[k] - random.bought[k - 1]):.0f}'
 
 
+def tables(curves: list[Curve]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Of the curves of one learner: accuracies, differences to random, and what was bought.
+
+    Returns:
+      (text, header, rows) of each.
+    """
+    random = next((curve for curve in curves if curve.rule == RANDOM), None)
+    labels = [f'{n:.0f}' for n in curves[0].bought]
+    accuracies = [
+        [c.rule, *(_spread(column) for column in c.accuracy.T), _spread(c.area), len(c.seeds)]
+        for c in curves
+    ]
+    differences = [
+        [c.rule, *(_error(column) for column in c.difference.T), _error(c.area_difference)]
+        for c in curves
+        if len(c.area_difference)
+    ]
+    bought = [
+        [
+            c.rule,
+            labels_of_random(c, random) if random else '-',
+            f'{c.missing:.1f}',
+            f'{c.distance:.2f}',
+            f'{c.train_seconds:.0f}',
+            f'{c.select_seconds:.1f}',
+        ]
+        for c in curves
+    ]
+    ends = ['labels of random', 'classes missing', 'distance', 'training', 'selection']
+    return [
+        (
+            'accuracy (%) by images bought, and its mean over the curve (area); mean ± standard '
+            'deviation over seeds',
+            ['rule', *labels, 'area', 'seeds'],
+            accuracies,
+        ),
+        (
+            'difference to random of the same seed, mean ± standard error; * beyond two standard '
+            'errors',
+            ['rule', *labels, 'area'],
+            differences,
+        ),
+        (
+            'labels that random needs for the accuracy at the end; classes without a label at the '
+            'end, and how far the classes bought are from those of the pool (total variation); '
+            'seconds in all cycles',
+            ['rule', *ends],
+            bought,
+        ),
+    ]
+
+
 def show(curves: list[Curve], style: str) -> str:
-    """A table of accuracies, one of differences to random, and one of what was bought."""
+    """The tables of each learner, as text."""
     texts = []
     for learner in dict.fromkeys(curve.learner for curve in curves):
-        chosen = [curve for curve in curves if curve.learner == learner]
-        random = next((curve for curve in chosen if curve.rule == RANDOM), None)
-        labels = [f'{n:.0f}' for n in chosen[0].bought]
-        accuracies = [
-            [c.rule, *(_spread(column) for column in c.accuracy.T), _spread(c.area), len(c.seeds)]
-            for c in chosen
-        ]
-        differences = [
-            [c.rule, *(_error(column) for column in c.difference.T), _error(c.area_difference)]
-            for c in chosen
-            if len(c.area_difference)
-        ]
-        bought = [
-            [
-                c.rule,
-                labels_of_random(c, random) if random else '-',
-                f'{c.missing:.1f}',
-                f'{c.distance:.2f}',
-                f'{c.train_seconds:.0f}',
-                f'{c.select_seconds:.1f}',
-            ]
-            for c in chosen
-        ]
-        texts += [
-            f'{learner}: accuracy (%) by images bought, and its mean over the curve (area); mean ± '
-            'standard deviation over seeds',
-            _table(accuracies, ['rule', *labels, 'area', 'seeds'], style),
-            f'{learner}: difference to random of the same seed, mean ± standard error; * beyond two '
-            'standard errors',
-            _table(differences, ['rule', *labels, 'area'], style),
-            f'{learner}: labels that random needs for the accuracy at the end; classes without a '
-            'label at the end, and how far the classes bought are from those of the pool (total '
-            'variation); seconds in all cycles',
-            _table(
-                bought,
-                [
-                    'rule',
-                    'labels of random',
-                    'classes missing',
-                    'distance',
-                    'training',
-                    'selection',
-                ],
-                style,
-            ),
-        ]
+        for text, header, rows in tables([c for c in curves if c.learner == learner]):
+            texts += [f'{learner}: {text}', _table(rows, header, style)]
     return '\n\n'.join(texts)
 
 
@@ -153,11 +163,21 @@ def write(curves: list[Curve], notes: Sequence[str], workdir: Path) -> list[Path
     records.write_utf8(paths[0], show(curves, 'github') + '\n' + (listed and f'{listed}\n'))
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
-        lines.writerow(['learner', 'rule', 'seed', 'cycle', 'bought', 'accuracy', 'area'])
+        lines.writerow(['config', 'learner', 'rule', 'seed', 'cycle', 'bought', 'accuracy', 'area'])
         for curve in curves:
             for seed, accuracy, area in zip(curve.seeds, curve.accuracy, curve.area):
                 for cycle, (bought, value) in enumerate(zip(curve.bought, accuracy)):
-                    lines.writerow([curve.learner, curve.rule, seed, cycle, bought, value, area])
+                    row = [
+                        curve.config,
+                        curve.learner,
+                        curve.rule,
+                        seed,
+                        cycle,
+                        bought,
+                        value,
+                        area,
+                    ]
+                    lines.writerow(row)
         records.write_utf8(paths[1], file.getvalue())
     figures.save(draw(curves), paths[2])
     return paths

@@ -1,5 +1,6 @@
 """The loop: choose images, get their labels, train a run, and again. See study.py for the folder.
 
+    pretrain/  the run of init_from.config, if it learns from no label
     cycle_0/   config.json, acquired.json (the first images), split.json, then the run; by its
                network: logits.npy and features.npy
     cycle_1/   acquired.json (chosen by cycle_0), split.json, the run, ...
@@ -12,7 +13,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.cycles import acquired, labels, people, report
+from mpl.cycles import acquired, labels, people, pretraining, report
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import splits
@@ -34,8 +35,11 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
     if study.asks:
         people.check(study)
     studies.assemble(study)  # Refuses a config before anything is written.
+    if studies.is_pretrained_once(config):
+        pretraining.check(study)
     studies.prepare(study)
     with folders.lock(workdir):
+        pretraining.run(study)
         before, numbers, found = None, np.zeros(0, np.int64), []
         for cycle in range(config.active.cycles + 1):
             study.folder(cycle).mkdir(exist_ok=True)

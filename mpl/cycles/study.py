@@ -120,9 +120,25 @@ def cycle_config(study: Study, cycle: int, labels: str = '') -> ConfigDict:
     }  # fmt: skip
     if labels:
         given['source'] |= {'labels': labels}
+    if is_pretrained_once(config):
+        given['init_from'] |= {'config': {}, 'workdir': str(pretrained(study))}
     if cycle and config.active.warm_start:
         given['init_from'] = {'workdir': str(study.folder(cycle - 1)), 'network': 'student'}
     return configs.complete(given)
+
+
+def is_pretrained_once(config: ConfigDict) -> bool:
+    """Whether init_from.config learns from no label: it is then trained once, for all cycles.
+
+    One that learns from labels is trained again by each cycle, from the labels of that cycle.
+    """
+    stage = config.init_from.config
+    return bool(stage) and not stage.batch.labeled
+
+
+def pretrained(study: Study) -> epath.Path:
+    """The folder of the pre-training of all cycles."""
+    return study.workdir / 'pretrain'
 
 
 def assemble(study: Study) -> Experiment:
@@ -173,10 +189,13 @@ def _check(config):
             f'split.labels is {split.labels} and split.file {split.file!r}, but the labeled images '
             "are chosen by active.rule; set them to 0 and ''."
         )
-    if active.start_from == 'init_from' and not (config.init_from.workdir or config.init_from.file):
+    start = config.init_from
+    if active.start_from == 'init_from' and not (
+        start.workdir or start.file or is_pretrained_once(config)
+    ):
         raise ValueError(
-            "active.start_from is 'init_from', but init_from has no weights; give init_from.workdir "
-            'or init_from.file.'
+            "active.start_from is 'init_from', but init_from has no weights before the first label; "
+            'give init_from.workdir, init_from.file or an init_from.config whose batch.labeled is 0.'
         )
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')

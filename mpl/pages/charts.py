@@ -18,8 +18,9 @@ def lines(
     marks: Sequence[tuple[float, str]] = (),
     colors: Sequence[int] | None = None,
     share: bool = False,
+    x: str = 'step',
 ) -> dict:
-    """Curves over training steps, whose values are shown at the pointer.
+    """Curves over training steps or another number, whose values are shown at the pointer.
 
     Args:
       title: of the chart.
@@ -29,6 +30,7 @@ def lines(
       colors: index of the color of each curve; None: a color each. Curves of one name and color
         have one entry in the legend.
       share: whether values are from 0 to 1.
+      x: name and unit of what the curves are over.
     """
     colors = range(len(curves)) if colors is None else colors
     named, data = set(), []
@@ -48,7 +50,7 @@ def lines(
             }
         )
         named.add(name)
-    layout = _layout('step', y) | {'hovermode': 'x unified'}
+    layout = _layout(x, y) | {'hovermode': 'x unified'}
     if share:
         layout['yaxis']['range'] = [0, 1.02]
     layout['shapes'] = [
@@ -85,6 +87,24 @@ def confusion(title: str, counts: np.ndarray, classes: Sequence[str]) -> dict:
         layout[axis] |= {'type': 'category', 'automargin': True}
     layout['yaxis']['autorange'] = 'reversed'
     return {'title': title, 'data': [trace], 'layout': layout, 'tall': len(classes) > 12}
+
+
+def bars(
+    title: str,
+    x: str,
+    y: str,
+    groups: Sequence[tuple[str, Sequence[str], Sequence[float]]],
+    stacked: bool = False,
+) -> dict:
+    """Bars of each (name, categories, values), side by side or one on the other."""
+    data = [
+        {'type': 'bar', 'name': name, 'x': list(categories), 'y': _numbers(values),
+         'marker': {'color': COLORS[n % len(COLORS)]}, 'hovertemplate': '%{y:,}'}
+        for n, (name, categories, values) in enumerate(groups)
+    ]  # fmt: skip
+    layout = _layout(x, y) | {'barmode': 'stack' if stacked else 'group', 'hovermode': 'x unified'}
+    layout['xaxis'] |= {'type': 'category', 'automargin': True}
+    return {'title': title, 'data': data, 'layout': layout, 'tall': False}
 
 
 def points(

@@ -91,8 +91,8 @@ def _by_labels(rows: list[Row], part: str) -> list[dict]:
         points = sorted(points, key=lambda row: row.labels)
         means = [100 * np.mean(getattr(row, part)) for row in points]
         drawn.append((name, [row.labels for row in points], means))
-    chart = charts.lines('By number of labels', drawn, f'{part} accuracy (%)')
-    chart['layout']['xaxis'] |= {'title': {'text': 'labeled examples'}, 'type': 'log'}
+    chart = charts.lines('By number of labels', drawn, f'{part} accuracy (%)', x='labeled examples')
+    chart['layout']['xaxis']['type'] = 'log'
     return [chart]
 
 
