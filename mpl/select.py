@@ -1,40 +1,31 @@
-"""Selects unlabeled examples by their logits: python -m mpl.select --workdir=runs/x
+"""Selects unlabeled examples by their predictions: python -m mpl.select --workdir=runs/x
 --logits a.npy b.npy --confidence=0.3 --per_class=1000 --balance --output=selected.json
 
 The logits come from `mpl.predict --split=unlabeled --logits=a.npy`. The probabilities of several
-files, from networks and runs of the same data and split, are averaged. The output is a split with
-the selected examples and the run's labeled and validation examples, as indices: train with
---config.split.file=selected.json --config.split.labels=0 --config.split.validation=0. It records
-its provenance and its data; runs of other data refuse it.
+files, from networks and runs of the same data and split, are averaged. For pools whose logits are
+too large, --predictions=folder takes what `mpl.predict --split=unlabeled --predictions=folder` has
+written: class and confidence by one network. DuckDB ranks them, on all cores, in --memory and on the
+disk of --output.
+
+The output is a split with the selected examples and the run's labeled and validation examples, as
+indices: train with --config.split.file=selected.json --config.split.labels=0
+--config.split.validation=0. It records its provenance and its data; runs of other data refuse it.
 
 --features=pool.npz --test_features=test.npz, from `mpl.predict --features` with the splits unlabeled
 and test, drops near-duplicates of test images before ranking.
 
-In several processes: run each with --shard=0/8, 1/8, ... --output=part0.npz, ... (finished shards
-are skipped), then --merge part*.npz --output=selected.json.
+In several processes: read logits in each with --shard=0/8, 1/8, ... --output=part0.parquet, ...
+(finished shards are skipped), then --merge part*.parquet --output=selected.json.
 """
 
 import argparse
 
+import numpy as np
 from etils import epath
 
-from mpl.data import selection, splits
+from mpl.data import ranking, selection, splits
 from mpl.data.selection import Rule
-from mpl.run import (
-    command,
-    data_record,
-    evaluation,
-    provenance,
-    selection_shards,
-    split_files,
-)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition('/')
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise ValueError(f'--shard is {text!r}; give 0/4, 1/4, 2/4 or 3/4 for four shards.')
-    return int(index), int(count)
+from mpl.run import command, data_record, evaluation, selection_shards, split_files
 
 
 def _settings(
@@ -46,16 +37,22 @@ def _settings(
     return {
         'split': split.hash,
         'rule': rule._asdict(),
-        'shard': list(_shard(given.shard or '0/1')),
+        'shard': list(command.parse_shard(given.shard or '0/1')),
         'similarity': given.similarity if given.features else None,
-        'classes': inputs.files[0].shape[1],
+        'classes': inputs.classes,
         'made_by': inputs.made_by(),
     }
 
 
 def _check(given: argparse.Namespace) -> None:
-    if bool(given.logits) == bool(given.merge):
-        raise ValueError('Give --logits to select from, or --merge with the shards of a selection.')
+    if sum(map(bool, (given.logits, given.predictions, given.merge))) != 1:
+        raise ValueError(
+            'Give --logits to select from, or --merge with the shards of a selection, or --predictions.'
+        )
+    if given.predictions and given.shard:
+        raise ValueError(
+            '--shard is a share of --logits; --predictions are ranked at once, so leave it out.'
+        )
     if bool(given.features) != bool(given.test_features):
         raise ValueError('--features and --test_features are compared; give both or neither.')
     if given.merge and (given.shard or given.features or given.confidence or given.per_class):
@@ -74,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--logits', nargs='+', type=local, default=[], help='npy files of mpl.predict'
     )
+    parser.add_argument('--predictions', type=command.path, help='folder of mpl.predict')
     parser.add_argument(
         '--confidence', type=float, default=0.0, help='minimum probability of the top class'
     )
@@ -94,8 +92,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--shard', help='0/4: the first of four shards of the rows')
     parser.add_argument('--merge', nargs='+', type=local, default=[], help='files of all shards')
+    parser.add_argument('--memory', default=ranking.MEMORY, help='for ranking; 3GB, 500MB')
     parser.add_argument(
-        '--output', required=True, type=local, help='JSON file to write; npz file with --shard'
+        '--output', required=True, type=local, help='JSON file to write; Parquet file with --shard'
     )
     return parser
 
@@ -107,33 +106,41 @@ def main():
     _check(given)
     workdir = epath.Path(given.workdir)
     split, data = data_record.read_split(workdir)
-    if given.merge:
-        part, settings = selection_shards.join(given.merge, split.hash)
-    else:
-        paths = given.features, given.test_features
-        inputs = selection_shards.read_inputs(given.logits, *paths, data, workdir)
-        settings = _settings(given, inputs, split)
-        for path, rows in zip(given.logits, inputs.files):
-            print(f'{path}: {provenance.describe(rows.made_by)}')
-        for file in filter(None, (inputs.pool, inputs.test)):
-            print(f'{file.path}: {provenance.describe(file.made_by)}')
-        if given.shard and selection_shards.is_finished(
-            given.output, settings, (*given.logits, given.features, given.test_features)
-        ):
-            print(f'{given.output} is finished already.')
+    examples = data['parts']['train']['examples']
+    with selection_shards.open_scratch(given.output) as folder:
+        duplicates = None
+        if given.merge:
+            paths, settings = given.merge, selection_shards.join(given.merge, split.hash)
+        else:
+            features = given.features, given.test_features
+            inputs = selection_shards.read_inputs(
+                given.logits, given.predictions, *features, data, workdir
+            )
+            settings = _settings(given, inputs, split)
+            print(inputs.describe())
+            if given.shard and selection_shards.is_finished(
+                given.output, settings, (*given.logits, *features)
+            ):
+                print(f'{given.output} is finished already.')
+                return
+            duplicate = selection_shards.find_duplicates(inputs, split, given.similarity, examples)
+            if given.predictions:
+                paths, duplicates = inputs.predictions[0], np.flatnonzero(duplicate)
+            else:
+                paths = [given.output if given.shard else f'{folder}/all.parquet']
+                selection_shards.write_part(paths[0], inputs.files, split, duplicate, settings)
+        if given.shard:
+            print(f'Shard {given.shard}: {given.output}')
             return
-        part = selection_shards.find(inputs, split, settings)
-    if given.shard:
-        selection_shards.write_part(given.output, part, settings)
-        print(f'Shard {given.shard}: {given.output}')
-        return
-    rule = Rule(**settings['rule'])
-    chosen = selection.apply(part, rule, split)
-    split_files.write(
-        epath.Path(given.output), chosen, data, selection_shards.selection_settings(settings)
-    )
-    print(selection.show(selection.summarize(part, rule, settings['classes'])))
-    print(f'Split: {given.output}')
+        rule, candidates = Rule(**settings['rule']), selection.find_candidates(split, examples)
+        found = ranking.rank(
+            paths, rule, candidates, duplicates, settings['classes'], folder, given.memory
+        )
+        chosen = selection.apply(found, rule, split)
+        made_by = selection_shards.selection_settings(settings)
+        split_files.write(epath.Path(given.output), chosen, data, made_by)
+        print(selection.show(selection.summarize(found, int(candidates.sum()))))
+        print(f'Split: {given.output}')
 
 
 if __name__ == '__main__':

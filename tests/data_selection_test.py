@@ -1,14 +1,24 @@
-"""Selection against a search in plain Python; the same however the pool is cut or shared out."""
+"""Selection against a search in plain Python and against the code before DuckDB, in any shards."""
+
+import tempfile
 
 import chex
+import fsspec
 import numpy as np
+import pyarrow as pa
 import pytest
+from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ranked import ranked, reference
 
-from benchmarks import selection as large_pool
-from mpl.data import selection, splits
+from benchmarks import pools
+from mpl.data import ranking, selection, splits
 from mpl.data.selection import Rule
+from mpl.run import prediction_files
 
 EXAMPLES, CLASSES = 211, 5
+MEMORY = '16MB'
 
 
 def draw(seed=0, scale=1.0):
@@ -54,65 +64,123 @@ def search(files, rule, duplicate):
 
 @pytest.mark.parametrize('count', [1, 2])
 @pytest.mark.parametrize('rule', [Rule(), Rule(0.5), Rule(0.4, 9), Rule(0, 1), Rule(0.3, 500)])
-@pytest.mark.parametrize('rows', [1, 8, 1000])
-def test_it_is_what_a_search_finds(count, rule, rows):
+def test_it_is_what_a_search_finds(count, rule, tmp_path):
     files = FILES[:count]
-    part = selection.scan(files, CANDIDATES, rule, DUPLICATE, rows=rows)
+    found, counts = ranked(files, CANDIDATES, rule, DUPLICATE, tmp_path)
     kept, dropped = search(files, rule, DUPLICATE)
-    assert {k: part.index[part.label == k].tolist() for k in range(CLASSES)} == kept
-    counts = selection.summarize(part, rule, CLASSES)
+    assert found.numbers.tolist() == sorted(sum(kept.values(), []))
+    assert found.per_class.tolist() == [len(kept[label]) for label in range(CLASSES)]
     assert counts['dropped'] == dropped
-    sizes = [len(found) for found in kept.values()]
-    assert counts['kept'] == counts['drawn'] == sum(sizes)
-    assert counts['kept_per_class'] == {
-        'min': min(sizes), 'median': np.median(sizes), 'max': max(sizes)
-    }  # fmt: skip
-    assert counts['candidates'] == len(CANDIDATES)
     nobody = [probabilities(files, number) is None for number in CANDIDATES]
     assert counts['without_logits'] == sum(nobody) > 0
-    np.testing.assert_array_equal(selection.indices(part, rule), sorted(sum(kept.values(), [])))
+    chex.assert_type(found.numbers, np.int64)
 
 
-@pytest.mark.parametrize('shares', [2, 3, 8])
-def test_shares_come_to_the_same_bits(shares):
-    rule = Rule(0.3, 7, balance=True)
-    whole = selection.scan(FILES, CANDIDATES, rule, DUPLICATE)
-    parts = [
-        selection.scan(FILES, CANDIDATES, rule, DUPLICATE, (i, shares), rows=5)
-        for i in range(shares)
-    ]
-    for order in (parts, parts[::-1]):
-        chex.assert_trees_all_equal(selection.merge(order, rule), whole)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    networks=st.integers(1, 2),
+    confidence=st.sampled_from([0.0, 0.4, 0.5, 1.0]),
+    per_class=st.integers(0, 40),
+    balance=st.booleans(),
+    shards=st.integers(1, 3),
+    rows=st.integers(1, 50),
+)
+def test_it_is_what_the_code_before_found(
+    seed, networks, confidence, per_class, balance, shards, rows
+):
+    """To the last example and count, whatever ties, missing rows, duplicates and shards there are."""
+    random = np.random.default_rng(seed)
+    examples, classes = random.integers(1, 150), random.integers(1, 5)
+    values = np.array([-700.0, 0.0, 1.0, 1.0 + 1e-7, 2.0, 700.0], np.float32)
+    files = [random.choice(values, (examples, classes)) for _ in range(networks)]
+    for logits in files:
+        logits[random.random(examples) < 0.1, 0] = np.nan
+    candidates = np.flatnonzero(random.random(examples) < 0.8)
+    duplicate = random.random(examples) < 0.1
+    rule = Rule(confidence, per_class, balance and per_class > 0)
+    expected, counts = reference(files, candidates, rule, duplicate)
+    with tempfile.TemporaryDirectory() as folder:
+        found = ranked(files, candidates, rule, duplicate, folder, shards=shards, rows=rows)
+        np.testing.assert_array_equal(found[0].numbers, expected)
+    assert found[1] == counts
 
 
-def test_balance_repeats_from_the_most_confident_on():
+@pytest.mark.parametrize('share', [0.3, 0.9])
+def test_predictions_of_large_pools_spill_to_the_disk(share, tmp_path):
+    """Ranking needs a multiple of the memory that it gets; other examples than candidates are left."""
+    random, examples = np.random.default_rng(0), 300_000
+    numbers, confidence = np.arange(examples), random.random(examples)
+    label = random.integers(0, 3, examples).astype(np.int32)
+    paths = []
+    for part in range(3):
+        paths.append(f'{tmp_path}/{part}.parquet')
+        table = pa.table((numbers[part::3], label[part::3], confidence[part::3]), selection.SCHEMA)
+        with open(paths[-1], 'wb') as file:
+            prediction_files.write(file, selection.SCHEMA, [table], {})
+    rule, candidates = Rule(0.1, int(80_000 * share)), random.random(examples) < share
+    dropped = np.arange(0, examples, 1000)
+    found = ranking.rank(paths, rule, candidates, dropped, 3, str(tmp_path), MEMORY)
+    kept = np.setdiff1d(numbers[candidates & (confidence >= 0.1)], dropped)
+    order = kept[np.lexsort((kept, -confidence[kept], label[kept]))]
+    best = [order[label[order] == k][: rule.per_class] for k in range(3)]
+    np.testing.assert_array_equal(found.numbers, np.sort(np.concatenate(best)))
+    assert found.predicted == candidates.sum()
+    assert found.duplicates == (candidates & (confidence >= 0.1))[dropped].sum()
+
+
+def test_too_little_memory_is_refused(tmp_path):
+    path, everything = f'{tmp_path}/0.parquet', np.ones(10**5, bool)
+    with open(path, 'wb') as file:
+        table = pools.draw(0, 10**5, 9)
+        prediction_files.write(file, selection.SCHEMA, [table], {})
+    given = [path], Rule(0.1, 9000), everything, np.zeros(0, int), 9, str(tmp_path)
+    with pytest.raises(RuntimeError, match='give a larger --memory than 1MB'):
+        ranking.rank(*given, '1MB')
+    with pytest.raises(ValueError, match="--memory is 'much'; give an amount such as 3GB"):
+        ranking.rank(*given, 'much')
+
+
+def test_files_in_a_bucket_are_ranked(tmp_path):
+    """With a stand-in: a file system of fsspec that keeps gs:// in a local folder."""
+
+    class Bucket(LocalFileSystem):
+        protocol = 'gs'
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            path = path.removeprefix('gs://')
+            return path if path.startswith(f'{tmp_path}') else f'{tmp_path}/{path}'
+
+    fsspec.register_implementation('gs', Bucket, clobber=True)
+    (tmp_path / 'bucket').mkdir()
+    rule = Rule(0.3, 7)
+    expected, _ = ranked(FILES, CANDIDATES, rule, DUPLICATE, tmp_path / 'bucket', shards=2)
+    paths = [f'gs://bucket/{shard}.parquet' for shard in (1, 0)]
+    candidates = np.isin(np.arange(EXAMPLES), CANDIDATES)
+    found = ranking.rank(paths, rule, candidates, None, CLASSES, str(tmp_path))
+    np.testing.assert_array_equal(found.numbers, expected.numbers)
+    assert prediction_files.read(paths[0], 'a file') == {}
+
+
+def test_the_benchmark_of_large_pools_runs(tmp_path):
+    table = pools.run(3000, 10, 7, batch=9, memory='100MB', folder=tmp_path)
+    assert [row['images'] for row in table] == [3000, 3000, 3000, 70, 70, 9]
+
+
+def test_balance_repeats_from_the_most_confident_on(tmp_path):
     logits = np.zeros((9, 3), np.float32)
     logits[:6, 0] = [1, 5, 3, 2, 4, 6]
     logits[6:8, 1] = [1, 2]
     logits[8] = np.nan
     rule = Rule(0.0, 5, balance=True)
-    part = selection.scan([logits], np.arange(9), rule)
-    drawn = selection.indices(part, rule)
+    found, counts = ranked([logits], np.arange(9), rule, None, tmp_path)
     # Of six the best five; of two the better one three times; of the third class there is none.
-    assert drawn.tolist() == [1, 2, 3, 4, 5, 6, 6, 7, 7, 7]
+    assert found.numbers.tolist() == [1, 2, 3, 4, 5, 6, 6, 7, 7, 7]
     split = splits.from_indices(np.array([0]), np.arange(9), np.array([], int))
-    chosen = selection.apply(part, rule, split)
-    assert chosen.unlabeled.tolist() == drawn.tolist() and chosen.labeled.tolist() == [0]
-    assert selection.summarize(part, rule, 3)['drawn'] == 10
-
-
-def test_memory_holds_no_more_than_twice_what_is_kept(monkeypatch):
-    logits = np.random.default_rng(0).normal(size=(4000, 4)).astype(np.float32)
-    sizes, true = [], selection.merge
-    monkeypatch.setattr(
-        selection,
-        'merge',
-        lambda parts, rule: (
-            sizes.append(sum(len(part.index) for part in parts)) or true(parts, rule)
-        ),
-    )
-    selection.scan([logits], np.arange(4000), Rule(0.0, 25), rows=10)
-    assert max(sizes) <= 2 * 4 * 25 + 10 and len(sizes) <= 41
+    chosen = selection.apply(found, rule, split)
+    assert chosen.unlabeled.tolist() == found.numbers.tolist() and chosen.labeled.tolist() == [0]
+    assert counts['drawn'] == 10
 
 
 def test_near_is_the_cosine_in_any_block(monkeypatch):
@@ -131,7 +199,7 @@ def test_near_is_the_cosine_in_any_block(monkeypatch):
             assert found[17] and not found[3]
 
 
-def test_refusals():
+def test_refusals(tmp_path):
     for rule, said in (
         (Rule(1.5), 'confidence is 1.5'),
         (Rule(0, -1), 'per_class is -1'),
@@ -139,23 +207,7 @@ def test_refusals():
     ):
         with pytest.raises(ValueError, match=said):
             selection.check(rule)
-    part = selection.scan([FILES[0]], CANDIDATES, Rule(1.0))
+    found, _ = ranked(FILES[:1], CANDIDATES, Rule(1.0), None, tmp_path)
     split = splits.from_indices(CANDIDATES[:1], CANDIDATES, CANDIDATES[:0])
     with pytest.raises(ValueError, match='None of the .* is kept at confidence 1.0; give a lower'):
-        selection.apply(part, Rule(1.0), split)
-
-
-def test_shares_of_drawn_scores_give_what_one_share_gives():
-    """The benchmark of large pools: as many of each class, whatever the number of shares."""
-    rule = selection.Rule(per_class=7)
-    whole = selection.merge(list(large_pool.draw(0, 3000, 3000, 10)), rule)
-    assert np.bincount(whole.label).tolist() == [7] * 10
-    shares = [
-        selection.gather(large_pool.draw(first, first + 1000, 1000, 10), rule, 70)
-        for first in (0, 1000, 2000)
-    ]
-    drawn = selection.merge(list(large_pool.draw(0, 3000, 1000, 10)), rule)
-    best = selection.merge(shares, rule)
-    chex.assert_trees_all_equal(best, drawn)
-    table = large_pool.run(examples=3000, classes=10, per_class=7, shards=3, rows=50)
-    assert [row['images'] for row in table] == [50, 1000, 1000, 1000, 210]
+        selection.apply(found, Rule(1.0), split)

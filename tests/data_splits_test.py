@@ -315,6 +315,35 @@ def test_unlabeled_examples_may_be_repeated(tmp_path):
     assert loaded.hash == split.hash
 
 
+def test_indices_of_large_splits_are_in_a_mapped_file(tmp_path, monkeypatch):
+    path = tmp_path / 'split.json'
+    split = splits.draw(LABEL, 12, 20, 0, True)
+    monkeypatch.setattr(split_files, 'LARGE', 20)
+    monkeypatch.setattr(splits, 'CHUNK', 7)
+    save(path, split, LABEL)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ['split.json', 'split.json.npy']
+    record = json.loads(path.read_text())
+    assert 'unlabeled' not in record and record['sizes']['validation'] == 20
+    loaded = load(path, LABEL)
+    chex.assert_trees_all_equal(loaded[:3], split[:3])
+    assert loaded.hash == split.hash == splits.from_indices(*split[:3]).hash
+    assert isinstance(loaded.unlabeled.base, np.memmap)
+    beside = tmp_path / 'split.json.npy'
+    content = beside.read_bytes()
+    for damaged in (content[:-8], content[:-8] + bytes(8), b'', None):
+        beside.unlink() if damaged is None else beside.write_bytes(damaged)
+        with pytest.raises(ValueError, match='not in .*npy as they were written; keep the two'):
+            load(path, LABEL)
+
+
+def test_parts_are_sorted_unless_they_are_sorted():
+    part = np.arange(5)
+    assert splits.from_indices(part, part, part).labeled is part
+    mixed = splits.from_indices(part[::-1], part, part)
+    assert mixed.labeled.tolist() == part.tolist()
+    assert mixed.hash == splits.from_indices(part, part, part).hash
+
+
 def test_load_refuses_a_file_that_is_missing_or_no_json(tmp_path):
     path = tmp_path / 'split.json'
     with pytest.raises(ValueError, match='cannot be read as JSON: .*No such file'):

@@ -1,6 +1,5 @@
 """The order of examples, and fetching ahead."""
 
-import functools
 import subprocess
 import sys
 import threading
@@ -38,7 +37,6 @@ def test_stream_does_not_depend_on_how_it_is_cut():
 
 def test_rows_are_a_function_of_their_arguments_alone():
     expected = [stream.sample(0, 'labeled', step, 5, NUMBERS) for step in range(30)]
-    stream._small.cache_clear()
     for step in reversed(range(30)):
         np.testing.assert_array_equal(stream.sample(0, 'labeled', step, 5, NUMBERS), expected[step])
 
@@ -52,26 +50,6 @@ def test_seeds_and_purposes_have_streams_of_their_own():
     for i, one in enumerate(streams):
         for other in streams[:i]:
             assert (one == other).mean() < 0.5
-
-
-def test_a_large_permutation_is_drawn_once(monkeypatch):
-    drawn = []
-    true = stream._permutation
-
-    def count(*args):
-        drawn.append(args)
-        return true(*args)
-
-    monkeypatch.setattr(stream, '_large', functools.lru_cache(6)(count))
-    numbers = np.arange(100_000)
-    for step in range(50):  # two epochs, with a small set that spans many at every step
-        stream.sample(0, 'unlabeled', step, 4000, numbers)
-        stream.sample(0, 'labeled', step, 600, NUMBERS)
-    assert len(drawn) == 2
-    start = time.perf_counter()
-    for step in range(50):
-        stream.sample(0, 'unlabeled', step, 256, numbers)
-    assert (time.perf_counter() - start) / 50 < 1e-3
 
 
 def test_refuses_an_empty_stream():

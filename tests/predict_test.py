@@ -10,9 +10,10 @@ import chex
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
-from mpl import predict
-from mpl.run import evaluation, measure, prediction
+from mpl import predict, select
+from mpl.run import evaluation, measure, prediction, prediction_files, records
 
 
 @pytest.fixture(scope='module')
@@ -158,6 +159,105 @@ def test_features_go_by_number_in_half_precision(smoke, experiment, tmp_path, mo
         FloatingPointError, match=r'features up to 1e\+05, above the largest float16'
     ):
         command(monkeypatch, smoke, '--split=test', f'--features={tmp_path}/large.npy')
+
+
+def test_predictions_resume_and_are_the_same_in_any_number_of_processes(
+    smoke, experiment, tmp_path, monkeypatch, capsys
+):
+    """Three files of 512 examples or fewer; mpl.select finds in them what it finds in logits."""
+    monkeypatch.setattr(prediction_files, 'PIECE', 600)
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    both = ['--split=unlabeled', f'--predictions={whole}', f'--logits={tmp_path}/l.npy']
+    write, written = records.write_bytes, []
+
+    def fail_at_third(path, content):
+        if path.suffix == '.parquet':
+            written.append(path.name)
+            if len(written) == 3:
+                raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, 'write_bytes', fail_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            command(monkeypatch, smoke, *both)
+    assert sorted(path.name for path in whole.iterdir()) == written[:2]
+    computed, true = [], measure.outputs
+    monkeypatch.setattr(
+        measure, 'outputs', lambda *given: computed.append(given[-1]) or true(*given)
+    )
+    command(monkeypatch, smoke, *both[:2])
+    unlabeled = experiment.split.unlabeled
+    np.testing.assert_array_equal(np.concatenate(computed), unlabeled[1024:])
+    assert f'{whole} has 2 of these files already' in capsys.readouterr().out
+    for shard in ('1/2', '0/2'):
+        command(monkeypatch, smoke, both[0], f'--predictions={parts}', f'--shard={shard}')
+    names = [f'{n:06d}.parquet' for n in range(3)]
+    for folder in (whole, parts):
+        assert sorted(path.name for path in folder.iterdir()) == names
+    for name in names:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    command(monkeypatch, smoke, both[0], both[2])
+    rows = np.lib.format.open_memmap(tmp_path / 'l.npy', 'r+')
+    rows[unlabeled[300]] = 0
+    content = (whole / names[2]).read_bytes()
+    (whole / names[2]).unlink()
+    computed.clear()
+    command(monkeypatch, smoke, *both)  # One batch for each of the two outputs.
+    np.testing.assert_array_equal(
+        np.concatenate(computed), np.concatenate([unlabeled[256:512], unlabeled[1024:]])
+    )
+    assert (whole / names[2]).read_bytes() == content
+    table = parquet.read_table(whole)
+    np.testing.assert_array_equal(table['number'], unlabeled)
+    assert table.column_names == ['number', 'class', 'confidence']
+
+    for source, name in ((f'--predictions={whole}', 'p'), (f'--logits={tmp_path}/l.npy', 'l')):
+        arguments = ['--per_class=30', '--confidence=0.2', f'--output={tmp_path}/{name}.json']
+        monkeypatch.setattr(sys, 'argv', ['select', f'--workdir={smoke}', source, *arguments])
+        select.main()
+    chosen = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'pl']
+    assert chosen[0]['hash'] == chosen[1]['hash'] and len(chosen[0]['unlabeled']) > 100
+    assert chosen[0]['made_by']['made_by']['predictions']['network'] == 'student_ema'
+
+
+def test_predictions_that_were_changed_or_are_missing_are_refused(
+    smoke, experiment, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(prediction_files, 'PIECE', 256)
+    folder = tmp_path / 'folder'
+    arguments = ['--split=unlabeled', f'--predictions={folder}']
+    command(monkeypatch, smoke, *arguments)
+    with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
+        command(monkeypatch, smoke, *arguments, '--network=student')
+    second = folder / '000001.parquet'
+    content = second.read_bytes()
+    damaged = bytearray(content)
+    damaged[len(content) // 3] ^= 1
+
+    def refuse(message):
+        choose = ['select', f'--workdir={smoke}', f'--predictions={folder}']
+        monkeypatch.setattr(sys, 'argv', [*choose, f'--output={tmp_path}/x.json'])
+        with pytest.raises(ValueError, match=message) as caught:
+            select.main()
+        assert '\n' not in str(caught.value)
+        assert [path.name for path in tmp_path.iterdir()] == ['folder']
+
+    second.write_bytes(damaged)
+    refuse('000001.parquet .*write it again')
+    capsys.readouterr()
+    command(monkeypatch, smoke, *arguments)
+    assert 'It is written again' in capsys.readouterr().out
+    assert second.read_bytes() == content
+    second.write_bytes(content[:-9])
+    refuse('000001.parquet is not predictions')
+    second.unlink()
+    refuse('lacks 1 of 5 files, such as 000001.parquet; run the mpl.predict of every shard')
+    second.write_bytes((folder / '000000.parquet').read_bytes())
+    refuse('lacks 1 of 5 files, such as 000001')
+    second.write_bytes(content)
+    (folder / 'copy.parquet').write_bytes(content)
+    refuse('has a file twice')
 
 
 def test_folder_gives_what_the_same_images_give_as_a_split(
@@ -308,6 +408,9 @@ def test_points_are_no_pictures(experiment, tmp_path):
         (['--split=test', '--config.steps=3'], 'is not allowed here'),
         (['--images={tmp}', '--logits={tmp}/l.npy'], 'give --split, not --images'),
         (['--split=test', '--logits={tmp}/none/l.npy'], 'there is no folder'),
+        (['--images={tmp}', '--predictions={tmp}/p'], 'give --split, not --images'),
+        (['--split=test', '--shard=1/2'], '--shard divides the files of --predictions'),
+        (['--split=test', '--shard=2/2'], "--shard is '2/2'; give 0/4"),
         (['--images={tmp}', '--features={tmp}/f.npy'], '--features has a row per index of a split'),
     ],
 )

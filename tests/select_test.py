@@ -1,18 +1,18 @@
 """The command that selects: shares come to the same file, repeats and test images, and refusals."""
 
-import json
 import os
 import sys
 
 import numpy as np
 import pytest
 from etils import epath
+from ranked import reference
 
 from mpl import select
 from mpl.data import selection, source, splits
 from mpl.data.selection import Rule
 from mpl.models.network import Outputs
-from mpl.run import features, identity, records, split_files
+from mpl.run import features, identity, prediction_files, records, split_files
 from mpl.run import rows as row_files
 
 EXAMPLES, CLASSES = 301, 4
@@ -46,6 +46,14 @@ def write_features(path, values, numbers, made_by):
     features.write(str(path), [([str(n) for n in numbers], numbers, outputs)], made_by)
 
 
+def write_predictions(folder, rows, numbers, made_by):
+    folder.mkdir()
+    record = {'made_by': made_by, 'classes': CLASSES, 'pieces': 1, 'piece': 0}
+    with open(folder / '000000.parquet', 'wb') as file:
+        table = selection.predict([rows[numbers]], numbers)
+        prediction_files.write(file, selection.SCHEMA, [table], record)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A folder with the split of a run and the logits of two networks for its unlabeled examples."""
@@ -57,6 +65,7 @@ def run(tmp_path):
     for name in 'ab':
         rows = random.integers(0, 5, (EXAMPLES, CLASSES)).astype(np.float32)
         write_logits(tmp_path / f'{name}.npy', rows, SPLIT.unlabeled, made_by(name))
+        write_predictions(tmp_path / f'{name}', rows, SPLIT.unlabeled, made_by(name))
     values = random.normal(size=(len(SPLIT.unlabeled), 3)).astype(np.float32)
     values[:5] = [[5, 5, 5]]
     write_features(tmp_path / 'pool.npz', values, SPLIT.unlabeled, made_by('a'))
@@ -85,12 +94,11 @@ def test_split_is_that_of_the_run_with_the_selected_examples(run, monkeypatch, c
     np.testing.assert_array_equal(chosen.labeled, base.labeled)
     np.testing.assert_array_equal(chosen.validation, base.validation)
     files, rule = [np.load(run / f'{name}.npy') for name in 'ab'], Rule(0.4, 50, True)
-    part = selection.scan(files, base.unlabeled, rule)
-    np.testing.assert_array_equal(chosen.unlabeled, selection.indices(part, rule))
+    expected, counts = reference(files, base.unlabeled, rule, np.zeros(EXAMPLES, bool))
+    np.testing.assert_array_equal(chosen.unlabeled, expected)
     assert len(chosen.unlabeled) == 200 > len(np.unique(chosen.unlabeled))
     printed = capsys.readouterr().out
     assert f'{run}/b.npy: student of runs/b on unlabeled' in printed
-    counts = selection.summarize(part, rule, CLASSES)
     assert (
         f'{counts["kept"]} of 261 unlabeled examples are kept, 200 with repeats; 0 have' in printed
     )
@@ -103,27 +111,27 @@ def test_shares_are_merged_to_the_same_bytes_and_not_done_again(run, monkeypatch
     whole = capsys.readouterr().out
     share = [*CHOICE, *TEST, '--balance']
     for i in range(3):
-        command(monkeypatch, run, *share, f'--shard={i}/3', f'--output={{run}}/{i}.npz')
-    parts = [f'{{run}}/{i}.npz' for i in (2, 0, 1)]
+        command(monkeypatch, run, *share, f'--shard={i}/3', f'--output={{run}}/{i}.parquet')
+    parts = [f'{{run}}/{i}.parquet' for i in (2, 0, 1)]
     command(monkeypatch, run, '--merge', *parts, '--output={run}/merged.json')
     assert (run / 'merged.json').read_bytes() == (run / 'whole.json').read_bytes()
     assert capsys.readouterr().out.splitlines()[-4:-1] == whole.splitlines()[4:7]
-    before = (run / '1.npz').stat().st_mtime_ns
-    command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.npz')
-    assert (run / '1.npz').stat().st_mtime_ns == before
+    before = (run / '1.parquet').stat().st_mtime_ns
+    command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.parquet')
+    assert (run / '1.parquet').stat().st_mtime_ns == before
     os.utime(run / 'a.npy')  # As if it had been gone on with.
-    command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.npz')
-    assert (run / '1.npz').stat().st_mtime_ns > before
+    command(monkeypatch, run, *share, '--shard=1/3', '--output={run}/1.parquet')
+    assert (run / '1.parquet').stat().st_mtime_ns > before
     for arguments, message in (
-        ([*CHOICE, '--shard=1/3', '--output={run}/1.npz'], 'is a shard of another selection'),
+        ([*CHOICE, '--shard=1/3', '--output={run}/1.parquet'], 'is a shard of another selection'),
         (['--merge', *parts[:2], '--output={run}/x.json'], r'the shards \[0, 2\] of 3; give each'),
         (['--merge', *parts, parts[0], '--output={run}/x.json'], r'shards \[0, 1, 2, 2\] of 3'),
     ):
         with pytest.raises(ValueError, match=message):
             command(monkeypatch, run, *arguments)
-    command(monkeypatch, run, *CHOICE, '--shard=1/3', '--output={run}/other.npz')
-    with pytest.raises(ValueError, match='other.npz is of another selection'):
-        mixed = ['{run}/0.npz', '{run}/other.npz', '{run}/2.npz']
+    command(monkeypatch, run, *CHOICE, '--shard=1/3', '--output={run}/other.parquet')
+    with pytest.raises(ValueError, match='other.parquet is of another selection'):
+        mixed = ['{run}/0.parquet', '{run}/other.parquet', '{run}/2.parquet']
         command(monkeypatch, run, '--merge', *mixed, '--output={run}/x.json')
     assert not (run / 'x.json').exists()
 
@@ -139,7 +147,24 @@ def test_what_looks_like_a_test_image_is_dropped(run, monkeypatch, capsys):
         assert f'{len(dropped)} as duplicates' in capsys.readouterr().out
 
 
+def test_predictions_are_selected_from_as_their_logits_are(run, monkeypatch, capsys):
+    rule = ['--confidence=0.4', '--per_class=50', '--balance', *TEST]
+    for name, option in (('l', '--logits={run}/a.npy'), ('p', '--predictions={run}/a')):
+        command(monkeypatch, run, option, *rule, f'--output={{run}}/{name}.json')
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[3:6] == printed[-4:-1] and ' 0 as duplicates' not in printed[5]
+    assert f'{run}/a: student of runs/a on unlabeled' in printed
+    logits, predictions = (load(run / f'{name}.json') for name in 'lp')
+    assert logits.hash == predictions.hash
+    _, made = split_files.read(epath.Path(run / 'p.json'), identity.make(SOURCE))
+    assert made['made_by']['predictions']['workdir'] == 'runs/a' and not made['made_by']['logits']
+
+
 REFUSED = {
+    '--predictions={run}/none --output={run}/o.json': 'none has no predictions; give a folder',
+    '--predictions={run}/a --shard=0/2 --output={run}/o.json': '--shard is a share of --logits',
+    '--predictions={run}/a --logits {run}/a.npy --output={run}/o.json': 'Give --logits to select',
+    '--predictions={run}/a --memory=much --output={run}/o.json': "--memory is 'much'; give an",
     '--output={run}/o.json': 'Give --logits to select from, or --merge',
     '--logits {run}/a.npy --merge {run}/a.npz --output={run}/o.json': 'Give --logits to select',
     '--logits {run}/a.npy --output={run}/none/o.json': 'there is no folder',
@@ -177,10 +202,9 @@ def test_refusals(arguments, run, monkeypatch):
     assert set(os.listdir(run)) == before
 
 
-def test_part_is_readable_json(run, monkeypatch):
-    command(monkeypatch, run, *CHOICE, '--shard=0/2', '--output={run}/0.npz')
-    with np.load(run / '0.npz') as kept:
-        settings = json.loads(str(kept['settings']))
+def test_part_records_its_settings(run, monkeypatch):
+    command(monkeypatch, run, *CHOICE, '--shard=0/2', '--output={run}/0.parquet')
+    settings = prediction_files.read(str(run / '0.parquet'), 'a shard')
     assert settings['shard'] == [0, 2] and settings['rule']['per_class'] == 50
     assert [made['workdir'] for made in settings['made_by']['logits']] == ['runs/a', 'runs/b']
     assert settings['similarity'] is None
@@ -199,9 +223,11 @@ def test_logits_and_features_of_other_data_or_another_split_are_refused(message,
     rows = np.zeros((EXAMPLES, CLASSES), np.float32)
     write_logits(run / 'x.npy', rows, SPLIT.unlabeled, OTHERS[message])
     write_features(run / 'x.npz', rows[SPLIT.unlabeled], SPLIT.unlabeled, OTHERS[message])
+    write_predictions(run / 'x.npdir', rows, SPLIT.unlabeled, OTHERS[message])
     for arguments in (
         ['--logits', '{run}/a.npy', '{run}/x.npy'],
         ['--logits', '{run}/a.npy', '--features={run}/x.npz', TEST[1]],
+        ['--predictions={run}/x.npdir'],
     ):
         with pytest.raises(
             ValueError, match=f'x.np.* is not of the data and split .*{message}'
@@ -238,7 +264,7 @@ def test_rows_that_were_changed_are_not_selected_from(run, monkeypatch):
 
 
 def test_share_of_logits_that_were_made_anew_is_another_one(run, monkeypatch):
-    arguments = [*CHOICE, '--shard=0/2', '--output={run}/0.npz']
+    arguments = [*CHOICE, '--shard=0/2', '--output={run}/0.parquet']
     command(monkeypatch, run, *arguments)
     for name in ('a.npy', 'a.npy.crc', 'a.npy.json'):
         os.remove(run / name)

@@ -186,7 +186,7 @@ def kill(monkeypatch, module, name):
 
 PLACES = {
     'while it predicts': asking,
-    'before selection': lambda patch: kill(patch, selection, 'scan'),
+    'before selection': lambda patch: kill(patch, selection, 'score'),
     'before training': lambda patch: kill(patch, loop, 'fit'),
 }
 

@@ -3,18 +3,24 @@
 Probabilities are those of one network, or the mean over several. The class of an example is its
 most probable one, and the most confident examples of each class are kept. Ties go to the smaller
 index, so the result depends neither on the number of rows that are read at a time nor on the
-shards of the pool. Memory: at most twice the selected examples, and one or two values per example.
+shards of the pool. Predictions are written to Parquet files, which ranking.py ranks on disk.
+Memory: a byte or two for each example of the pool.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from mpl.data import splits
 
 ENTRIES = 1 << 22  # logits in a chunk of rows
 BLOCK = 1024  # examples that are compared with the test images at a time
+
+# An example's index in the training set, its most probable class and the probability of that.
+SCHEMA = pa.schema([('number', pa.int64()), ('class', pa.int32()), ('confidence', pa.float64())])
+WITH_DUPLICATES = SCHEMA.append(pa.field('duplicate', pa.bool_()))  # of a test image
 
 
 class Rule(NamedTuple):
@@ -30,16 +36,14 @@ class Rule(NamedTuple):
     balance: bool = False
 
 
-class Part(NamedTuple):
-    """The selected examples of a shard of the pool, and counts."""
+class Ranking(NamedTuple):
+    """The candidates that a rule keeps, and how many it drops for which reason; see ranking.py."""
 
-    index: np.ndarray  # int64 [n], sorted by class, then by decreasing confidence
-    label: np.ndarray  # int32 [n], the class
-    confidence: np.ndarray  # float64 [n]
-    counts: np.ndarray  # int64 [4]: see COUNTS
-
-
-COUNTS = ('with_logits', 'without_logits', 'confidence', 'duplicates')
+    numbers: np.ndarray  # int64 [n], ascending, with the repeats of `balance`
+    per_class: np.ndarray  # int64 [K], kept examples without repeats
+    predicted: int  # candidates with a prediction
+    below: int  # the minimum confidence
+    duplicates: int  # of test images, among the confident ones
 
 
 def check(rule: Rule) -> None:
@@ -52,92 +56,76 @@ def check(rule: Rule) -> None:
         raise ValueError('balance repeats up to per_class examples; give per_class above 0.')
 
 
-def scan(
+def predict(logits: Sequence[np.ndarray], indices: np.ndarray) -> pa.Table:
+    """The predictions of some examples, in SCHEMA; those without logits of any network are left out.
+
+    logits: [n, K] of each network; rows without logits are NaN, and do not count in the mean.
+    indices: of the n examples, ascending.
+    """
+    probability, has_logits = _mean_probability(logits)
+    probability = probability[has_logits]
+    label = np.argmax(probability, -1).astype(np.int32)
+    columns = indices[has_logits].astype(np.int64), label, probability.max(-1, initial=0)
+    return pa.table(columns, SCHEMA)
+
+
+def score(
     files: Sequence[np.ndarray],
     candidates: np.ndarray,
-    rule: Rule,
     duplicate: np.ndarray | None = None,
     shard: tuple[int, int] = (0, 1),
     rows: int | None = None,
-) -> Part:
-    """The most confident candidates of each class, in a shard of the pool.
+) -> Iterator[pa.Table]:
+    """The predictions of the candidates with logits in a shard of the pool, in WITH_DUPLICATES.
 
     Args:
-      files: the logits [N, K] of each network; rows of examples without logits are NaN, and do not
-        count in the mean.
-      candidates: indices of the examples that may be kept, int [n].
-      rule: of the selection.
+      files: the logits [N, K] of each network; see `predict`.
+      candidates: bool [N], which examples may be kept.
       duplicate: bool [N], the examples to drop as duplicates; None for none.
       shard: (i, n), the i-th of n equal shards of all rows, from 0.
       rows: rows to read at a time.
     """
     examples, classes = files[0].shape
     rows = rows or max(1, ENTRIES // classes)
-    is_candidate = np.zeros(examples, bool)
-    is_candidate[candidates] = True
     first, last = (examples * (shard[0] + k) // shard[1] for k in (0, 1))
-    starts = range(first, last, rows)
-    chunks = (
-        start + np.flatnonzero(is_candidate[start : min(start + rows, last)]) for start in starts
-    )
-    parts = (_select(files, chunk, rule, duplicate) for chunk in chunks)
-    return gather(parts, rule, rule.per_class * classes or examples)
+    for start in range(first, last, rows):
+        index = start + np.flatnonzero(candidates[start : min(start + rows, last)])
+        table = predict([np.asarray(file[index]) for file in files], index)
+        number = table['number'].to_numpy()
+        dropped = np.zeros(len(number), bool) if duplicate is None else duplicate[number]
+        yield table.append_column(WITH_DUPLICATES.field('duplicate'), pa.array(dropped))
 
 
-def gather(parts: Iterable[Part], rule: Rule, most: int) -> Part:
-    """Merges an iterator of parts, whenever `most` examples have accumulated."""
-    kept, waiting, count = _empty(), [], 0
-    for part in parts:
-        waiting.append(part)
-        count += len(part.index)
-        if count >= most:
-            kept, waiting, count = merge([kept, *waiting], rule), [], 0
-    return merge([kept, *waiting], rule)
+def find_candidates(split: splits.Split, examples: int) -> np.ndarray:
+    """Which of all examples of the training set may be selected, bool [N]: the unlabeled ones."""
+    candidates = np.zeros(examples, bool)
+    candidates[split.unlabeled] = True
+    return candidates
 
 
-def merge(parts: Sequence[Part], rule: Rule) -> Part:
-    """Several parts as one, with at most `per_class` examples of each class."""
-    index, label, confidence = (np.concatenate(part) for part in list(zip(*parts))[:3])
-    order = np.lexsort((index, -confidence, label))
-    if rule.per_class:
-        _, starts, sizes = np.unique(label[order], return_index=True, return_counts=True)
-        rank = np.arange(len(order)) - np.repeat(starts, sizes)
-        order = order[rank < rule.per_class]
-    counts = np.sum([part.counts for part in parts], 0)
-    return Part(index[order], label[order], confidence[order], counts)
-
-
-def indices(part: Part, rule: Rule) -> np.ndarray:
-    """Indices of the examples to train on, int64 [n] ascending, with the repeats of `balance`."""
-    if not rule.balance:
-        return np.sort(part.index)
-    by_class = [part.index[part.label == label] for label in np.unique(part.label)]
-    repeated = [np.resize(index, rule.per_class) for index in by_class]  # Cyclically.
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *repeated]))
-
-
-def summarize(part: Part, rule: Rule, classes: int) -> dict:
+def summarize(found: Ranking, candidates: int) -> dict:
     """Counts of the kept and dropped candidates, JSON-able.
 
     kept: examples, and with repeats `drawn`. kept_per_class: without repeats, over all classes.
     dropped: below the confidence, as duplicates of test images, by rank in their class.
+
+    candidates: their number, with or without predictions.
     """
-    counts = dict(zip(COUNTS, part.counts.tolist()))
-    kept, per_class = len(part.index), np.bincount(part.label, minlength=classes)
+    kept, per_class = int(found.per_class.sum()), found.per_class
     return {
-        'candidates': counts['with_logits'] + counts['without_logits'],
-        'without_logits': counts['without_logits'],
+        'candidates': candidates,
+        'without_logits': candidates - found.predicted,
         'kept': kept,
-        'drawn': len(indices(part, rule)),
+        'drawn': len(found.numbers),
         'kept_per_class': {
             'min': int(per_class.min()),
             'median': float(np.median(per_class)),
             'max': int(per_class.max()),
         },
         'dropped': {
-            'confidence': counts['confidence'],
-            'duplicates': counts['duplicates'],
-            'rank': counts['with_logits'] - counts['confidence'] - counts['duplicates'] - kept,
+            'confidence': found.below,
+            'duplicates': found.duplicates,
+            'rank': found.predicted - found.below - found.duplicates - kept,
         },
     }
 
@@ -155,18 +143,17 @@ def show(counts: dict) -> str:
     )
 
 
-def apply(part: Part, rule: Rule, split: splits.Split) -> splits.Split:
+def apply(found: Ranking, rule: Rule, split: splits.Split) -> splits.Split:
     """The split with the selected examples as its unlabeled ones.
 
     Raises ValueError if none is selected.
     """
-    if not len(part.index):
-        with_logits = int(part.counts[0])
+    if not len(found.numbers):
         raise ValueError(
-            f'None of the {with_logits:,} unlabeled examples with logits is kept at confidence '
+            f'None of the {found.predicted:,} unlabeled examples with logits is kept at confidence '
             f'{rule.confidence}; give a lower one.'
         )
-    return splits.from_indices(split.labeled, indices(part, rule), split.validation)
+    return splits.from_indices(split.labeled, found.numbers, split.validation)
 
 
 def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndarray:
@@ -182,19 +169,6 @@ def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndar
         block[:size] = _unit(features[start : start + size])
         found[start : start + size] = (block @ others).max(-1)[:size] >= similarity
     return found
-
-
-def _select(files, index, rule, duplicate):
-    """The confident examples among `index`, unordered."""
-    probability, has_logits = _mean_probability([np.asarray(file[index]) for file in files])
-    index, probability = index[has_logits], probability[has_logits]
-    label, confidence = np.argmax(probability, -1), probability.max(-1, initial=0)
-    confident = confidence >= rule.confidence
-    dropped = confident & duplicate[index] if duplicate is not None else np.zeros(len(index), bool)
-    counts = [has_logits.sum(), (~has_logits).sum(), (~confident).sum(), dropped.sum()]
-    keep = confident & ~dropped
-    label = label[keep].astype(np.int32)
-    return Part(index[keep], label, confidence[keep], np.array(counts, np.int64))
 
 
 def _mean_probability(logits):
@@ -213,9 +187,3 @@ def _unit(features):
     features = np.asarray(features, np.float32)
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.maximum(length, np.finfo(np.float32).tiny)
-
-
-def _empty():
-    return Part(
-        np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0), np.zeros(len(COUNTS), np.int64)
-    )

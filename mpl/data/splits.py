@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 PARTS = ('labeled', 'unlabeled', 'validation')
+CHUNK = 1 << 20  # indices in memory at a time, where they are in a file
 
 
 class Split(NamedTuple):
@@ -127,10 +128,12 @@ def uniform(
 
 def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndarray) -> Split:
     """The split with these example indices, int [n] in any order."""
-    parts = [np.sort(part).astype(np.int64) for part in (labeled, unlabeled, validation)]
+    parts = [_ascending(part) for part in (labeled, unlabeled, validation)]
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(len(part).to_bytes(8, 'little') + part.astype('<i8').tobytes())
+        digest.update(len(part).to_bytes(8, 'little'))
+        for start in range(0, len(part), CHUNK):
+            digest.update(part[start : start + CHUNK].astype('<i8').tobytes())
     return Split(*parts, digest.hexdigest()[:12])
 
 
@@ -204,6 +207,14 @@ def _indices(path: str, part: str, values: object, examples: int) -> np.ndarray:
     if part != 'unlabeled' and len(np.unique(indices)) != len(indices):
         raise ValueError(f'The split {path} has an example twice in {part!r}.')
     return indices
+
+
+def _ascending(part):
+    """The part sorted, int64; one that is sorted is not copied, so that it can be memory-mapped."""
+    part = np.asarray(part).astype(np.int64, copy=False)
+    starts = range(0, len(part), CHUNK)
+    chunks = (part[start : start + CHUNK + 1] for start in starts)
+    return part if all(np.all(chunk[1:] >= chunk[:-1]) for chunk in chunks) else np.sort(part)
 
 
 def _even(classes: int, total: int, seed: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Order and randomness as functions of (seed, step, purpose), and fetching ahead of use."""
 
 import collections
-import functools
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -11,33 +10,27 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-Batch = TypeVar('Batch')
+from mpl.data import permutation
 
-# A permutation of 13 million indices takes a second or two, so the last permutations are cached.
-# Small ones have a cache of their own: a batch can span many epochs of a small set, which would
-# evict the large ones at every step.
-_LARGE = 1 << 16
+Batch = TypeVar('Batch')
 
 
 def sample(seed: int, purpose: str, step: int, batch: int, indices: np.ndarray) -> np.ndarray:
     """The example indices of a step's batch, int64 [batch]; a function of its arguments alone.
 
     indices: int [n], the examples to sample from. The stream is a permutation of `indices` for
-    every epoch, one after the other, divided into batches; a batch may span two epochs or more.
+    every epoch, one after the other, divided into batches; a batch may span two epochs or more. Any
+    step takes the same time and no memory beyond that of its batch (see permutation.py).
     `purpose` ('labeled', 'unlabeled') selects one of several streams of a seed.
     """
     indices = np.asarray(indices)
     if not len(indices):
         raise ValueError(f'There are no {purpose} examples to draw batches of {batch} from.')
-    start = step * batch
-    epochs = range(start // len(indices), (start + batch - 1) // len(indices) + 1)
-    permute = _large if len(indices) > _LARGE else _small
-    places = []
-    for epoch in epochs:
-        first = epoch * len(indices)
-        permutation = permute(seed, purpose, epoch, len(indices))
-        places.append(permutation[max(start - first, 0) : start + batch - first])
-    return indices[np.concatenate(places)].astype(np.int64)
+    drawn = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
+    epochs, places = np.divmod(drawn, len(indices))
+    key = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)
+    found = permutation.permute(int(key[0]), epochs, places, len(indices))
+    return indices[found].astype(np.int64)
 
 
 PURPOSES = ('init', 'labeled', 'unlabeled', 'update', 'mix', 'acquire')
@@ -100,15 +93,3 @@ def _prefetch(
             yield result
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _permutation(seed: int, purpose: str, epoch: int, size: int) -> np.ndarray:
-    bits = np.random.PCG64([seed, zlib.crc32(purpose.encode()), epoch])
-    places = np.arange(size, dtype=np.int32 if size < 1 << 31 else np.int64)
-    np.random.Generator(bits).shuffle(places)
-    places.flags.writeable = False  # shared by all callers
-    return places
-
-
-_small = functools.lru_cache(maxsize=256)(_permutation)
-_large = functools.lru_cache(maxsize=6)(_permutation)  # labeled and unlabeled, at an epoch's end

@@ -55,6 +55,18 @@ def _argument(parse, text):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """(i, n) of --shard=i/n, the i-th of n shards, from 0.
+
+    Raises:
+      ValueError: it is no such text.
+    """
+    index, _, count = text.partition('/')
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ValueError(f'--shard is {text!r}; give 0/4, 1/4, 2/4 or 3/4 for four shards.')
+    return int(index), int(count)
+
+
 def main(command: Callable[[], None]) -> None:
     """Runs a command. Errors are one sentence; exit code 2 for refused input, 1 for failures.
 

@@ -17,7 +17,7 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import measure, provenance
+from mpl.run import measure, prediction_files, provenance
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
 
@@ -118,6 +118,26 @@ def from_pool(
     if missing is not None:
         chunks = [chunk for chunk in chunks if np.isin(chunk, missing, assume_unique=True).any()]
     return [Chunk(pool, chunk, chunk) for chunk in chunks]
+
+
+def find_missing(
+    files: list[row_files.Rows], pieces: prediction_files.Pieces | None, indices: np.ndarray
+) -> np.ndarray:
+    """The indices that one of the files lacks, ascending; prints how many are there already.
+
+    Args:
+      files: of rows.
+      pieces: of predictions; None for none.
+      indices: int [n], of all examples to predict.
+    """
+    for rows in files:
+        missing = row_files.missing(rows, indices)
+        if len(missing) < len(indices):
+            print(f'{rows.path} has {len(indices) - len(missing):,} of them already.')
+        if changed := np.count_nonzero(rows.checksums[missing]):
+            print(f'{changed:,} rows are not as they were written and are computed again.')
+    found = row_files.missing_in_any(files, indices)
+    return found if pieces is None else np.union1d(found, prediction_files.find_missing(pieces))
 
 
 def from_folder(

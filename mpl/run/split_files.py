@@ -1,15 +1,23 @@
-"""Splits in JSON files: saved by a run, selected, or written by hand."""
+"""Splits in JSON files: saved by a run, selected, or written by hand.
 
+The indices of a large split are in <path>.npy beside the file, int64, all parts one after the other.
+They are memory-mapped, and compared with the hash in the JSON file whenever they are read.
+"""
+
+import contextlib
 import json
+import os
 
+import numpy as np
 from absl import logging
 from etils import epath
 
 from mpl.data import splits
 from mpl.data.source import Source
 from mpl.data.splits import Split
-from mpl.run import identity, records
+from mpl.run import identity, paths, records
 
+LARGE = 1_000_000  # a split with more indices than this has them in an npy file
 MADE = ('data', 'made_by')  # keys of files that were not written by hand
 
 
@@ -23,7 +31,12 @@ def write(path: epath.Path, split: Split, data: dict, made_by: dict) -> None:
       made_by: the provenance of the split, JSON-serializable.
     """
     examples = data['parts']['train']['examples']
-    record = splits.to_record(split, examples)
+    sizes = {part: len(getattr(split, part)) for part in splits.PARTS}
+    if sum(sizes.values()) > LARGE:
+        _write_indices(path, split)
+        record = {'examples': examples, 'hash': split.hash, 'sizes': sizes}
+    else:
+        record = splits.to_record(split, examples)
     record |= {'data': identity.index_record(data), 'made_by': made_by}
     records.write_utf8(path, json.dumps(records.seal(record)) + '\n')
 
@@ -59,6 +72,8 @@ def read(path: epath.Path, data: dict) -> tuple[Split, dict | None]:
                 f'The split {path} is of other data than these ({"; ".join(lines)}); give a split '
                 'of this data set.'
             )
+        if 'sizes' in record:
+            return _read_indices(path, record), made['made_by']
     split, _ = splits.from_record(record, str(path), data['parts']['train']['examples'])
     if made is None:
         logging.warning(
@@ -73,3 +88,46 @@ def load(path: epath.Path, source: Source) -> Split:
     split, _ = read(path, identity.make(source))
     splits.check_labels(split, source.train.label, str(path))
     return split
+
+
+def _beside(path):
+    return path.parent / (path.name + '.npy')
+
+
+def _write_indices(path, split):
+    """Writes the indices, atomically and without a copy of them in memory."""
+    parts = [getattr(split, part) for part in splits.PARTS]
+    target = _beside(path)
+    temporary = path.parent / (target.name + '.tmp')
+    try:
+        with temporary.open('wb') as file:
+            form = {'descr': '<i8', 'fortran_order': False, 'shape': (sum(map(len, parts)),)}
+            np.lib.format.write_array_header_1_0(file, form)
+            for part in parts:
+                for start in range(0, len(part), splits.CHUNK):
+                    file.write(part[start : start + splits.CHUNK].astype('<i8').tobytes())
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _read_indices(path, record):
+    """The split whose indices are in a file of their own, mapped into memory if it is on a disk."""
+    beside, indices = _beside(path), None
+    with contextlib.suppress(OSError, ValueError, EOFError):  # numpy's message is about pickles.
+        if paths.is_remote(beside):
+            with beside.open('rb') as file:
+                indices = np.lib.format.read_array(file, allow_pickle=False)
+        else:
+            indices = np.load(os.fspath(beside), mmap_mode='r', allow_pickle=False)
+    ends = np.cumsum([record['sizes'][part] for part in splits.PARTS])
+    if indices is not None and indices.dtype == np.int64 and indices.shape == (ends[-1],):
+        split = splits.from_indices(*np.split(indices, ends[:-1]))
+        if split.hash == record['hash']:
+            return split
+    raise ValueError(
+        f'The indices of the split {path} are not in {beside} as they were written; keep the two files '
+        'together, or write them again.'
+    )

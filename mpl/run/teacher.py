@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mpl.data import selection
+from mpl.data import ranking, selection
 from mpl.data.selection import Rule
 from mpl.parallel import processes
 from mpl.run import (
@@ -24,6 +24,7 @@ from mpl.run import (
     prediction,
     provenance,
     records,
+    selection_shards,
     split_files,
 )
 from mpl.run import experiment as experiments
@@ -217,11 +218,17 @@ def _write(rows, predicted, stage, total):
 def _select(experiment, made_by, rows, workdir):
     """Writes the selected split, and the counts of the selection."""
     rule = Rule(**made_by['rule'])
-    part = selection.scan([rows], experiment.split.unlabeled, rule)
-    chosen = selection.apply(part, rule, experiment.split)
-    counts = selection.summarize(part, rule, rows.shape[1])
-    records.write(workdir / COUNTS, counts | {'made_by': made_by})
-    split_files.write(workdir / folders.SELECTED, chosen, data_record.make(experiment), made_by)
+    examples, classes = rows.shape
+    candidates = selection.find_candidates(experiment.split, examples)
+    with selection_shards.open_scratch(str(workdir / folders.SELECTED)) as folder:
+        part, settings = f'{folder}/all.parquet', made_by | {'shard': (0, 1)}
+        none = np.zeros(examples, bool)
+        selection_shards.write_part(part, [rows], experiment.split, none, settings)
+        found = ranking.rank([part], rule, candidates, None, classes, folder)
+        chosen = selection.apply(found, rule, experiment.split)
+        counts = selection.summarize(found, int(candidates.sum()))
+        records.write(workdir / COUNTS, counts | {'made_by': made_by})
+        split_files.write(workdir / folders.SELECTED, chosen, data_record.make(experiment), made_by)
 
 
 def _rule(config):
