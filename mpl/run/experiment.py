@@ -19,6 +19,8 @@ from mpl.augment.views import Views
 from mpl.data import batches, damage, open_set, splits, stream
 from mpl.data.source import Pool, Source
 from mpl.models import network
+from mpl.models.lora import Lora
+from mpl.optimizers import parts
 from mpl.parallel import sharding
 from mpl.run import checks, paths, split_files
 from mpl.run import config as configs
@@ -134,11 +136,17 @@ def build(
             configs.build('optimizers', net.optimizer, steps=config.steps),
             mesh.abstract_mesh,
             net.evaluation_mode,
+            lora=Lora(**net.lora),
+            hold=partial(parts.hold, trained=_trained(net.optimizer)),
         )
         for role, net in config.networks.items()
     }
     algorithm = configs.build('algorithms', config.algorithm, **definitions)
     return split, views, definitions, algorithm
+
+
+def _trained(optimizer):
+    return parts.names(optimizer.backbone_rate, optimizer.trained)
 
 
 def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:

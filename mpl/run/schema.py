@@ -3,7 +3,9 @@
 config.py and sections.py complete and check configs by it.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from mpl.models.lora import Lora
 
 
 class Batch(NamedTuple):
@@ -178,10 +180,13 @@ class Run(NamedTuple):
     track: str = 'tensorboard'
 
 
-def network(model: dict, optimizer: dict, evaluation_mode: bool = False):
+def network(
+    model: dict, optimizer: dict, evaluation_mode: bool = False, lora: Annotated[dict, Lora] = {}
+):
     """An entry of `networks`; only its arguments are read.
 
-    evaluation_mode: train with fixed running batch statistics and without dropout.
+    evaluation_mode: train with fixed running batch statistics and without dropout. lora: adapters of
+    dense layers, which optimizer.trained=('lora', 'head') trains alone.
     """
 
 

@@ -154,7 +154,7 @@ def _variables(start: ConfigDict, other: Experiment, state: Any) -> Variables:
             f'init_from.network is {start.network!r}, but the run in {_origin(start)} has '
             f'{", ".join(networks)}.'
         )
-    trunk = networks[start.network].variables
+    trunk = network.merge(networks[start.network])
     if not start.projector:
         return trunk
     name = 'projector' + start.network.removeprefix('student')
@@ -230,7 +230,8 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
         jax.random.key(0),
         _example(experiment),
     )
-    here, there = _shapes(Variables(made.params, made.batch_stats)), _shapes(found)
+    params = {name: layer for name, layer in made.params.items() if name != 'lora'}  # always new
+    here, there = _shapes(Variables(params, made.batch_stats)), _shapes(found)
     for name in sorted(here | there):
         is_head = name.startswith('params/head/')
         if here.get(name) != there.get(name) and not (new and is_head):
