@@ -432,7 +432,9 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
 
     def wild(p, step):
         g = gradient(p, step)
-        return g | {'norm_0': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm_0']['bias']}}
+        return g | {
+            'norm_0': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm_0']['bias']}
+        }
 
     optimizer = MAKES[name](8, **FULL, clip_norm=0.5, backbone_rate=0.0)
     alone = MAKES[name](8, **FULL, clip_norm=0.5)

@@ -173,10 +173,11 @@ def _check(config):
             f'split.labels is {split.labels} and split.file {split.file!r}, but the labeled images '
             "are chosen by active.rule; set them to 0 and ''."
         )
-    if active.start_from == 'init_from' and not (config.init_from.workdir or config.init_from.file):
+    start = config.init_from
+    if active.start_from == 'init_from' and not (start.workdir or start.file or start.hub):
         raise ValueError(
-            "active.start_from is 'init_from', but init_from has no weights; give init_from.workdir "
-            'or init_from.file.'
+            "active.start_from is 'init_from', but init_from has no weights; give init_from.workdir, "
+            'init_from.file or init_from.hub.'
         )
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')

@@ -19,7 +19,7 @@ def scale(optimizer: optax.GradientTransformation, decay: float) -> optax.Gradie
     the head are L and have the full rate.
 
     Raises:
-      ValueError: decay is not in (0, 1]; or (by `update`) no layer has a number in its name.
+      ValueError: decay is not in (0, 1]; or (by `init`) no layer has a number in its name.
     """
     if not 0 < decay <= 1:
         raise ValueError(
@@ -28,21 +28,26 @@ def scale(optimizer: optax.GradientTransformation, decay: float) -> optax.Gradie
     if decay == 1:
         return optimizer
 
-    def update(changes, params):
+    def init(params):
+        number(params)  # Raises now.
+        return optax.EmptyState()
+
+    def update(changes, state, params):
         numbers = number(params)
         last = max(jax.tree.leaves(numbers))
-        return jax.tree.map(
+        scaled = jax.tree.map(
             lambda layer, change: decay ** (last - layer) * change, numbers, changes
         )
+        return scaled, state
 
-    return optax.chain(optimizer, optax.stateless(update))
+    return optax.chain(optimizer, optax.GradientTransformation(init, update))
 
 
 def number(params: Any) -> Any:
     """The number of the layer that each parameter is in.
 
     Layers with numbers in their names (block_3, group_1_block_0) are 1, 2, ... in the order of these
-    numbers. Those before them (see FIRST) are 0, all others come after them.
+    numbers; blocks that are stacked for a scan are one layer. Those before them (see FIRST) are 0, all others come after them.
 
     Raises:
       ValueError: there is no layer with a number in its name.

@@ -60,8 +60,9 @@ class InitFrom(NamedTuple):
 
     config: of the run that is trained for them before this one, without seed, source and split, which
     are copied from this run. workdir: another run; `network` is the name of its network. file: a
-    .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
-    three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    .safetensors file with the names and layouts of timm, for models with a `from_timm`. hub: such a file
+    of the Hugging Face Hub, 'timm/NAME', by launch/requirements-hub.txt. One of the four. head: 'keep'
+    loads the last layer too, 'new' initializes it randomly, for other classes.
     projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
     networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
@@ -69,6 +70,7 @@ class InitFrom(NamedTuple):
     config: dict = {}
     workdir: str = ''
     file: str = ''
+    hub: str = ''
     network: str = 'student'
     head: str = 'keep'
     projector: int = 0
