@@ -94,8 +94,8 @@ def _explain(missing: Any, config: ConfigDict, batch: dict) -> str | None:
     """What an algorithm looked up that a batch does not have; None for a key of something else."""
     if missing == 'logits':
         return (
-            "learns from a teacher's logits, but the batch has none; give teacher.config or "
-            'teacher.workdir (and with labeled images no views.mix).'
+            "learns from a teacher's logits, but the batch has none; give teacher.config, "
+            'teacher.workdir or teacher.logits (and with labeled images no views.mix).'
         )
     if missing in ('labeled', 'unlabeled'):
         return f'learns from {missing!r} images, but batch.{missing} is 0; give a number above 0.'
@@ -240,7 +240,7 @@ def _sizes(source, split):
 
 def has_teacher(config: ConfigDict) -> bool:
     """Whether a teacher labels the training examples before this run."""
-    return bool(config.teacher.config or config.teacher.workdir)
+    return bool(config.teacher.config or config.teacher.workdir or config.teacher.logits)
 
 
 def make_split(config: ConfigDict, source: Source) -> splits.Split:
