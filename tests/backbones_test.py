@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from etils import epath
 from PIL import Image
 
 from mpl.models import vit
 from mpl.run import rows as row_files
 from mpl.run import teacher
+from mpl.run import workdir as folders
 
 PAGE = pathlib.Path(__file__).parent.parent / 'docs' / 'backbones.md'
 SMALL = {
@@ -101,6 +103,11 @@ def test_from_weights_and_five_labels_to_a_file_that_predicts_the_same_classes(
     mean = np.mean([jax.nn.softmax(rows[index]) for rows in files], axis=0)
     np.testing.assert_allclose(jax.nn.softmax(taught[index]), mean, rtol=1e-5)
     assert np.abs(files[0][index] - files[1][index]).max() > 1e-3
+    (workspace / 'lora.npy').rename(workspace / 'moved.npy')  # Not needed any more.
+    workdir = epath.Path(workspace) / 'runs' / 'backbone_student'
+    again = teacher.label(folders.load(workdir)[0], workdir).logits
+    np.testing.assert_array_equal(again[index], taught[index])
+    (workspace / 'moved.npy').rename(workspace / 'lora.npy')
 
     known = importlib.util.find_spec('jax2onnx') and importlib.util.find_spec('onnxruntime')
     for words in (export, use):

@@ -170,13 +170,14 @@ def _variables(start: ConfigDict, other: Experiment, state: Any) -> Variables:
             f'init_from.projector is {start.projector}, but the run in {_origin(start)} has no {name!r} '
             f'(it has {", ".join(heads) or "no heads"}); set it to 0, or choose another init_from.network.'
         )
-    hidden = sum(layer.startswith('dense_') for layer in heads[name].variables.params) - 1
+    head = network.merge(heads[name])
+    hidden = sum(layer.startswith('dense_') for layer in head.params) - 1
     if start.projector > hidden:
         raise ValueError(
             f'init_from.projector is {start.projector}, but the projector of the run in '
             f'{_origin(start)} has {hidden} hidden layers; give at most {hidden}.'
         )
-    return projected.join(trunk, heads[name].variables, start.projector)
+    return projected.join(trunk, head, start.projector)
 
 
 def _check_classes(experiment, classes):
