@@ -197,11 +197,7 @@ RECIPES = [
     *[Recipe(name, SCRATCH.get(name, 'configs/fixmatch.py, untuned')) for name in METHODS],
     *[Recipe(f'supervised,{file}', BIT) for file in FILES.values()],
     *[Recipe(f'supervised,{file},train=head', 'of no source') for file in FILES.values()],
-    *[
-        Recipe(f'{name},{FILES["vit_s"]},train=lora', 'of no source')
-        for name in ('supervised', 'fixmatch')
-    ],
-    Recipe(f'supervised,{FILES["vit_s"]},train=bias', 'of no source'),
+    *[Recipe(f'supervised,{FILES["vit_s"]},train={name}', 'of no source') for name in FEW],
     Recipe(
         f'distill,{FILES["vit_s"]},train=lora,logits=lora.npy+bias.npy',
         'stages of arXiv 2503.09707, untuned',
