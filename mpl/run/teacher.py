@@ -237,7 +237,7 @@ def _write(rows, predicted, stage, total):
     with tqdm(
         total=total,
         unit='image',
-        desc=f'{stage.network} labels',
+        desc='mean of logits' if stage.logits else f'{stage.network} labels',
         dynamic_ncols=True,
         disable=not processes.is_primary(),
     ) as bar:
