@@ -3,6 +3,7 @@
     python -m mpl.train --config=configs/folder.py:fixmatch,path=photos,size=96 --workdir=runs/photos
     python -m mpl.train --config=configs/folder.py:supervised,path=photos,model=resnet50,weights=resnet50.safetensors --workdir=runs/transfer
     python -m mpl.train --config=configs/folder.py:supervised,path=photos,model=vit_s,weights=vit_s.safetensors,train=head --workdir=runs/probe
+    python -m mpl.train --config=configs/folder.py:fixmatch,path=photos,model=vit_s,weights=timm/vit_small_patch16_224.augreg_in21k,train=lora --workdir=runs/lora
 
 `path` is a folder with labeled/<class>/ and unlabeled/, or a CSV file, as in mpl/data/folder.py. A path
 with a comma is quoted, path='a,b', or given as --config.source.path=a,b.
@@ -14,7 +15,7 @@ share of the run. Nothing was tuned for so few steps. The precision is float32; 
 --config.networks.student.model.dtype=bfloat16 is faster.
 
 From trained weights: `weights` is a .safetensors file of timm's, any `resnet50` or
-`vit_small_patch16_224` (model=vit_s). Its head is replaced by a new one for the classes of the folder.
+`vit_small_patch16_224` (model=vit_s), or the name of a repository of the Hugging Face Hub. Its head is replaced by a new one for the classes of the folder.
 `views.mean` and `views.std` must be those that the weights were trained with, in units of
 [0, 255]: 255 times `mean` and `std` of timm.data.resolve_model_data_config(model). Most networks of
 timm's have those of ImageNet, as resnet50 here; the ViTs named `augreg` have 127.5 and 127.5, as vit_s
@@ -22,7 +23,10 @@ here. `supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.
 images, SGD with momentum 0.9, no weight decay, and rate 0.003 for the backbone. Not of that paper: ten
 times that rate for the head, a cosine schedule, 224 pixels. The other methods have the same optimizer
 and 2,000 steps. train=head trains the head alone, on features in evaluation mode, so that all other
-weights and batch statistics are constant; its hyperparameters have no source.
+weights and batch statistics are constant. train=bias trains biases and head (BitFit), train=lora
+adapters of rank 8 of all dense layers and the head (not with resnet50, which has none), in batches of
+64 labeled images. The hyperparameters of these three have no source. `distill,logits=a.npy+b.npy` is the
+last stage of arXiv 2503.09707: a student of the mean of several networks (docs/backbones.md).
 """
 
 from functools import partial
@@ -44,6 +48,8 @@ MODELS = {
 STANDARDIZED = dict.fromkeys(MODELS, dict(mean=imagenet.MEAN, std=imagenet.STD)) | {
     'vit_s': dict(mean=127.5, std=127.5)
 }
+# What is trained of the network, by the argument `train`.
+FEW = {'bias': ('bias', 'head'), 'lora': ('lora', 'head')}
 # Methods with a teacher that is trained first.
 TEACHERS = {'noisy_student': 'supervised', 'distill': 'uda', 'reduced_mpl': 'uda'}
 UDA = released.CIFAR10['uda']
@@ -56,8 +62,9 @@ def config(
     size: int | None = None,
     model: Literal['wide_resnet', 'resnet50', 'vit_s'] = 'wide_resnet',
     weights: str = '',
-    train: Literal['all', 'head'] = 'all',
+    train: Literal['all', 'head', 'bias', 'lora'] = 'all',
     steps: int | None = None,
+    logits: str = '',
 ):
     """The config of one method on a folder of images.
 
@@ -67,17 +74,20 @@ def config(
       labels: number of labeled images to use; the others are unlabeled.
       size: of the images, in pixels; by default 96 for wide_resnet, 224 for the others.
       model: the network.
-      weights: a .safetensors file to start from; '' for random weights.
-      train: 'head' trains the last layer alone.
+      weights: a .safetensors file to start from, or a repository such as timm/NAME; '' for random weights.
+      train: 'head' trains the last layer alone, 'bias' and 'lora' few parameters beside it.
       steps: by default 10,000; with weights 2,000, for `supervised` 500.
+      logits: of `distill`: files of logits of its teachers, joined by +; '' trains a teacher first.
 
     Raises:
-      ValueError: weights with wide_resnet, or train='head' without weights.
+      ValueError: weights with wide_resnet, train without weights, or logits with another method.
     """
     if weights and model == 'wide_resnet':
         raise ValueError('weights is for model=resnet50 and model=vit_s; add one of them.')
-    if train == 'head' and not weights:
-        raise ValueError('train=head needs weights=, a file of trained ones.')
+    if train != 'all' and not weights:
+        raise ValueError(f'train={train} needs weights=, a file of trained ones.')
+    if logits and method != 'distill':
+        raise ValueError(f'logits is for the method distill; {method} has no teacher.')
     is_supervised = method == 'supervised'
     size = size or (96 if model == 'wide_resnet' else 224)
     steps = steps or (10_000 if not weights else 500 if is_supervised else 2_000)
@@ -86,7 +96,9 @@ def config(
         views |= dict(strong=dict(name='randaugment', scale='rising', cutout=size // 2))
     if method == 'noisy_student':
         views |= dict(labeled='strong')
-    batch = dict(labeled=512) if weights and is_supervised else dict(labeled=32)
+    batch = dict(labeled=32)
+    if weights and is_supervised:
+        batch = dict(labeled=64 if train in FEW else 512)
     chosen = ml_collections.ConfigDict(
         dict(
             steps=steps,
@@ -104,8 +116,12 @@ def config(
     )
     if weights:
         roles = ('student',) if method == 'reduced_mpl' else ()
-        chosen.init_from = dict(file=weights, head='new', networks=roles)
-    if method in TEACHERS:
+        source = 'file' if weights.endswith('.safetensors') else 'hub'
+        chosen.init_from = {source: weights, 'head': 'new', 'networks': roles}
+    if logits:
+        chosen.teacher = dict(logits=tuple(logits.split('+')))
+        chosen.algorithm.update(weight=0.5, temperature=1.0)
+    elif method in TEACHERS:
         teacher = config(TEACHERS[method], path, labels, size, model, weights, train)
         chosen.teacher = dict(config=teacher.to_dict())
     return chosen
@@ -115,11 +131,15 @@ def _networks(method, model, weights, train, steps):
     sgd = dict(name='sgd', learning_rate=0.03)
     if train == 'head':
         optimizer = dict(name='adamw', learning_rate=1e-3, backbone_rate=0.0)
+    elif train in FEW:
+        optimizer = dict(name='adamw', learning_rate=1e-3, trained=FEW[train])
     elif weights:
         optimizer = sgd | dict(warmup_steps=50, backbone_rate=0.1)
     else:
         optimizer = sgd | dict(schedule='cosine_part', weight_decay=5e-4)
-    network = dict(model=model, optimizer=optimizer, evaluation_mode=train == 'head')
+    network = dict(model=model, optimizer=optimizer, evaluation_mode=train != 'all')
+    if train == 'lora':
+        network |= dict(lora=dict(rank=8, alpha=8.0))
     if method == 'mpl':  # The teacher is trained alone in the first steps.
         wait_steps = _share(released.CIFAR10['wait_steps'], 300_000, steps)
         delayed = optimizer | dict(wait_steps=wait_steps)
@@ -177,6 +197,11 @@ RECIPES = [
     *[Recipe(name, SCRATCH.get(name, 'configs/fixmatch.py, untuned')) for name in METHODS],
     *[Recipe(f'supervised,{file}', BIT) for file in FILES.values()],
     *[Recipe(f'supervised,{file},train=head', 'of no source') for file in FILES.values()],
+    *[Recipe(f'supervised,{FILES["vit_s"]},train={name}', 'of no source') for name in FEW],
+    Recipe(
+        f'distill,{FILES["vit_s"]},train=lora,logits=lora.npy+bias.npy',
+        'stages of arXiv 2503.09707, untuned',
+    ),
     Recipe(f'fixmatch,{FILES["resnet50"]}', f'configs/fixmatch.py, optimizer of {BIT}, untuned'),
     Recipe(f'mpl,{FILES["vit_s"]}', f'losses of configs/released.py, optimizer of {BIT}, untuned'),
 ]

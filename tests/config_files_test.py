@@ -218,5 +218,8 @@ def test_images_of_ones_own_train_from_any_path(tmp_path, haste):
 def test_folder_config_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match='weights is for model=resnet50 and model=vit_s'):
         configs.load('configs/folder.py:uda,weights=w.safetensors', [])
-    with pytest.raises(ValueError, match='train=head needs weights='):
-        configs.load('configs/folder.py:uda,train=head', [])
+    for train in ('head', 'lora'):
+        with pytest.raises(ValueError, match=f'train={train} needs weights='):
+            configs.load(f'configs/folder.py:uda,train={train}', [])
+    with pytest.raises(ValueError, match='logits is for the method distill; uda has no teacher'):
+        configs.load('configs/folder.py:uda,logits=a.npy', [])

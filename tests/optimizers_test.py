@@ -27,6 +27,8 @@ COMMON = {
     'weight_decay': ({}, 0.1),
     'clip_norm': ({}, 0.5),
     'backbone_rate': ({}, 0.5),
+    'layer_decay': ({}, 0.5),
+    'trained': ({}, ('head',)),
 }
 KNOBS = {
     'sgd': COMMON | {'momentum': ({}, 0.5), 'nesterov': ({}, False), 'bias_rate': ({}, 0.5)},
@@ -59,7 +61,7 @@ ALL = [(name, knob) for name in MAKES for knob in inspect.signature(MAKES[name])
 def params():
     return {
         'head': {'kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]]), 'bias': jnp.array([4.0, -5.0])},
-        'norm': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([-1.0, 0.5])},
+        'norm_0': {'scale': jnp.array([2.0, 1.0]), 'bias': jnp.array([-1.0, 0.5])},
     }
 
 
@@ -124,7 +126,7 @@ def test_weight_decay_spares_biases_and_norms(name):
     }[name]
     np.testing.assert_allclose(last['head']['kernel'], kernel - 0.125 * decayed, 1e-6)
     np.testing.assert_array_equal(last['head']['bias'], before['head']['bias'])
-    chex.assert_trees_all_equal(last['norm'], before['norm'])
+    chex.assert_trees_all_equal(last['norm_0'], before['norm_0'])
 
 
 # The parameters of each model that weight decay leaves alone, by the last part of their names: those
@@ -264,7 +266,7 @@ def test_sgd_clips_the_global_norm_and_only_what_is_greater(size, wanted):
     )
     step = jax.tree.map(jnp.subtract, params(), last)
     np.testing.assert_allclose(norm(step), wanted, rtol=1e-5)
-    np.testing.assert_allclose(step['norm']['scale'], step['head']['bias'], rtol=1e-5)
+    np.testing.assert_allclose(step['norm_0']['scale'], step['head']['bias'], rtol=1e-5)
 
 
 def test_sgd_clips_gradient_and_decay_together():
@@ -353,9 +355,9 @@ def test_a_probe_has_sgd_of_its_own_and_no_part_in_the_clipped_norm(x64):
         moved, state = optimizer.update(g, state, p)
         trace = jax.tree.map(lambda m, g: 0.9 * m + g, trace, g['head'])
         chex.assert_trees_all_close(moved['head'], jax.tree.map(lambda m: -0.5 * m, trace))
-        factor = min(1, 2 / norm(g['norm']))
-        wanted = jax.tree.map(lambda g, factor=factor: -factor * g, g['norm'])
-        chex.assert_trees_all_close(moved['norm'], wanted)
+        factor = min(1, 2 / norm(g['norm_0']))
+        wanted = jax.tree.map(lambda g, factor=factor: -factor * g, g['norm_0'])
+        chex.assert_trees_all_close(moved['norm_0'], wanted)
 
 
 @pytest.mark.parametrize('momentum', [0.0, 0.8])
@@ -397,7 +399,7 @@ def test_step_has_a_finite_derivative_at_a_gradient_of_zero(name, clip):
 
     for zero in (
         jax.tree.map(jnp.zeros_like, p),
-        {**gradient(p, 0), 'norm': jax.tree.map(jnp.zeros_like, p['norm'])},
+        {**gradient(p, 0), 'norm_0': jax.tree.map(jnp.zeros_like, p['norm_0'])},
     ):
         moved, pull = jax.vjp(step, zero)
         (back,) = pull(jax.tree.map(jnp.ones_like, p))
@@ -416,8 +418,8 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
     for step in range(3):
         expected, full_state = full.update(gradient(p, step), full_state, p)
         got, slow_state = slow.update(gradient(p, step), slow_state, p)
-        slowed = jax.tree.map(lambda change: 0.25 * change, expected['norm'])
-        expected = expected | {'norm': slowed}
+        slowed = jax.tree.map(lambda change: 0.25 * change, expected['norm_0'])
+        expected = expected | {'norm_0': slowed}
         chex.assert_trees_all_close(got, expected, rtol=1e-12)
         p = jax.tree.map(jnp.add, p, got)
 
@@ -426,11 +428,13 @@ def test_trunk_rate_multiplies_every_step_of_all_but_the_head(name, x64):
 def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(name):
     """Also where a weight is -0.0, and where the backbone's gradient is not finite or great."""
     start = params()
-    start['norm']['scale'] = jnp.array([-0.0, 1e-37])
+    start['norm_0']['scale'] = jnp.array([-0.0, 1e-37])
 
     def wild(p, step):
         g = gradient(p, step)
-        return g | {'norm': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm']['bias']}}
+        return g | {
+            'norm_0': {'scale': jnp.array([jnp.nan, 1e30]), 'bias': 1e9 * g['norm_0']['bias']}
+        }
 
     optimizer = MAKES[name](8, **FULL, clip_norm=0.5, backbone_rate=0.0)
     alone = MAKES[name](8, **FULL, clip_norm=0.5)
@@ -445,7 +449,7 @@ def test_frozen_trunk_keeps_every_bit_and_the_head_steps_as_if_it_were_alone(nam
         head = optax.apply_updates(head, changes)
     chex.assert_trees_all_equal(p['head'], head['head'])
     assert np.abs(p['head']['kernel'] - start['head']['kernel']).max() > 1e-3
-    for a, b in zip(*(jax.tree.leaves(tree['norm']) for tree in (p, start)), strict=True):
+    for a, b in zip(*(jax.tree.leaves(tree['norm_0']) for tree in (p, start)), strict=True):
         assert np.array(a).tobytes() == np.array(b).tobytes()
     chex.assert_trees_all_equal_shapes(*map(jax.tree.leaves, (opt_state, alone_state)))
 

@@ -303,7 +303,7 @@ def refused():
         r'teacher.per_class is -1': dict(per_class=-1),
         r'teacher.confidence is 0.5, but teacher.per_class is 0': dict(confidence=0.5),
         r'teacher.balance repeats': dict(balance=True),
-        r'give teacher.config or teacher.workdir too': dict(config={}, per_class=3),
+        r'give teacher.config, teacher.workdir or teacher.logits too': dict(config={}, per_class=3),
         r'/none holds no run': dict(config={}, workdir='/none'),
     }
 

@@ -191,11 +191,12 @@ def _check(config):
         )
     start = config.init_from
     if active.start_from == 'init_from' and not (
-        start.workdir or start.file or is_pretrained_once(config)
+        start.workdir or start.file or start.hub or is_pretrained_once(config)
     ):
         raise ValueError(
             "active.start_from is 'init_from', but init_from has no weights before the first label; "
-            'give init_from.workdir, init_from.file or an init_from.config whose batch.labeled is 0.'
+            'give init_from.workdir, init_from.file, init_from.hub or an init_from.config whose '
+            'batch.labeled is 0.'
         )
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')

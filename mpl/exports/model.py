@@ -57,7 +57,7 @@ def read(workdir: epath.Path, name: str | None) -> Model:
         'average_mirrored': config.average_mirrored,
         'made_by': provenance.make(stage, name, None),
     }
-    return Model(description, jax.device_get(frozen.variables))
+    return Model(description, jax.device_get(network.merge(frozen)))
 
 
 def make_forward(model: Model) -> Callable[[jax.Array], jax.Array]:

@@ -1,5 +1,7 @@
 """Networks as pure functions and states. The only file that depends on Flax Linen's module API."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax
@@ -9,6 +11,8 @@ import optax
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
+from mpl.models import lora
+from mpl.models.lora import Lora
 from mpl.parallel import spatial
 
 PyTree = Any
@@ -37,6 +41,9 @@ class Definition(NamedTuple):
     mesh: AbstractMesh = AbstractMesh((1, 1), ('data', 'model'))  # on which its passes run
     evaluation_mode: bool = False  # of training passes too: see `forward`
     start: Variables | None = None  # initial values; missing layers are random
+    lora: Lora = Lora()  # adapters of dense layers
+    # params -> params without a gradient where the optimizer trains none
+    hold: Callable[[PyTree], PyTree] = lambda params: params
 
 
 @flax.struct.dataclass
@@ -58,8 +65,12 @@ class Frozen(NamedTuple):
 
 def create(definition: Definition, key: jax.Array, image: jax.Array, ema_decay: float) -> Network:
     """Initializes a network for inputs like `image` [B, H, W, C]; a head for features like it, [B, D]."""
-    variables = definition.model.init(key, jnp.zeros_like(image[:1]), train=False)
+    with lora.found() as dense_layers:
+        variables = definition.model.init(key, jnp.zeros_like(image[:1]), train=False)
     params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    if definition.lora.rank:
+        adapters = lora.draw(definition.lora, jax.random.fold_in(key, 1), dense_layers)
+        params = params | {'lora': adapters}
     if definition.start is not None:
         # A copy, since networks that share buffers can not all be donated to the first step.
         start = jax.tree.map(jnp.copy, definition.start)
@@ -85,14 +96,13 @@ def forward(
       The outputs of each view, and the batch statistics after the pass.
     """
     shards = definition.mesh.shape['data']
-    with jax.sharding.use_abstract_mesh(definition.mesh):
-        (features, logits), changed = definition.model.apply(
-            {'params': params, 'batch_stats': batch_stats},
-            spatial.shard_columns(_join(images, shards)),
-            train=not definition.evaluation_mode,
-            rngs={'dropout': key},
-            mutable=['batch_stats'],
-        )
+    (features, logits), changed = _apply(
+        Frozen(definition, Variables(params, batch_stats)),
+        _join(images, shards),
+        train=not definition.evaluation_mode,
+        rngs={'dropout': key},
+        mutable=['batch_stats'],
+    )
     sizes = [image.shape[0] for image in images]
     outputs = zip(_split(features, sizes, shards), _split(logits, sizes, shards))
     return tuple(Outputs(*o) for o in outputs), changed.get('batch_stats', {})
@@ -148,7 +158,8 @@ def probe(definition: Definition, params: PyTree, batch_stats: PyTree, image: ja
             f'{", ".join(params)}; choose another model, or set batch.labeled to 0.'
         )
     fixed = jax.lax.stop_gradient(params) | {'head': params['head']}
-    return predict(Frozen(definition, Variables(fixed, batch_stats)), image)
+    every = definition._replace(hold=lambda params: params)
+    return predict(Frozen(every, Variables(fixed, batch_stats)), image)
 
 
 def update(
@@ -194,15 +205,7 @@ def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]
 
 def predict(frozen: Frozen, image: jax.Array) -> Outputs:
     """Evaluation mode: running batch statistics, no dropout. image: [B, H, W, C]."""
-    definition, variables = frozen
-    with jax.sharding.use_abstract_mesh(definition.mesh):
-        return Outputs(
-            *definition.model.apply(
-                {'params': variables.params, 'batch_stats': variables.batch_stats},
-                spatial.shard_columns(image),
-                train=False,
-            )
-        )
+    return Outputs(*_apply(frozen, image, train=False))
 
 
 def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
@@ -214,22 +217,44 @@ def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:
     return found
 
 
+def merge(frozen: Frozen) -> Variables:
+    """The variables of the same function by the model alone: adapters are added to their kernels."""
+    definition, variables = frozen
+    if not definition.lora.rank:
+        return variables
+    return variables.replace(params=lora.merge(definition.lora, variables.params))
+
+
 def count_parameters(params: PyTree) -> int:
-    """The number of trained scalars."""
+    """The number of scalars among the parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _apply(frozen: Frozen, image: jax.Array, **given) -> Any:
+    """What the model returns for image [B, H, W, C], or features of a head, with its adapters."""
+    definition, variables = frozen
+    params = definition.hold(variables.params)
+    adapted = contextlib.nullcontext()
+    if definition.lora.rank:
+        adapted = lora.applied(definition.lora, params['lora'])
+        params = {name: layer for name, layer in params.items() if name != 'lora'}
+    with jax.sharding.use_abstract_mesh(definition.mesh), adapted:
+        return definition.model.apply(
+            {'params': params, 'batch_stats': variables.batch_stats},
+            spatial.shard_columns(image),
+            **given,
+        )
 
 
 def _capture(frozen: Frozen, image: jax.Array, **given) -> tuple[dict[str, jax.Array], PyTree]:
     """The outputs of layers that were called once, by path, and batch_stats after the pass."""
-    definition, variables = frozen
-    with jax.sharding.use_abstract_mesh(definition.mesh):
-        _, changed = definition.model.apply(
-            {'params': variables.params, 'batch_stats': variables.batch_stats},
-            spatial.shard_columns(image),
-            capture_intermediates=True,
-            mutable=['batch_stats', 'intermediates'],
-            **given,
-        )
+    _, changed = _apply(
+        frozen,
+        image,
+        capture_intermediates=True,
+        mutable=['batch_stats', 'intermediates'],
+        **given,
+    )
     calls = flax.traverse_util.flatten_dict(changed['intermediates'])
     found = {
         '/'.join(path): outputs[0]

@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import backbone, clip, decay, schedules
+from mpl.optimizers import clip, decay, parts, schedules
 
 
 def make(
@@ -17,6 +17,8 @@ def make(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
     backbone_rate: float = 1.0,
+    layer_decay: float = 1.0,
+    trained: tuple = (),
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101, algorithm 2) in the form of Optax and PyTorch.
 
@@ -36,6 +38,8 @@ def make(
       weight_decay: times the kernels (see `decay.add`) and the rate.
       clip_norm: maximum global norm of the gradient; 0 for none.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
+      layer_decay: factor of the rate from a layer to the one before it (see `layers.scale`).
+      trained: names of the layers or parameters that are trained, () for all (see `parts.find`).
 
     Raises:
       ValueError: a beta outside of [0, 1), or a negative epsilon.
@@ -54,4 +58,4 @@ def make(
         decay.add(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
-    return backbone.scale(optimizer, backbone_rate)
+    return parts.tune(optimizer, backbone_rate, layer_decay, trained)

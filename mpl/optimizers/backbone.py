@@ -1,5 +1,7 @@
 """A lower learning rate for the backbone of a network: all layers but those named 'head'."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +20,7 @@ def scale(optimizer: optax.GradientTransformation, rate: float) -> optax.Gradien
     if rate == 1:
         return optimizer
     if rate == 0:
-        return optax.partition({'head': optimizer, 'backbone': optax.stateless(_stay)}, _part)
+        return optax.partition({'head': optimizer, 'backbone': optax.stateless(stay)}, _part)
     rates = optax.partition({'head': optax.identity(), 'backbone': optax.scale(rate)}, _part)
     return optax.chain(optimizer, rates)
 
@@ -34,6 +36,12 @@ def with_probe(
     return optax.partition({'head': probe, 'backbone': optimizer}, _part)
 
 
+def stay(changes: Any, params: Any) -> Any:
+    """Updates that change nothing."""
+    # Not 0.0: adding -0.0 keeps the bits of every number, -0.0 included.
+    return jax.tree.map(lambda change: jnp.full_like(change, -0.0), changes)
+
+
 def _part(params):
     if 'head' not in params:
         raise ValueError(
@@ -41,8 +49,3 @@ def _part(params):
             f"'head', and this one has {', '.join(params)}; set backbone_rate to 1, batch.labeled to 0."
         )
     return {name: 'head' if name == 'head' else 'backbone' for name in params}
-
-
-def _stay(changes, params):
-    # Not 0.0: adding -0.0 keeps the bits of every number, -0.0 included.
-    return jax.tree.map(lambda change: jnp.full_like(change, -0.0), changes)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpl.optimizers import backbone, clip, decay, schedules
+from mpl.optimizers import clip, decay, parts, schedules
 
 
 def make(
@@ -19,6 +19,8 @@ def make(
     trust: float = 0.001,
     bias_rate: float = 1.0,
     backbone_rate: float = 1.0,
+    layer_decay: float = 1.0,
+    trained: tuple = (),
 ) -> optax.GradientTransformation:
     """SGD with momentum in which the step of each kernel is proportional to its length.
 
@@ -41,6 +43,8 @@ def make(
       trust: the factor of the lengths' ratio.
       bias_rate: factor of the rate of all parameters but kernels, biases and scales of norms.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
+      layer_decay: factor of the rate from a layer to the one before it (see `layers.scale`).
+      trained: names of the layers or parameters that are trained, () for all (see `parts.find`).
 
     Raises:
       ValueError: trust is not above 0.
@@ -69,4 +73,4 @@ def make(
         optax.trace(momentum) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
-    return backbone.scale(optimizer, backbone_rate)
+    return parts.tune(optimizer, backbone_rate, layer_decay, trained)

@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import backbone, clip, decay, schedules
+from mpl.optimizers import clip, decay, parts, schedules
 
 LEAST_EPSILON = 1e-20
 
@@ -21,6 +21,8 @@ def make(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
     backbone_rate: float = 1.0,
+    layer_decay: float = 1.0,
+    trained: tuple = (),
 ) -> optax.GradientTransformation:
     """RMSProp in TensorFlow's form, that of the released Noisy Student code.
 
@@ -41,6 +43,8 @@ def make(
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: maximum global norm of gradient and decay together; 0 for none.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
+      layer_decay: factor of the rate from a layer to the one before it (see `layers.scale`).
+      trained: names of the layers or parameters that are trained, () for all (see `parts.find`).
 
     Raises:
       ValueError: epsilon is so small that a parameter whose gradient stays 0 would become NaN.
@@ -60,4 +64,4 @@ def make(
         optax.scale_by_learning_rate(rate),
         optax.trace(momentum) if momentum else optax.identity(),
     )
-    return backbone.scale(optimizer, backbone_rate)
+    return parts.tune(optimizer, backbone_rate, layer_decay, trained)

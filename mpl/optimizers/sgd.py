@@ -2,7 +2,7 @@
 
 import optax
 
-from mpl.optimizers import backbone, bias, clip, decay, schedules
+from mpl.optimizers import bias, clip, decay, parts, schedules
 
 
 def make(
@@ -16,6 +16,8 @@ def make(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
     backbone_rate: float = 1.0,
+    layer_decay: float = 1.0,
+    trained: tuple = (),
     bias_rate: float = 1.0,
 ) -> optax.GradientTransformation:
     """SGD in the order of the released MPL code: decay, clip, momentum, rate.
@@ -33,6 +35,8 @@ def make(
       weight_decay: times the kernels (see `decay.add`), added to the gradient.
       clip_norm: maximum global norm of gradient and decay together; 0 for none.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
+      layer_decay: factor of the rate from a layer to the one before it (see `layers.scale`).
+      trained: names of the layers or parameters that are trained, () for all (see `parts.find`).
       bias_rate: factor of the rate of biases (see `bias.scale`).
     """
     rate = schedules.learning_rate(learning_rate, schedule, steps, warmup_steps, wait_steps)
@@ -42,4 +46,5 @@ def make(
         optax.trace(momentum, nesterov) if momentum else optax.identity(),
         optax.scale_by_learning_rate(rate),
     )
-    return backbone.scale(bias.scale(optimizer, bias_rate), backbone_rate)
+    optimizer = bias.scale(optimizer, bias_rate)
+    return parts.tune(optimizer, backbone_rate, layer_decay, trained)

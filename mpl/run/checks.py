@@ -38,6 +38,8 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
         raise ValueError(
             'batch.labeled and batch.unlabeled are 0; give one of them a number above 0.'
         )
+    for role, net in config.networks.items():
+        _check_lora(f'networks.{role}', net)
     trackers.find(config.track)
     if not 0 <= config.seed < 2**31:
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
@@ -48,6 +50,21 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     }.items():
         if value < 1:
             raise ValueError(f'{name} is {value}; give a number above 0.')
+
+
+def _check_lora(where, net):
+    """Refuses adapters that are not trained, or are trained beside the weights that they adapt."""
+    lora, trained = net.lora, net.optimizer.trained
+    if lora.rank < 0 or not lora.alpha > 0:
+        raise ValueError(
+            f'{where}.lora has rank {lora.rank} and alpha {lora.alpha}; give a rank of 0 (none) or more, '
+            'and alpha above 0.'
+        )
+    if lora.rank and 'lora' not in trained:
+        raise ValueError(
+            f'{where}.lora.rank is {lora.rank}, but {where}.optimizer.trained is {trained or "all"}; set '
+            "it to ('lora', 'head') to train the adapters and the last layer, or lora.rank to 0."
+        )
 
 
 def check_crops(source: Source, views: Views) -> None:

@@ -19,6 +19,8 @@ from mpl.augment.views import Views
 from mpl.data import batches, damage, open_set, splits, stream
 from mpl.data.source import Pool, Source
 from mpl.models import network
+from mpl.models.lora import Lora
+from mpl.optimizers import parts
 from mpl.parallel import sharding
 from mpl.run import checks, paths, split_files
 from mpl.run import config as configs
@@ -92,8 +94,8 @@ def _explain(missing: Any, config: ConfigDict, batch: dict) -> str | None:
     """What an algorithm looked up that a batch does not have; None for a key of something else."""
     if missing == 'logits':
         return (
-            "learns from a teacher's logits, but the batch has none; give teacher.config or "
-            'teacher.workdir (and with labeled images no views.mix).'
+            "learns from a teacher's logits, but the batch has none; give teacher.config, "
+            'teacher.workdir or teacher.logits (and with labeled images no views.mix).'
         )
     if missing in ('labeled', 'unlabeled'):
         return f'learns from {missing!r} images, but batch.{missing} is 0; give a number above 0.'
@@ -134,11 +136,17 @@ def build(
             configs.build('optimizers', net.optimizer, steps=config.steps),
             mesh.abstract_mesh,
             net.evaluation_mode,
+            lora=Lora(**net.lora),
+            hold=partial(parts.hold, trained=_trained(net.optimizer)),
         )
         for role, net in config.networks.items()
     }
     algorithm = configs.build('algorithms', config.algorithm, **definitions)
     return split, views, definitions, algorithm
+
+
+def _trained(optimizer):
+    return parts.names(optimizer.backbone_rate, optimizer.trained)
 
 
 def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:
@@ -232,7 +240,7 @@ def _sizes(source, split):
 
 def has_teacher(config: ConfigDict) -> bool:
     """Whether a teacher labels the training examples before this run."""
-    return bool(config.teacher.config or config.teacher.workdir)
+    return bool(config.teacher.config or config.teacher.workdir or config.teacher.logits)
 
 
 def make_split(config: ConfigDict, source: Source) -> splits.Split:

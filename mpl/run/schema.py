@@ -3,7 +3,9 @@
 config.py and sections.py complete and check configs by it.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from mpl.models.lora import Lora
 
 
 class Batch(NamedTuple):
@@ -58,8 +60,9 @@ class InitFrom(NamedTuple):
 
     config: of the run that is trained for them before this one, without seed, source and split, which
     are copied from this run. workdir: another run; `network` is the name of its network. file: a
-    .safetensors file with the names and layouts of timm, for models with a `from_timm`. One of the
-    three. head: 'keep' loads the last layer too, 'new' initializes it randomly, for other classes.
+    .safetensors file with the names and layouts of timm, for models with a `from_timm`. hub: such a file
+    of the Hugging Face Hub, 'timm/NAME', by launch/requirements-hub.txt. One of the four. head: 'keep'
+    loads the last layer too, 'new' initializes it randomly, for other classes.
     projector: number of layers of the run's projector that are loaded too, into a model 'projected'.
     networks: the roles that load the weights; empty for all but heads on other networks' features.
     """
@@ -67,6 +70,7 @@ class InitFrom(NamedTuple):
     config: dict = {}
     workdir: str = ''
     file: str = ''
+    hub: str = ''
     network: str = 'student'
     head: str = 'keep'
     projector: int = 0
@@ -78,13 +82,15 @@ class Teacher(NamedTuple):
 
     config: of the run that trains the teacher, without seed, source and split, which are copied
     from this run; it may have a teacher too. workdir: a finished run of the same data and split,
-    instead. network: the teacher, by its name in the report. per_class: number of unlabeled
+    instead. logits: files of mpl.predict --split=train --logits, of runs of the same data and split, whose
+    probabilities are averaged, instead. network: the teacher, by its name in the report. per_class: number of unlabeled
     examples to keep per class, the most confident; 0 keeps all. confidence: minimum probability
     of those. balance: repeats examples of smaller classes up to `per_class`.
     """
 
     config: dict = {}
     workdir: str = ''
+    logits: tuple = ()
     network: str = 'student_ema'
     confidence: float = 0.0
     per_class: int = 0
@@ -178,10 +184,13 @@ class Run(NamedTuple):
     track: str = 'tensorboard'
 
 
-def network(model: dict, optimizer: dict, evaluation_mode: bool = False):
+def network(
+    model: dict, optimizer: dict, evaluation_mode: bool = False, lora: Annotated[dict, Lora] = {}
+):
     """An entry of `networks`; only its arguments are read.
 
-    evaluation_mode: train with fixed running batch statistics and without dropout.
+    evaluation_mode: train with fixed running batch statistics and without dropout. lora: adapters of
+    dense layers, which optimizer.trained=('lora', 'head') trains alone.
     """
 
 

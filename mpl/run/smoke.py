@@ -47,7 +47,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
     small['algorithm'] = _shorten(small['algorithm'], config.steps)
     if 'queue' in small['algorithm']:
         small['algorithm']['queue'] = 2 * BATCH
-    small['init_from'] |= dict(workdir='', file='')
+    small['init_from'] |= dict(workdir='', file='', hub='')
     if config.init_from.config:
         small['init_from']['config'] = shrink(config.init_from.config).to_dict()
     if config.teacher.config:

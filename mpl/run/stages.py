@@ -146,6 +146,8 @@ def labels_only(
     """
     given = config.to_dict()
     student = given['networks'][network.removesuffix('_ema')] | {'optimizer': optimizer}
+    if 'trained' not in optimizer or 'lora' not in optimizer['trained']:
+        student['lora'] = {}  # They are part of the weights from here on, see network.merge.
     given |= {
         'steps': steps,
         'batch': given['batch'] | {'labeled': labeled, 'unlabeled': 0},

@@ -1,4 +1,4 @@
-"""The teacher of a run: a network, trained before, that labels all training examples once.
+"""The teacher of a run: one or several networks, trained before, that label all training examples once.
 
 Its run is in <workdir>/teacher. Its logits are in <workdir>/logits.npy, one row per example of the
 training pool. If examples are selected, the split for training is in <workdir>/selected.json and the
@@ -7,6 +7,7 @@ provenance differs from the teacher and the data of this run.
 """
 
 import contextlib
+import os
 
 import numpy as np
 from etils import epath
@@ -17,6 +18,7 @@ from mpl.data import ranking, selection
 from mpl.data.selection import Rule
 from mpl.parallel import processes
 from mpl.run import (
+    averaged_logits,
     data_record,
     evaluation,
     identity,
@@ -43,13 +45,14 @@ def check_section(config: ConfigDict) -> None:
       ValueError: names the keys.
     """
     stage = config.teacher
-    if stage.config and stage.workdir:
-        raise ValueError('teacher has both a config and a workdir; give one of them.')
+    given = [key for key in ('config', 'workdir', 'logits') if stage[key]]
+    if len(given) > 1:
+        raise ValueError(f'teacher has both a {given[0]} and a {given[1]}; give one of them.')
     rule = _rule(config)
     if not experiments.has_teacher(config) and rule != Rule():
         raise ValueError(
             'teacher.per_class, confidence and balance select by the logits of a teacher; give '
-            'teacher.config or teacher.workdir too.'
+            'teacher.config, teacher.workdir or teacher.logits too.'
         )
     try:
         selection.check(rule)
@@ -90,6 +93,8 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
         )
+    if stage.logits and not (workdir / LOGITS).exists():
+        _read_files(experiment)
     if not stage.workdir:
         return
     folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
@@ -151,6 +156,8 @@ def _compute_logits(experiment: Experiment, workdir: epath.Path) -> row_files.Ro
     """The logits of all labeled and unlabeled examples, in a file; computes missing rows."""
     path, stage = str(workdir / LOGITS), experiment.config.teacher
     _, indices = evaluation.find_examples(experiment, 'train')
+    if stage.logits:
+        return _average(experiment, path, indices)
     folder = workdir / 'teacher'
     if stage.workdir:
         folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
@@ -179,6 +186,32 @@ def _compute_logits(experiment: Experiment, workdir: epath.Path) -> row_files.Ro
     return row_files.read(path)
 
 
+def _read_files(experiment):
+    _, indices = evaluation.find_examples(experiment, 'train')
+    return averaged_logits.read(
+        experiment.config.teacher.logits,
+        data_record.make(experiment),
+        indices,
+        len(experiment.source.classes),
+    )
+
+
+def _average(experiment: Experiment, path: str, indices: np.ndarray) -> row_files.Rows:
+    """The mean of the files of teacher.logits, in a file; once it is complete, they are not needed."""
+    data, stage = data_record.make(experiment), experiment.config.teacher
+    shape = len(experiment.source.train.label), len(experiment.source.classes)
+    is_complete = os.path.exists(path) and not len(row_files.missing(row_files.read(path), indices))
+    if processes.is_primary() and not is_complete:
+        files = _read_files(experiment)
+        with row_files.open_rows(path, *shape, averaged_logits.describe(files, data)) as rows:
+            chunks = averaged_logits.mean(files, indices, experiment.config.batch.evaluate)
+            _write(rows, chunks, stage, len(indices))
+    processes.wait('averaged')
+    rows = row_files.read(path)
+    provenance.check_data(rows.made_by, data, path, epath.Path(path).parent)
+    return rows
+
+
 def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> row_files.Rows:
     """The logits of a teacher whose run is missing.
 
@@ -205,7 +238,7 @@ def _write(rows, predicted, stage, total):
     with tqdm(
         total=total,
         unit='image',
-        desc=f'{stage.network} labels',
+        desc='mean of logits' if stage.logits else f'{stage.network} labels',
         dynamic_ncols=True,
         disable=not processes.is_primary(),
     ) as bar:

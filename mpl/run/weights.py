@@ -1,8 +1,9 @@
-"""Initial weights of a run: from another run, from a file with timm's names, or from its images."""
+"""Initial weights of a run: from another run, from a file or a repository of timm, or from its images."""
 
 import importlib
 import inspect
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,8 @@ from ml_collections import ConfigDict
 from mpl.data import stream
 from mpl.models import network, projected
 from mpl.models.network import Variables
-from mpl.run import identity, paths, sections, workdir
+from mpl.parallel import processes
+from mpl.run import hub, identity, paths, sections, workdir
 from mpl.run.experiment import Experiment
 
 PIXELS = 2**20  # of the images for `from_images`
@@ -31,7 +33,7 @@ def check_section(config: ConfigDict) -> None:
     start = config.init_from
     if start.head not in ('keep', 'new'):
         raise ValueError(f"init_from.head is {start.head!r}; give 'keep' or 'new'.")
-    given = [key for key in ('config', 'workdir', 'file') if start[key]]
+    given = [key for key in ('config', 'workdir', 'file', 'hub') if start[key]]
     if len(given) > 1:
         raise ValueError(f'init_from has both a {given[0]} and a {given[1]}; give one of them.')
     for role in start.networks:
@@ -39,7 +41,7 @@ def check_section(config: ConfigDict) -> None:
             raise ValueError(
                 f'init_from.networks has {role!r}; this run has {", ".join(config.networks)}.'
             )
-    if start.projector < 0 or start.projector and (start.file or start.head == 'keep'):
+    if start.projector < 0 or start.projector and (start.file or start.hub or start.head == 'keep'):
         raise ValueError(
             f'init_from.projector is {start.projector}; it is a number of layers of the projector of a '
             "run: give init_from.config or workdir, and set init_from.head to 'new'."
@@ -95,8 +97,12 @@ def find(experiment: Experiment, stage: epath.Path | None = None) -> dict[str, V
         fitted = {role: _fit(experiment, role, found) for role in roles}
         _check_classes(experiment, other.source.classes)
         return fitted
-    if start.file:
-        tensors = _read_file(start.file)
+    if start.file or start.hub:
+        file = hub.fetch(start.hub) if start.hub else _find_file(start.file)
+        tensors = _read_file(file)
+        warning = hub.compare(file, experiment.config, experiment.source.image_shape)
+        if warning:
+            processes.print_line(warning)
         return {role: _fit(experiment, role, _load(experiment, role, tensors)) for role in roles}
     return {}
 
@@ -154,7 +160,7 @@ def _variables(start: ConfigDict, other: Experiment, state: Any) -> Variables:
             f'init_from.network is {start.network!r}, but the run in {_origin(start)} has '
             f'{", ".join(networks)}.'
         )
-    trunk = networks[start.network].variables
+    trunk = network.merge(networks[start.network])
     if not start.projector:
         return trunk
     name = 'projector' + start.network.removeprefix('student')
@@ -164,13 +170,14 @@ def _variables(start: ConfigDict, other: Experiment, state: Any) -> Variables:
             f'init_from.projector is {start.projector}, but the run in {_origin(start)} has no {name!r} '
             f'(it has {", ".join(heads) or "no heads"}); set it to 0, or choose another init_from.network.'
         )
-    hidden = sum(layer.startswith('dense_') for layer in heads[name].variables.params) - 1
+    head = network.merge(heads[name])
+    hidden = sum(layer.startswith('dense_') for layer in head.params) - 1
     if start.projector > hidden:
         raise ValueError(
             f'init_from.projector is {start.projector}, but the projector of the run in '
             f'{_origin(start)} has {hidden} hidden layers; give at most {hidden}.'
         )
-    return projected.join(trunk, heads[name].variables, start.projector)
+    return projected.join(trunk, head, start.projector)
 
 
 def _check_classes(experiment, classes):
@@ -186,13 +193,17 @@ def _check_classes(experiment, classes):
 
 def _origin(start):
     """Where the weights of init_from are from, for a message."""
-    return start.workdir or start.file or 'init_from.config'
+    return start.workdir or start.file or start.hub or 'init_from.config'
 
 
-def _read_file(file: str) -> dict[str, np.ndarray]:
+def _find_file(file: str) -> Path:
+    return Path(paths.parse_local(file, 'init_from.file'))
+
+
+def _read_file(file: Path) -> dict[str, np.ndarray]:
     """The weights in a file, float32; skips integer tensors."""
     try:
-        tensors = safetensors.numpy.load_file(paths.parse_local(file, 'init_from.file'))
+        tensors = safetensors.numpy.load_file(file)
     except Exception as error:  # A missing file, or an error of safetensors.
         raise ValueError(
             f'init_from.file {file} can not be read ({error}); give a .safetensors file of weights '
@@ -230,7 +241,8 @@ def _fit(experiment: Experiment, role: str, found: Variables) -> Variables:
         jax.random.key(0),
         _example(experiment),
     )
-    here, there = _shapes(Variables(made.params, made.batch_stats)), _shapes(found)
+    params = {name: layer for name, layer in made.params.items() if name != 'lora'}  # always new
+    here, there = _shapes(Variables(params, made.batch_stats)), _shapes(found)
     for name in sorted(here | there):
         is_head = name.startswith('params/head/')
         if here.get(name) != there.get(name) and not (new and is_head):

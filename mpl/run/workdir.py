@@ -27,7 +27,7 @@ PATH_KEYS = {
     'source': ('path', 'unlabeled_folder', 'labels'),
     'split': ('file',),
     'init_from': ('workdir', 'file'),
-    'teacher': ('workdir',),
+    'teacher': ('workdir', 'logits'),
 }  # keys of a config, by section
 
 
