@@ -132,6 +132,7 @@ def test_weight_decay_spares_biases_and_norms(name):
 # the query of attention pooling (latent), which timm decays.
 KEPT = {
     'cnn': {'bias'},
+    'convnext': {'bias', 'scale', 'layer_scale'},
     'efficientnet': {'bias', 'scale'},
     'fast_cnn': {'bias'},
     'mlp': {'bias'},
