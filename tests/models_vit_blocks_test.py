@@ -149,3 +149,28 @@ def test_tokens_stand_before_patches_and_have_positions_as_told(positions, monke
         positions == 'tokens',
         positions == 'patches',
     )
+
+
+@pytest.mark.parametrize('pool', ['token', 'mean', 'norm_mean', 'attention'])
+def test_pools_are_of_the_class_token_or_of_patches_alone(pool, monkeypatch, x64):
+    """Without blocks features are pooled patches; registers are in none."""
+    monkeypatch.setitem(vit.SIZES, 'Ti', (8, 0, 2))
+    model = vit.make(3, 'Ti', 2, pool, 'patches', registers=2, norm_epsilon=0.1, mlp_width=5)
+    image = jnp.array(RANDOM.normal(size=(2, 4, 6, 3)))
+    p, (features, logits) = draw(model, image, False)
+    kernel = p['patches']['kernel']
+    patches = np.einsum('brycxi,yxio->brco', image.reshape(2, 2, 2, 3, 2, 3), kernel).reshape(
+        2, 6, 8
+    )
+    patches = patches + p['patches']['bias'] + p['patch_positions']
+    of_patches = normed(p['norm'], patches, 0.1)
+    want = {
+        'token': lambda: normed(p['norm'], np.tile(p['token'][0], (2, 1)), 0.1),
+        'mean': lambda: normed(p['norm'], patches.mean(1), 0.1),
+        'norm_mean': lambda: of_patches.mean(1),
+        'attention': lambda: vit_blocks.AttentionPool(2, 'gelu', 5, 0.1, None).apply(
+            {'params': p['pool']}, of_patches
+        ),
+    }[pool]()
+    np.testing.assert_allclose(features, want, rtol=1e-8)
+    np.testing.assert_allclose(logits, dense(p['head']['dense'], want), rtol=1e-8, atol=1e-12)

@@ -213,3 +213,23 @@ def test_parameters_of_every_kind_of_positions_are_resized(name, narrow):
         vit.resize(resized, (8, 8, 3))
     rotary = {'patches': params['patches'], 'token': np.zeros((1, 1, 24))}
     assert vit.resize(rotary, (8, 16, 3)) == rotary
+
+
+@pytest.mark.parametrize('name', DIFFERENT)
+def test_a_file_of_another_model_is_refused_with_the_options_that_it_shows(name, narrow):
+    """Given to a model of the defaults; what is shown is what the model of the file has."""
+    size, options, _, _ = PUBLISHED[name]
+    options = options | dict(mlp_width=40 if 'mlp_width' in options else 0, patch=4)
+    model, default = vit.make(5, size, **options), vit.make(5, size, patch=4)
+    tensors = vit.to_timm(model, drawn(model, (8, 8, 3)), (8, 8, 3)).tensors
+    shown = vit_timm.differences(default, tensors)
+    # Other options are seen by shapes alone, or not at all.
+    options = {key: options[key] for key in options.keys() - {'patch', 'norm_epsilon', 'mlp_width'}}
+    unseen = ('norm_mean', 'quick_gelu', 'gelu_tanh', *['swiglu'] * (size == 'g'))
+    wanted = {f'{key}={value!r}' for key, value in options.items() if value not in unseen}
+    assert set(shown) == wanted
+    if shown:
+        with pytest.raises(ValueError, match='The file is of a model with .*=') as caught:
+            vit.from_timm(default, tensors)
+        assert all(word in str(caught.value) for word in shown)
+    assert not vit_timm.differences(model, tensors)

@@ -104,9 +104,20 @@ def from_timm(
         None keeps those of the file, and its square images.
 
     Raises:
-      ValueError: a tensor is missing, misshapen or unused.
+      ValueError: a tensor is missing, misshapen or unused; names the options that the file shows.
     """
     check_biases(model)
+    try:
+        return read(model, tensors, image_shape)
+    except ValueError as error:
+        options = differences(model, tensors)
+        if not options:
+            raise
+        raise ValueError(f'{error} The file is of a model with {", ".join(options)}.') from error
+
+
+def read(model, tensors, image_shape):
+    """See `from_timm`."""
     patch = model.patch
     if model.positions == 'rotary':
         image_shape = image_shape or (patch, patch, 3)
@@ -127,6 +138,35 @@ def from_timm(
     image = jnp.zeros((1, *image_shape))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     return torch.read(shapes, tensors, partial(timm_name, model))
+
+
+def differences(model, tensors):
+    """The options of `vit.make` that a file shows and the model does not have, such as 'registers=4'."""
+
+    def has(end):
+        return any(name.endswith(end) for name in tensors)
+
+    if not has('.attn.proj.weight'):
+        return []  # No vision transformer.
+    scale = model.layer_scale or 1e-5
+    shown = {
+        'class_token': has('cls_token'),
+        'registers': tensors['reg_token'].shape[1] if 'reg_token' in tensors else 0,
+        'layer_scale': scale if has('.ls1.gamma') or has('.gamma_1') else 0.0,
+        'qkv_bias': has('.attn.qkv.bias'),
+        'pre_norm': has('norm_pre.weight'),
+    }
+    for option, value, end in (
+        ('positions', 'patches', 'reg_token'),  # As in DINOv2.
+        ('pool', 'mean', 'fc_norm.weight'),
+        ('pool', 'attention', 'attn_pool.latent'),
+        ('mlp', 'swiglu', '.fc1_g.weight'),
+    ):
+        if has(end):
+            shown[option] = value
+    if not has('pos_embed'):
+        shown['positions'] = 'rotary'
+    return [f'{name}={value!r}' for name, value in shown.items() if value != getattr(model, name)]
 
 
 def to_timm(model: nn.Module, variables: dict, image_shape: tuple) -> torch.Timm:
