@@ -11,8 +11,8 @@ from mpl.models import layers, torch
 from mpl.models.conv import Conv
 from mpl.models.vit_blocks import Patches, normal
 
-# size: (blocks of each stage, width of the first stage); arXiv 2201.03545 section 3 and 2301.00808
-# appendix A. Each stage has twice the width of the one before.
+# size: (blocks of each stage, width of the first stage); arXiv 2201.03545 section 3 and 2301.00808,
+# nano as in timm. Each stage has twice the width of the one before.
 SIZES = {
     'atto': ((2, 2, 6, 2), 40),
     'femto': ((2, 2, 6, 2), 48),
@@ -41,7 +41,7 @@ TIMM_LAYERS = {
 
 
 class Response(nn.Module):
-    """Global response normalization (arXiv 2301.00808, section 3.3): [B, H, W, C] -> the same.
+    """Global response normalization (arXiv 2301.00808, section 4): [B, H, W, C] -> the same.
 
     Each channel is weighted by its length over the image, relative to the mean length of all channels; the
     input is added.

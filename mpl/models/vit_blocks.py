@@ -11,7 +11,7 @@ from flax.linen.dtypes import promote_dtype
 from mpl.models import layers
 
 # size: (width, blocks, heads); arXiv 2010.11929 table 1, 2012.12877 table 1 for Ti and S, 2304.07193
-# appendix B for g, 2305.13035 section 4 for So.
+# for g, 2305.13035 for So.
 SIZES = {
     'Ti': (192, 12, 3),
     'S': (384, 12, 6),
@@ -77,7 +77,7 @@ def rotary_angles(rows: int, columns: int, width: int) -> np.ndarray:
 
     Centers of patches have coordinates from -1 to 1 along each side of the image. The first half of the
     angles is of the row, the second of the column; channel pair i of n has the period
-    TEMPERATURE ** (i / n) (DINOv3, arXiv 2508.10104, section 3.2).
+    TEMPERATURE ** (i / n) (DINOv3, arXiv 2508.10104).
 
     width: of a head; divisible by 4.
     """
@@ -158,7 +158,7 @@ class Block(nn.Module):
 class AttentionPool(nn.Module):
     """One learned query attends to all tokens; an MLP with a residual connection: [B, N, D] -> [B, D].
 
-    Multihead attention pooling (arXiv 2106.04560, section 3.3), as in SigLIP.
+    Multihead attention pooling (arXiv 2106.04560), as in SigLIP.
     """
 
     heads: int
