@@ -14,12 +14,13 @@ those of configs/fixmatch.py, for UDA and MPL those of configs/released.py, with
 share of the run. Nothing was tuned for so few steps. The precision is float32; on a GPU or TPU
 --config.networks.student.model.dtype=bfloat16 is faster.
 
-From trained weights: `weights` is a .safetensors file of timm's, any `resnet50` or
-`vit_small_patch16_224` (model=vit_s), or the name of a repository of the Hugging Face Hub. Its head is replaced by a new one for the classes of the folder.
-`views.mean` and `views.std` must be those that the weights were trained with, in units of
-[0, 255]: 255 times `mean` and `std` of timm.data.resolve_model_data_config(model). Most networks of
-timm's have those of ImageNet, as resnet50 here; the ViTs named `augreg` have 127.5 and 127.5, as vit_s
-here. `supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.3): 500 steps of 512
+From trained weights: `weights` is a .safetensors file of timm's, of the network that stands beside
+the model in MODELS, such as `vit_small_patch16_224` for model=vit_s, or the name of a repository of
+the Hugging Face Hub. Its head is replaced by a new one for the classes of the folder. `views.mean` and
+`views.std` must be those that the weights were trained with, in units of [0, 255]: 255 times `mean`
+and `std` of timm.data.resolve_model_data_config(model). Most networks of timm's have those of
+ImageNet; the ViTs named `augreg`, as vit_s here, and SigLIP have 127.5 and 127.5, CLIP its own.
+`supervised` is BiT-HyperRule for small tasks (arXiv 1912.11370 section 3.3): 500 steps of 512
 images, SGD with momentum 0.9, no weight decay, and rate 0.003 for the backbone. Not of that paper: ten
 times that rate for the head, a cosine schedule, 224 pixels. The other methods have the same optimizer
 and 2,000 steps. train=head trains the head alone, on features in evaluation mode, so that all other
@@ -37,16 +38,28 @@ import ml_collections
 from . import fixmatch, imagenet, recipes, released
 from .recipes import Labels, Recipe
 
+DINO = dict(layer_scale=1e-5, registers=4)
+VIT_B = dict(name='vit', size='B', patch=16, dtype='bfloat16')
 MODELS = {
     'wide_resnet': dict(name='wide_resnet', depth=28, width=2),
     # Padding and epsilon of timm, which are not the defaults of mpl/models/resnet.py.
     'resnet50': dict(
         name='resnet', depth=50, padding='symmetric', norm_epsilon=1e-5, dtype='bfloat16'
     ),
-    'vit_s': dict(name='vit', size='S', patch=16, dtype='bfloat16'),
+    'convnext_t': dict(name='convnext', size='tiny', dtype='bfloat16'),  # convnext_tiny
+    'vit_s': dict(name='vit', size='S', patch=16, dtype='bfloat16'),  # vit_small_patch16_224
+    # vit_base_patch16_224.mae, vit_base_patch14_reg4_dinov2, vit_base_patch16_dinov3
+    'mae_b': VIT_B | dict(pool='norm_mean'),
+    'dinov2_b': VIT_B | DINO | dict(patch=14, positions='patches'),
+    'dinov3_b': VIT_B | DINO | dict(positions='rotary', qkv_bias=False, norm_epsilon=1e-5),
+    # vit_base_patch16_clip_quickgelu_224 (OpenAI), vit_base_patch16_siglip_224
+    'clip_b': VIT_B | dict(pre_norm=True, norm_epsilon=1e-5, mlp='quick_gelu'),
+    'siglip_b': VIT_B | dict(class_token=False, pool='attention'),
 }
 STANDARDIZED = dict.fromkeys(MODELS, dict(mean=imagenet.MEAN, std=imagenet.STD)) | {
-    'vit_s': dict(mean=127.5, std=127.5)
+    'vit_s': dict(mean=127.5, std=127.5),
+    'siglip_b': dict(mean=127.5, std=127.5),
+    'clip_b': dict(mean=(122.771, 116.746, 104.094), std=(68.501, 66.632, 70.323)),
 }
 # What is trained of the network, by the argument `train`.
 FEW = {'bias': ('bias', 'head'), 'lora': ('lora', 'head')}
@@ -60,7 +73,17 @@ def config(
     path: str = 'photos',
     labels: Labels = 'all',
     size: int | None = None,
-    model: Literal['wide_resnet', 'resnet50', 'vit_s'] = 'wide_resnet',
+    model: Literal[
+        'wide_resnet',
+        'resnet50',
+        'convnext_t',
+        'vit_s',
+        'mae_b',
+        'dinov2_b',
+        'dinov3_b',
+        'clip_b',
+        'siglip_b',
+    ] = 'wide_resnet',
     weights: str = '',
     train: Literal['all', 'head', 'bias', 'lora'] = 'all',
     steps: int | None = None,
@@ -83,7 +106,8 @@ def config(
       ValueError: weights with wide_resnet, train without weights, or logits with another method.
     """
     if weights and model == 'wide_resnet':
-        raise ValueError('weights is for model=resnet50 and model=vit_s; add one of them.')
+        others = ', '.join(f'model={name}' for name in MODELS if name != 'wide_resnet')
+        raise ValueError(f'weights is for {others}; add one of them.')
     if train != 'all' and not weights:
         raise ValueError(f'train={train} needs weights=, a file of trained ones.')
     if logits and method != 'distill':
@@ -192,7 +216,9 @@ SCRATCH = {
     'reduced_mpl': 'losses of configs/trained_teacher.py; the teacher is `uda`, trained first; untuned',
 }
 BIT = 'BiT-HyperRule (arXiv 1912.11370, section 3.3)'
-FILES = {name: f'model={name},weights={name}.safetensors' for name in ('resnet50', 'vit_s')}
+FILES = {
+    name: f'model={name},weights={name}.safetensors' for name in ('resnet50', 'vit_s', 'dinov2_b')
+}
 RECIPES = [
     *[Recipe(name, SCRATCH.get(name, 'configs/fixmatch.py, untuned')) for name in METHODS],
     *[Recipe(f'supervised,{file}', BIT) for file in FILES.values()],

@@ -351,6 +351,10 @@ def test_refusals_of_export(run, photos, transformer, tmp_path, monkeypatch):
     [
         (SPECS['resnet'] | dict(padding='same'), "the model has padding='same'"),
         (SPECS['resnet'] | dict(stem='cifar'), "stem 'imagenet'; the model has 'cifar'"),
+        (SPECS['vit'] | dict(norm_epsilon=0.1), 'norm_epsilon=0.1'),
+        (SPECS['vit'] | dict(positions='rotary'), 'qkv_bias=False'),
+        (SPECS['vit'] | dict(positions='rotary', qkv_bias=False), 'norm_epsilon=1e-5 and mlp gelu'),
+        (dict(name='convnext', patch=2), 'patches of 4 .* patch=2'),
         (SPECS['efficientnet'] | dict(small_image=True), 'small_image=True'),
         (SPECS['efficientnet'] | dict(width=0.3), 'of width 0.3'),
         (SPECS['efficientnet'] | dict(norm_epsilon=0.1), 'norm_epsilon=0.1'),

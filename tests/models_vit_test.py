@@ -1,11 +1,10 @@
-"""The vision transformer: size, arithmetic against a plain re-statement and timm, precision, memory, refusals."""
+"""The vision transformer: size, arithmetic against a plain re-statement, options, precision, memory, refusals."""
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from mpl.models import layers, vit
 
@@ -107,7 +106,7 @@ def test_equals_a_plain_restatement_in_double_precision(small, x64, haste, pool)
     chex.assert_trees_all_close(got, want, rtol=1e-10)
 
 
-def test_initial_values(small):
+def test_initial_values(small, haste):
     params = jax.jit(lambda: vit.make(1000, 'Ti', 4).init(jax.random.key(0), IMAGE, False))()
     params = params['params']
     for kernel in (
@@ -119,6 +118,12 @@ def test_initial_values(small):
         np.testing.assert_allclose(kernel.std(), 0.02, rtol=0.2)
     np.testing.assert_allclose(params['patches']['kernel'].std(), 48**-0.5, rtol=0.1)
     assert 0 < jnp.abs(params['token']).max() < 1e-5
+    # The first of some, as when a checkpoint of them was written.
+    first = [params['positions'][0, 1, 0], params['block_1']['qkv']['kernel'][0, 0]]
+    np.testing.assert_allclose(first, [0.01054384, 0.02102201], rtol=1e-5)
+    names = {'dense_0', 'dense_1', 'norm_0', 'norm_1', 'out', 'qkv'}
+    assert params['block_0'].keys() == names
+    assert params.keys() == {'block_0', 'block_1', 'head', 'norm', 'patches', 'positions', 'token'}
 
 
 def run(**numbers):
@@ -135,6 +140,11 @@ def test_every_number_matters(small, haste):
     for knob in (
         {'patch': 2},
         {'pool': 'mean'},
+        {'pool': 'norm_mean'},
+        {'pool': 'attention'},
+        {'qkv_bias': False},
+        {'pre_norm': True},
+        {'norm_epsilon': 0.1},
         {'dropout': 0.5},
         {'hidden_dropout': 0.5},
         {'stochastic_depth': 0.5},
@@ -185,93 +195,28 @@ def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(small, haste, pool):
         np.testing.assert_allclose(got, want, rtol=0, atol=0.01 * jnp.abs(want).max())
 
 
+def test_options_in_bfloat16_with_remat(monkeypatch, haste):
+    """The gradients are, but for rounding, those in float32 of blocks that are kept."""
+    monkeypatch.setitem(vit.SIZES, 'Ti', (24, 1, 3))
+    gradients = []
+    options = dict(positions='rotary', registers=2, layer_scale=0.5, pre_norm=True)
+    for numbers in ({}, {'dtype': 'bfloat16', 'remat': True}):
+        model = vit.make(10, 'Ti', 4, 'attention', **options, **numbers)
+
+        def loss(variables, model=model):
+            features, logits = forward(model, variables)
+            chex.assert_type((features, logits), 'float32')
+            return jnp.tanh(logits).sum()
+
+        gradients.append(jax.jit(jax.grad(loss))(drawn(model)))
+    for plain, narrow in zip(*map(jax.tree.leaves, gradients), strict=True):
+        assert np.linalg.norm(plain - narrow) < 0.05 * np.linalg.norm(plain) + 1e-5
+
+
 def test_evaluation_draws_nothing(small, haste):
     model = vit.make(10, 'Ti', 4, dropout=0.5, hidden_dropout=0.5, stochastic_depth=0.5)
     predict = jax.jit(lambda image: model.apply(drawn(model), image, False)[1])
     np.testing.assert_allclose(predict(IMAGE)[:1], predict(IMAGE[:1]), rtol=1e-4, atol=1e-4)
-
-
-def test_reads_a_state_dict_and_names_what_does_not_fit(small):
-    model = vit.make(10, 'Ti', 4)
-    image = jnp.zeros((1, 12, 12, 3))
-    random, tensors, variables = np.random.default_rng(0), {}, {}
-    for path, leaf in traverse_util.flatten_dict(shaped(model, image)).items():
-        variables[path] = random.normal(size=leaf.shape).astype('float32')
-        order = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}[leaf.ndim]
-        tensors[vit.timm_name('token', path[1:])] = variables[path].transpose(order)
-    variables = traverse_util.unflatten_dict(variables)
-    for shape in (None, (12, 12, 3)):
-        got = vit.from_timm(model, tensors, shape)
-        chex.assert_trees_all_equal(got, variables)
-
-    other = vit.from_timm(model, tensors, (8, 20, 3))['params']
-    positions = variables['params']['positions']
-    np.testing.assert_array_equal(other['positions'], vit.resize_positions(positions, (2, 5)))
-    headless = {name: tensor for name, tensor in tensors.items() if 'head' not in name}
-    assert 'head' not in vit.from_timm(model, headless)['params']
-
-    for changed, words in (
-        ({'cls_token': np.zeros((1, 1, 3))}, 'cls_token'),
-        ({'pos_embed': np.zeros((1, 9, 24))}, r'\(1, 9, 24\).*square'),
-        ({'blocks.0.ls1.gamma': np.zeros(24)}, 'no place .*ls1.gamma'),
-    ):
-        with pytest.raises(ValueError, match=words):
-            vit.from_timm(model, tensors | changed)
-    with pytest.raises(ValueError, match='pos_embed'):
-        vit.from_timm(model, {})
-    with pytest.raises(ValueError, match='no place .*norm.bias'):
-        vit.from_timm(vit.make(10, 'Ti', 4, 'mean'), tensors)
-    with pytest.raises(ValueError, match=r'patch_embed.proj.weight .*\(24, 3, 4, 4\)'):
-        vit.from_timm(vit.make(10, 'Ti', 6), tensors)
-
-
-@pytest.mark.parametrize('grid', [(7, 7), (2, 5), (3, 4), (4, 4)])
-def test_resized_positions_equal_those_of_timm(grid):
-    pytorch, timm = pytest.importorskip('torch'), pytest.importorskip('timm')
-    positions = np.random.default_rng(0).normal(size=(1, 17, 6)).astype('float32')
-    want = timm.layers.resample_abs_pos_embed(pytorch.from_numpy(positions), list(grid)).numpy()
-    np.testing.assert_allclose(vit.resize_positions(positions, grid), want, rtol=0, atol=1e-5)
-
-
-def test_resized_positions_of_a_plane_stay_a_plane():
-    """What bicubic weights that sum to 1 keep, away from the border; the class token's stays."""
-    rows, columns = np.mgrid[:12, :12]
-    plane = np.stack([rows + 0.5, columns + 0.5], -1).reshape(1, -1, 2)
-    positions = np.concatenate([[[[7.0, 8.0]]], plane], 1).astype('float32')
-    got = vit.resize_positions(positions, (6, 24))
-    chex.assert_shape(got, (1, 1 + 6 * 24, 2))
-    np.testing.assert_array_equal(got[:, 0], [[7, 8]])
-    inner = got[0, 1:].reshape(6, 24, 2)[2:-2, 4:-4]
-    np.testing.assert_allclose(inner[:, :, 0], 2 * np.mgrid[2:4, 4:20][0] + 1, rtol=1e-5)
-    np.testing.assert_allclose(inner[:, :, 1], np.mgrid[2:4, 4:20][1] / 2 + 0.25, rtol=1e-5)
-
-
-@pytest.mark.parametrize('pool', ['token', 'mean'])
-def test_equals_timm(pool, haste):
-    pytorch, timm = pytest.importorskip('torch'), pytest.importorskip('timm')
-    pytorch.manual_seed(0)
-    reference = timm.create_model(
-        'vit_tiny_patch16_224',
-        img_size=48,
-        num_classes=7,
-        global_pool='token' if pool == 'token' else 'avg',
-    ).eval()
-    random = np.random.default_rng(0)
-    for name, tensor in reference.state_dict().items():
-        scale = 1.0 if tensor.ndim == 3 else 0.3 if tensor.ndim == 1 else 0.06
-        mean = 1.0 if 'norm' in name and name.endswith('weight') else 0.0
-        tensor.copy_(pytorch.from_numpy(random.normal(mean, scale, tensor.shape)))
-    image = random.normal(size=(2, 48, 48, 3)).astype('float32')
-    with pytorch.no_grad():
-        x = pytorch.from_numpy(image).permute(0, 3, 1, 2)
-        features = reference.forward_head(reference.forward_features(x), pre_logits=True).numpy()
-        logits = reference(x).numpy()
-    model = vit.make(7, 'Ti', 16, pool)
-    tensors = {name: tensor.numpy() for name, tensor in reference.state_dict().items()}
-    variables = vit.from_timm(model, tensors, image.shape[1:])
-    got = jax.jit(lambda v: model.apply(v, image, False))(variables)
-    for a, b in zip(got, (features, logits)):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
 
 
 def test_refuses_an_image_that_patches_do_not_fill():
@@ -286,6 +231,14 @@ def test_refuses_an_image_that_patches_do_not_fill():
         ({'size': 'T'}, "size='T'.*'Ti'"),
         ({'patch': 0}, 'patch'),
         ({'pool': 'max'}, "pool='max'"),
+        ({'positions': 'sine'}, "positions='sine'.*'rotary'"),
+        ({'class_token': False}, "pool='token' needs a class token"),
+        ({'registers': -1}, 'registers=-1'),
+        ({'layer_scale': -0.1}, 'layer_scale=-0.1'),
+        ({'mlp': 'relu'}, "mlp='relu'.*'swiglu'"),
+        ({'mlp': 'swiglu', 'pool': 'attention'}, "pool='attention' .*choose another mlp"),
+        ({'mlp_width': -1}, 'mlp_width=-1'),
+        ({'norm_epsilon': 0.0}, 'norm_epsilon=0.0'),
         ({'dropout': 1.0}, 'dropout=1.0'),
         ({'hidden_dropout': 1.0}, 'hidden_dropout=1.0'),
         ({'stochastic_depth': 1.0}, 'stochastic_depth=1.0'),

@@ -130,16 +130,19 @@ def test_weight_decay_spares_biases_and_norms(name):
 
 
 # The parameters of each model that weight decay leaves alone, by the last part of their names: those
-# with one axis, biases, and what timm lists in `no_weight_decay` (cls_token, pos_embed).
+# with one axis, biases, and what timm lists in `no_weight_decay` (cls_token, reg_token, pos_embed); also
+# the query of attention pooling (latent), which timm decays.
 KEPT = {
     'cnn': {'bias'},
+    'convnext': {'bias', 'scale', 'layer_scale'},
     'efficientnet': {'bias', 'scale'},
     'fast_cnn': {'bias'},
     'mlp': {'bias'},
     'projected': {'bias', 'scale'},
     'projector': {'bias', 'scale'},
     'resnet': {'bias', 'scale'},
-    'vit': {'bias', 'scale', 'token', 'positions'},
+    'vit': {'bias', 'scale', 'token', 'positions', 'registers', 'latent'}
+    | {'layer_scale_0', 'layer_scale_1'},
     'wide_resnet': {'bias', 'scale'},
 }
 SMALL = {
@@ -147,7 +150,7 @@ SMALL = {
     'projected': {'trunk': {'name': 'cnn', 'norm': 'batch'}, 'widths': (4,)},
     'projector': {'widths': (4, 4, 4), 'last_norm': 'affine', 'prototypes': 3},
     'resnet': {'depth': 18},
-    'vit': {'size': 'Ti'},
+    'vit': {'size': 'Ti', 'registers': 1, 'layer_scale': 0.1, 'pool': 'attention'},
     'wide_resnet': {'depth': 10, 'width': 1},
 }
 

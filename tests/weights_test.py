@@ -255,6 +255,7 @@ def test_other_run_with_other_classes_and_another_image_size(tmp_path, monkeypat
 def test_position_embeddings_of_another_image_size():
     params = {
         'patches': {'kernel': np.zeros((4, 4, 3, 2))},
+        'token': np.zeros((1, 1, 2)),
         'positions': np.random.default_rng(0).normal(size=(1, 1 + 9, 2)).astype(np.float32),
     }
     resized = vit.resize(params, (8, 16, 3))

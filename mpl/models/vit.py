@@ -1,101 +1,14 @@
-"""Vision transformer (arXiv 2010.11929), pre-norm, as in timm."""
-
-from functools import partial
+"""Vision transformers (arXiv 2010.11929), pre-norm, with the options of timm's checkpoints."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.dtypes import promote_dtype
 
-from mpl.models import layers, torch
-
-# size: (width, blocks, heads); arXiv 2010.11929 table 1, and 2012.12877 table 1 for Ti and S.
-SIZES = {
-    'Ti': (192, 12, 3),
-    'S': (384, 12, 6),
-    'B': (768, 12, 12),
-    'L': (1024, 24, 16),
-    'H': (1280, 32, 16),
-}
-TIMM_SIZES = {
-    'Ti': 'tiny_patch16',
-    'S': 'small_patch16',
-    'B': 'base_patch16',
-    'L': 'large_patch16',
-    'H': 'huge_patch14',
-}
-TIMM_LAYERS = {
-    'norm_0': 'norm1',
-    'qkv': 'attn.qkv',
-    'out': 'attn.proj',
-    'norm_1': 'norm2',
-    'dense_0': 'mlp.fc1',
-    'dense_1': 'mlp.fc2',
-}
-
-normal = nn.initializers.normal(0.02)
-
-
-class Patches(nn.Module):
-    """Linear map of each patch: [B, H, W, C] -> [B, H / patch * W / patch, width], row by row."""
-
-    width: int
-    patch: int
-    dtype: str | None
-
-    @nn.compact
-    def __call__(self, image):
-        side, width = self.patch, self.width
-        size, rows, columns, channels = image.shape
-        if rows % side or columns % side:
-            raise ValueError(
-                f'The image of {rows} x {columns} pixels cannot be cut into patches of {side} x '
-                f'{side}: give another size of image or patch.'
-            )
-        kernel = self.param('kernel', nn.initializers.lecun_normal(), (side, side, channels, width))
-        bias = self.param('bias', nn.initializers.zeros, (width,))
-        image, kernel, bias = promote_dtype(image, kernel, bias, dtype=self.dtype)
-        x = image.reshape(size, rows // side, side, columns // side, side, channels)
-        x = jnp.einsum('brycxi,yxio->brco', x, kernel)
-        return x.reshape(size, -1, width) + bias
-
-
-def attend(query, key, value):
-    """Attention, each of [B, N, heads, D]; softmax in float32, or in float64 where the input is."""
-    wide = jnp.promote_types(
-        query.dtype, jnp.float32
-    )  # jax.nn.dot_product_attention would narrow float64.
-    scores = jnp.einsum('bnhd,bmhd->bhnm', query, key, preferred_element_type=wide)
-    weights = jax.nn.softmax(scores * query.shape[-1] ** -0.5).astype(value.dtype)
-    return jnp.einsum('bhnm,bmhd->bnhd', weights, value)
-
-
-class Block(nn.Module):
-    """Attention, then two dense layers, each with layer norm before and a residual connection: [B, N, D]."""
-
-    heads: int
-    hidden_dropout: float
-    drop_rate: float
-    dtype: str | None
-
-    @nn.compact
-    def __call__(self, x, train):
-        width = x.shape[-1]
-        dense = partial(nn.Dense, kernel_init=normal, dtype=self.dtype)
-        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        drop = partial(layers.dropout, self.hidden_dropout, train)
-
-        y = dense(3 * width, name='qkv')(norm(name='norm_0')(x))
-        y = y.reshape(*y.shape[:2], 3, self.heads, width // self.heads)
-        y = attend(y[:, :, 0], y[:, :, 1], y[:, :, 2]).reshape(x.shape)
-        y = drop()(dense(width, name='out')(y))
-        x = x + layers.drop_branch(y, self.drop_rate, train)
-
-        y = dense(4 * width, name='dense_0')(norm(name='norm_1')(x))
-        y = drop()(jax.nn.gelu(y, approximate=False))
-        y = drop()(dense(width, name='dense_1')(y))
-        return x + layers.drop_branch(y, self.drop_rate, train)
+from mpl.models import layers
+from mpl.models.vit_blocks import MLPS, SIZES, AttentionPool, Block, Patches, normal, rotary_angles
+from mpl.models.vit_timm import from_timm as from_timm
+from mpl.models.vit_timm import resize as resize
+from mpl.models.vit_timm import to_timm as to_timm
 
 
 class VisionTransformer(nn.Module):
@@ -103,6 +16,15 @@ class VisionTransformer(nn.Module):
     size: str
     patch: int
     pool: str
+    positions: str
+    class_token: bool
+    registers: int
+    layer_scale: float
+    mlp: str
+    mlp_width: int
+    qkv_bias: bool
+    pre_norm: bool
+    norm_epsilon: float
     dropout: float
     hidden_dropout: float
     stochastic_depth: float
@@ -112,22 +34,64 @@ class VisionTransformer(nn.Module):
     @nn.compact
     def __call__(self, image, train):
         width, blocks, heads = SIZES[self.size]
-        x = Patches(width, self.patch, self.dtype, name='patches')(image)
-        token = self.param('token', nn.initializers.normal(1e-6), (1, 1, width))
-        positions = self.param('positions', normal, (1, 1 + x.shape[1], width))
-        x = jnp.concatenate([jnp.tile(token.astype(x.dtype), (x.shape[0], 1, 1)), x], axis=1)
-        x = layers.dropout(self.hidden_dropout, train)(x + positions.astype(x.dtype))
+        hidden = self.mlp_width or 4 * width
+        x = Patches(width, self.patch, self.dtype, not self.pre_norm, name='patches')(image)
+        rows, columns = x.shape[1:3]
+        x = self.add_tokens(x.reshape(x.shape[0], -1, width))
+        x = layers.dropout(self.hidden_dropout, train)(x)
+        if self.pre_norm:
+            x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name='norm_pre')(x)
+        angles = None
+        if self.positions == 'rotary':
+            angles = rotary_angles(rows, columns, width // heads)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i, drop_rate in enumerate(np.linspace(0, self.stochastic_depth, blocks)):
-            x = block(heads, self.hidden_dropout, float(drop_rate), self.dtype, name=f'block_{i}')(
-                x, train
-            )
+            x = block(
+                heads,
+                self.mlp,
+                hidden,
+                self.qkv_bias,
+                self.layer_scale,
+                self.norm_epsilon,
+                self.hidden_dropout,
+                float(drop_rate),
+                self.dtype,
+                name=f'block_{i}',
+            )(x, train, angles)
         x = layers.widen(x)
-        # Layer norm is per position, so it can follow the selection of one position.
-        x = x[:, 0] if self.pool == 'token' else x[:, 1:].mean(1)
-        features = nn.LayerNorm(epsilon=1e-6, name='norm')(x)
+        norm = nn.LayerNorm(epsilon=self.norm_epsilon, name='norm')
+        patches = x[:, self.class_token + self.registers :]
+        # Layer norm is per token, so only those that are pooled are normalized.
+        if self.pool == 'token':
+            features = norm(x[:, 0])
+        elif self.pool == 'mean':
+            features = norm(patches.mean(1))
+        elif self.pool == 'norm_mean':
+            features = norm(patches).mean(1)
+        else:
+            pool = AttentionPool(
+                heads, self.mlp, hidden, self.norm_epsilon, self.dtype, name='pool'
+            )
+            features = pool(norm(patches))
         x = layers.dropout(self.dropout, train)(features)
         return features, layers.Head(self.num_classes, normal, name='head')(x)
+
+    def add_tokens(self, x):
+        """Class token and registers before the patches, and learned positions: [B, N, D] -> [B, M, D]."""
+        (size, count, width), before = x.shape, []
+        if self.class_token:
+            before.append(self.param('token', nn.initializers.normal(1e-6), (1, 1, width)))
+        if self.positions == 'tokens':
+            count += self.class_token + self.registers
+            positions = self.param('positions', normal, (1, count, width))
+        elif self.positions == 'patches':
+            x = x + self.param('patch_positions', normal, (1, count, width)).astype(x.dtype)
+        if self.registers:
+            shape = (1, self.registers, width)
+            before.append(self.param('registers', nn.initializers.normal(1e-6), shape))
+        before = [jnp.tile(token.astype(x.dtype), (size, 1, 1)) for token in before]
+        x = jnp.concatenate([*before, x], axis=1)
+        return x + positions.astype(x.dtype) if self.positions == 'tokens' else x
 
 
 def make(
@@ -135,6 +99,15 @@ def make(
     size: str = 'S',
     patch: int = 16,
     pool: str = 'token',
+    positions: str = 'tokens',
+    class_token: bool = True,
+    registers: int = 0,
+    layer_scale: float = 0.0,
+    mlp: str = 'gelu',
+    mlp_width: int = 0,
+    qkv_bias: bool = True,
+    pre_norm: bool = False,
+    norm_epsilon: float = 1e-6,
     dropout: float = 0.0,
     hidden_dropout: float = 0.0,
     stochastic_depth: float = 0.0,
@@ -143,14 +116,31 @@ def make(
 ) -> nn.Module:
     """ViT-size/patch; features are the pooled and normalized last activations, [B, width].
 
-    Weight decay leaves class token and position embeddings alone, as timm's does: see
-    optimizers.decay. Position embeddings are learned, one per patch, so that the parameters fix the image size:
-    see resize_positions. Initial weights as in timm: normal, of standard deviation 0.02.
+    The default is the ViT of augreg and DeiT. DINOv2 has patch=14 and layer_scale=1e-5, with registers
+    also registers=4 and positions='patches'; DINOv3 has layer_scale=1e-5, registers=4,
+    positions='rotary', qkv_bias=False and norm_epsilon=1e-5; CLIP has pre_norm=True and
+    norm_epsilon=1e-5, that of OpenAI mlp='quick_gelu'; SigLIP has class_token=False and
+    pool='attention'.
 
-    size: 'Ti', 'S', 'B', 'L' or 'H': width 192, 384, 768, 1024, 1280.
+    Weight decay leaves tokens, position embeddings and LayerScale alone, as timm's does (but for the
+    query of attention pooling, which timm decays): see optimizers.decay. Learned positions are one per
+    patch, so that the parameters fix the image size: see vit_timm.resize. Initial weights as in timm:
+    normal, of standard deviation 0.02.
+
+    size: 'Ti', 'S', 'B', 'L', 'H', 'So' or 'g': width 192, 384, 768, 1024, 1280, 1152, 1536.
     patch: side of a patch in pixels; it divides both sides of the image.
-    pool: 'token', the class token; or 'mean' over the patches, normalized after the mean. Both kinds
-        have a class token, so that they have the same parameters.
+    pool: 'token', the class token; 'mean' over the patches, normalized after the mean; 'norm_mean',
+        normalized before it; 'attention', by a learned query (SigLIP). Registers are not pooled.
+    positions: 'tokens', learned, one for each token; 'patches', learned, for patches alone; 'rotary', not
+        learned (DINOv3): queries and keys of patches are rotated in each block.
+    class_token: whether there is one; without pool='token' it is there for the parameters to be the same.
+    registers: number of learned tokens that are not pooled (arXiv 2309.16588).
+    layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); 0 for no such factors.
+    mlp: 'gelu', 'gelu_tanh' (its approximation), 'quick_gelu' (x * sigmoid(1.702 x)) or 'swiglu'.
+    mlp_width: hidden width of the MLPs; 0 for four times the width.
+    qkv_bias: whether queries, keys and values have biases.
+    pre_norm: a layer norm before the first block, and no bias of the patches (CLIP).
+    norm_epsilon: of layer norm.
     dropout: rate on the features before the head.
     hidden_dropout: rate on the embedded patches, and after each dense layer of the blocks but qkv.
     stochastic_depth: rate at which the last block's two branches are dropped in training, example
@@ -162,95 +152,43 @@ def make(
     layers.check_classes(num_classes)
     layers.check_choice('size', size, SIZES)
     layers.check_widths('patch', (patch,))
-    layers.check_choice('pool', pool, ('token', 'mean'))
+    layers.check_choice('pool', pool, ('token', 'mean', 'norm_mean', 'attention'))
+    layers.check_choice('positions', positions, ('tokens', 'patches', 'rotary'))
+    layers.check_choice('mlp', mlp, MLPS)
+    for name, number in (('registers', registers), ('mlp_width', mlp_width)):
+        if number < 0:
+            raise ValueError(f'{name}={number}: give a whole number, 0 or more.')
+    if pool == 'token' and not class_token:
+        raise ValueError(
+            "pool='token' needs a class token: set class_token to True, or pool to 'mean'."
+        )
+    if pool == 'attention' and mlp == 'swiglu':
+        raise ValueError("pool='attention' has an MLP with one first layer: choose another mlp.")
+    if layer_scale < 0:
+        raise ValueError(f'layer_scale={layer_scale}: give a number above 0, or 0 for none.')
+    if norm_epsilon <= 0:
+        raise ValueError(f'norm_epsilon={norm_epsilon}: give a number above 0.')
     layers.check_rate('dropout', dropout)
     layers.check_rate('hidden_dropout', hidden_dropout)
     layers.check_rate('stochastic_depth', stochastic_depth)
     layers.check_choice('dtype', dtype, (None, 'bfloat16'))
     return VisionTransformer(
-        num_classes, size, patch, pool, dropout, hidden_dropout, stochastic_depth, dtype, remat
+        num_classes,
+        size,
+        patch,
+        pool,
+        positions,
+        class_token,
+        registers,
+        layer_scale,
+        mlp,
+        mlp_width,
+        qkv_bias,
+        pre_norm,
+        norm_epsilon,
+        dropout,
+        hidden_dropout,
+        stochastic_depth,
+        dtype,
+        remat,
     )
-
-
-def resize_positions(positions: np.ndarray, grid: tuple) -> np.ndarray:
-    """Position embeddings for another image size: [1, 1 + n * n, D] -> [1, 1 + rows * columns, D].
-
-    Bicubic (a = -0.5), antialiased where the grid shrinks, as in timm; the class token's is kept.
-
-    grid: (rows, columns) of patches.
-    """
-    side = grid_side(positions)
-    if tuple(grid) == (side, side):
-        return positions
-    width = positions.shape[2]
-    patches = positions[:, 1:].astype('float32').reshape(1, side, side, width)
-    patches = jax.image.resize(patches, (1, *grid, width), 'cubic').reshape(1, -1, width)
-    return np.concatenate([positions[:, :1], patches], axis=1)
-
-
-def resize(params: dict, image_shape: tuple) -> dict:
-    """Parameters for square images of one size, as those for images [H, W, C] of another."""
-    patch = params['patches']['kernel'].shape[0]
-    grid = (image_shape[0] // patch, image_shape[1] // patch)
-    return params | {'positions': resize_positions(params['positions'], grid)}
-
-
-def grid_side(positions):
-    """Patches along one side of the image that [1, 1 + n * n, D] position embeddings are for."""
-    count = positions.shape[1] if positions.ndim == 3 else 0
-    side = round(max(count - 1, 0) ** 0.5)
-    if side == 0 or count != 1 + side * side:
-        raise ValueError(
-            f'Position embeddings of the shape {positions.shape} are not those of a class token and '
-            'a square grid, (1, 1 + n * n, width).'
-        )
-    return side
-
-
-def from_timm(
-    model: nn.Module, tensors: dict[str, np.ndarray], image_shape: tuple | None = None
-) -> dict:
-    """{'params': ...} of `model` from the state dict of timm's vit_<size>_patch<patch>_<pixels>.
-
-    The head keeps the file's number of classes; it is left out if the file has none. timm's
-    models of global_pool='avg' are those of pool='mean'.
-
-    image_shape: [H, W, C] of the images, to which the position embeddings are resized;
-        None keeps those of the file, and its square images.
-
-    Raises:
-      ValueError: a tensor is missing, misshapen or unused.
-    """
-    if 'pos_embed' not in tensors:
-        raise ValueError('There is no tensor pos_embed: give the weights of a vision transformer.')
-    positions, patch = tensors['pos_embed'], model.patch
-    if image_shape is None:
-        side = grid_side(positions) * patch
-        image_shape = (side, side, 3)
-    positions = resize_positions(positions, (image_shape[0] // patch, image_shape[1] // patch))
-    image = jnp.zeros((1, *image_shape))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
-    return torch.read(shapes, tensors | {'pos_embed': positions}, partial(timm_name, model.pool))
-
-
-def to_timm(model: nn.Module, variables: dict, image_shape: tuple) -> torch.Timm:
-    """The inverse of `from_timm`: the model as timm's vit_<size>_patch<patch>_<pixels>."""
-    arguments = {
-        'img_size': list(image_shape[:2]),
-        'patch_size': model.patch,
-        'global_pool': 'token' if model.pool == 'token' else 'avg',
-        'in_chans': image_shape[2],
-    }
-    tensors = torch.write(variables, partial(timm_name, model.pool))
-    return torch.Timm(f'vit_{TIMM_SIZES[model.size]}_224', arguments, tensors)
-
-
-def timm_name(pool, path):
-    """('block_1', 'qkv', 'kernel') -> 'blocks.1.attn.qkv.weight'."""
-    if len(path) == 1:
-        return {'token': 'cls_token', 'positions': 'pos_embed'}[path[0]]
-    module, layer, leaf = path[0], path[-2], torch.LEAVES[path[-1]]
-    if module.startswith('block'):
-        return f'blocks.{module.split("_")[1]}.{TIMM_LAYERS[layer]}.{leaf}'
-    norm = 'norm' if pool == 'token' else 'fc_norm'
-    return {'patches': 'patch_embed.proj', 'norm': norm, 'head': 'head'}[module] + '.' + leaf

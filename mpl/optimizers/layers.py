@@ -7,7 +7,7 @@ import jax
 import optax
 
 # How the layers before the first one with a number are named; other layers without one come last.
-FIRST = ('stem', 'patch', 'position', 'token', 'register', 'whitening', 'embed')
+FIRST = ('stem', 'patch', 'position', 'token', 'register', 'norm_pre', 'whitening', 'embed')
 WRAPPERS = ('lora', 'trunk')  # a part of a path that holds the layers
 
 

@@ -16,6 +16,7 @@ MODELS = {
     'resnet': dict(depth=18),
     'efficientnet': dict(variant='b0', width=0.25, depth=0.1),
     'vit': dict(size='Ti', patch=4),
+    'convnext': dict(size='atto', patch=2),
 }
 
 
