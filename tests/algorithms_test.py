@@ -424,11 +424,22 @@ def test_contract(name, numbers):
 
 
 class Variants(chex.TestCase):
-    """Three updates one by one, with and without jit, are those of the loop, which scans them."""
+    """Three updates one by one are those of the loop, which scans them.
 
-    @chex.variants(with_jit=True, without_jit=True)
+    Without jit too, where every operation is compiled by itself: for rules whose parts all others have.
+    """
+
+    @chex.variants(with_jit=True)
     @parameterized.parameters(*MAKES)
     def test_update(self, name):
+        self.check(name)
+
+    @chex.variants(without_jit=True)
+    @parameterized.parameters('mpl', 'uda', 'moco', 'byol')
+    def test_update_eagerly(self, name):
+        self.check(name)
+
+    def check(self, name):
         learner, run = full(name, 0)
         before = start(name, 0.9, VARIANTS[name][0], norm=True, dropout=0.3)
         state = jax.tree.map(jnp.asarray, before)
