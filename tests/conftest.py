@@ -8,7 +8,8 @@ import tempfile
 from unittest import mock
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
-# XLA's older emitter of loops compiles small programs three times as fast.
+# XLA's older emitter of loops compiles small programs three times as fast. Its sums round otherwise, so
+# commands in processes of their own have it too, unless they set these flags.
 os.environ['XLA_FLAGS'] = (
     '--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false'
 )
@@ -33,8 +34,6 @@ from mpl.run import config as configs
 from mpl.run import figures, stages
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
-# Commands in processes of their own compile as a user's do.
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'processes_test')
 

@@ -135,7 +135,7 @@ def photos(tmp_path_factory):
 
 
 def train(photos, workdir, model, **numbers):
-    net = dict(model=model, optimizer=dict(name='sgd', learning_rate=0.03))
+    net = dict(model=model, optimizer=dict(name='sgd', learning_rate=0.1))
     config = dict(
         steps=6,
         source=dict(name='folder', path=str(photos), size=SIDE, central=0.875),

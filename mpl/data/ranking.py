@@ -16,6 +16,8 @@ from pyarrow import parquet
 from mpl.data.selection import Ranking, Rule
 
 MEMORY = '3GB'  # of DuckDB; a few hundred MB more are in use outside of it
+PER_THREAD = 125e6  # bytes
+UNITS = ('bytes', 'KiB', 'MiB', 'GiB', 'TiB')  # of DuckDB's settings
 CHUNK = 1 << 18  # rows of the result at a time
 
 
@@ -47,9 +49,7 @@ def rank(
 
     config = {
         'memory_limit': memory,
-        'threads': len(os.sched_getaffinity(0))
-        if hasattr(os, 'sched_getaffinity')
-        else os.cpu_count(),
+        'threads': 1,
         'temp_directory': os.path.join(folder, 'spilled'),
         'preserve_insertion_order': False,
     }
@@ -58,6 +58,7 @@ def rank(
     except duckdb.Error as error:
         raise ValueError(f'--memory is {memory!r}; give an amount such as 3GB.') from error
     with contextlib.closing(connection):
+        connection.execute(f'SET threads = {_count_threads(connection)}')
         for scheme in {path.split('://')[0] for path in paths if '://' in path}:
             connection.register_filesystem(fsspec.filesystem(scheme))
         try:
@@ -68,6 +69,15 @@ def rank(
                 f'DuckDB cannot rank the predictions ({reason}); give a larger --memory than {memory}, '
                 'or an --output on a disk with more space.'
             ) from error
+
+
+def _count_threads(connection):
+    """One per core, but each with PER_THREAD of the memory, the least that DuckDB advises."""
+    (limit,) = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+    number, unit = limit.split()  # '2.7 GiB'
+    power = UNITS.index(unit) if unit in UNITS else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return max(1, min(cores, int(float(number) * 1024**power / PER_THREAD)))
 
 
 def _rank(connection, paths, rule, candidates, duplicates, classes, folder):
