@@ -297,3 +297,15 @@ def test_overrides_reach_the_stage():
     assert changed.init_from.config.steps == 7
     with pytest.raises(ValueError, match='is copied from the run that this stage is trained for'):
         configs.override(config, ['--config.init_from.config.seed=7'])
+
+
+def test_a_kill_while_the_first_checkpoint_is_written_keeps_the_initial_weights(unbroken, tmp_path):
+    """It leaves a folder of Orbax that is no checkpoint; a run of random weights would go on silently."""
+    workdir = epath.Path(tmp_path) / 'run'
+    shutil.copytree(unbroken, workdir)
+    shutil.rmtree(workdir / 'checkpoints')
+    for name in ('report.json', 'metrics.jsonl'):
+        (workdir / name).unlink()
+    (workdir / 'checkpoints' / '2.orbax-checkpoint-tmp').mkdir(parents=True)
+    stages.run(start(MIDDLE, projector=1), workdir)
+    assert same(states(workdir), states(unbroken))

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,9 +41,17 @@ class Stopped(Exception):
 
 
 def fit(
-    experiment: Experiment, workdir: epath.Path, starts: dict[str, network.Variables] = {}
+    experiment: Experiment,
+    workdir: epath.Path,
+    find_starts: Callable[[], dict[str, network.Variables]] = dict,
 ) -> tuple[Any, float]:
-    """Trains from the newest checkpoint, or from `starts` and random weights.
+    """Trains from the newest checkpoint, or from initial weights.
+
+    Args:
+      experiment: the run.
+      workdir: its folder.
+      find_starts: called if there is no checkpoint, which a kill while the first one is written may
+        leave; returns the initial weights by role. Those of other networks are random.
 
     Returns:
       The last state, and the seconds of training over all restarts.
@@ -52,7 +61,7 @@ def fit(
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(checkpoint.open_folder(workdir / 'checkpoints'))
         signals = stack.enter_context(Signals())
-        step, state, record = _begin(experiment, workdir, manager, starts)
+        step, state, record = _begin(experiment, workdir, manager, find_starts)
         started = time.monotonic() - record['seconds']
         track = partial(trackers.start, config.track, config=config.to_dict())
         opened = metrics.Writer(workdir, step, record['lines'], track)
@@ -137,14 +146,14 @@ def _count_steps_per_call(config):
     return max(d for d in range(1, config.steps_per_call + 1) if common % d == 0)
 
 
-def _begin(experiment, workdir, manager, starts):
+def _begin(experiment, workdir, manager, find_starts):
     """The step to start from, its state, and the record of the run so far."""
     restored = checkpoint.restore(
         manager, experiment.state, lambda step: folders.set_aside(manager, step)
     )
     if restored is None:
         record = {'seconds': 0.0, 'window': {}, 'lines': 0}
-        return 0, experiments.initialize(experiment, starts), record
+        return 0, experiments.initialize(experiment, find_starts()), record
     processes.print_line(f'{workdir}: resumes from step {restored[0]}.')
     return restored
 

@@ -8,6 +8,7 @@ as any run is, and passes on its result:
     finetune   after training: the student, on the labeled images, from the weights of the run
 """
 
+import functools
 from typing import NamedTuple
 
 from etils import epath
@@ -62,7 +63,9 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
     experiment, stages = assemble(config, workdir, source)
     if has_started:
         data_record.check(data_record.make(experiment), workdir, experiment.source)
-    starts = {} if config.init_from.config else _find_starts(experiment, workdir)
+    find_starts = functools.cache(functools.partial(_find_starts, experiment, workdir))
+    if not config.init_from.config and not (workdir / 'checkpoints').exists():
+        find_starts()  # Refuses weights that do not fit.
     processes.wait('checked')  # Before anything is written there.
     folders.prepare(experiment, workdir)
     with folders.lock(workdir):
@@ -75,10 +78,8 @@ def run(config: ConfigDict, workdir: epath.Path, source: Source | None = None) -
                     reports[stage.name] = run(stage.config, folder, experiment.source)
 
         run_stages(comes_after=False)
-        if config.init_from.config:
-            starts = _find_starts(experiment, workdir)
         experiment = teacher.label(experiment, workdir)
-        state, seconds = loop.fit(experiment, workdir, starts)
+        state, seconds = loop.fit(experiment, workdir, find_starts)
         run_stages(comes_after=True)
         return report.write(experiment, state, seconds, reports, workdir)
 
@@ -162,10 +163,7 @@ def labels_only(
 
 
 def _find_starts(experiment, workdir):
-    """Weights from images and of init_from, by role; empty if the run has a checkpoint."""
-    checkpoints = workdir / 'checkpoints'
-    if checkpoints.exists() and any(checkpoints.iterdir()):
-        return {}
+    """Weights from images and of init_from, by role."""
     starts = weights.find(experiment, workdir / schema.STAGES['init_from'])
     for role, found in starts.items():
         processes.print_line(weights.describe(experiment, role, found))
