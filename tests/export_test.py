@@ -134,8 +134,8 @@ def photos(tmp_path_factory):
     return root
 
 
-def train(photos, workdir, model, **numbers):
-    net = dict(model=model, optimizer=dict(name='sgd', learning_rate=0.1))
+def train(photos, workdir, model, rate=0.03, **numbers):
+    net = dict(model=model, optimizer=dict(name='sgd', learning_rate=rate))
     config = dict(
         steps=6,
         source=dict(name='folder', path=str(photos), size=SIDE, central=0.875),
@@ -160,7 +160,7 @@ def run(photos, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def transformer(photos, tmp_path_factory):
-    return train(photos, tmp_path_factory.mktemp('run') / 'vit', SPECS['vit'])
+    return train(photos, tmp_path_factory.mktemp('run') / 'vit', SPECS['vit'], rate=0.1)
 
 
 def command(monkeypatch, module, *arguments):
