@@ -15,7 +15,7 @@ from functools import partial
 
 import ml_collections
 
-from . import digits, digits_pretrain, pretraining
+from . import digits, digits_pretrain, pretraining, recipes
 from .recipes import Labels, Recipe
 
 # Of each task: numbers of the rule, and its head.
@@ -28,7 +28,6 @@ TASKS = {
     ),
     's4l': ({}, dict(classifier=pretraining.head(64, 4))),
 }
-COPIED = ('seed', 'source', 'split')  # from the run that a stage is trained for
 
 
 def pretext(task: str, labels: Labels = 40):
@@ -59,7 +58,7 @@ def started(method: str, labels: Labels = 40, start: str = 'simclr'):
     chosen = digits.METHODS[method](labels)
     for network in chosen.networks.values():
         network.model.pool = 'mean'
-    chosen.init_from = dict(config=_stage(methods[start](labels)), head='new')
+    chosen.init_from = dict(config=recipes.stage(methods[start](labels)), head='new')
     return chosen
 
 
@@ -70,17 +69,12 @@ def simclrv2(labels: Labels = 40, width: int = 128):
     tuned = digits.supervised(labels)
     trunk = first.networks.student.model.to_dict()
     tuned.networks.student.model = dict(name='projected', trunk=trunk, widths=(width,))
-    tuned.init_from = dict(config=_stage(first), head='new', projector=1)
+    tuned.init_from = dict(config=recipes.stage(first), head='new', projector=1)
     student = digits.config(
         labels, dict(name='distill', weight=1.0, temperature=1.0, ema_decay=0.99)
     )
-    student.teacher = dict(config=_stage(tuned))
+    student.teacher = dict(config=recipes.stage(tuned))
     return student
-
-
-def _stage(chosen: ml_collections.ConfigDict) -> dict:
-    given = chosen.to_dict()
-    return {key: value for key, value in given.items() if key not in COPIED}
 
 
 METHODS = {

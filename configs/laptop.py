@@ -6,7 +6,8 @@
 The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
 methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
 and backward, with products with padding (mpl/run/flops.py); a test holds COSTS against the
-compiled steps. The stages of a run share its budget. Two CPU cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
+compiled steps. The stages of a run share its budget. Two CPU cores do about 1e11 FLOPs per second:
+1e14 takes about a quarter of an hour.
 """
 
 from functools import partial
@@ -170,9 +171,8 @@ def mpl(
     )
     chosen = config(algorithm, steps, data, labels)
     if start == 'uda':
-        stage = METHODS['uda'](data, labels, STARTED * budget).to_dict()
-        stage = {key: value for key, value in stage.items() if key not in ('source', 'split')}
-        chosen.init_from = dict(config=stage, network='student_ema')
+        first = METHODS['uda'](data, labels, STARTED * budget)
+        chosen.init_from = dict(config=recipes.stage(first), network='student_ema')
         for network in chosen.networks.values():
             network.optimizer.update(learning_rate=RATE, warmup_steps=0)
     chosen.finetune = dict(

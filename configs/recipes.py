@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import ml_collections
 
 USB = '(USB, 3 seeds, the best on test)'  # after a published accuracy
+COPIED = ('seed', 'source', 'split')  # from the run that a stage is trained for
 Labels = int | Literal['all']  # labeled images in all
 View = Literal['weak', 'strong']  # of the labeled images
 
@@ -61,6 +62,11 @@ def config(
         )
         | data
     )
+
+
+def stage(chosen: ml_collections.ConfigDict) -> dict:
+    """The config of a run that is trained before another one, which gives it its own `COPIED`."""
+    return {key: value for key, value in chosen.to_dict().items() if key not in COPIED}
 
 
 def count(labels: Labels) -> int:

@@ -107,6 +107,7 @@ def main():
     workdir = epath.Path(given.workdir)
     split, data = data_record.read_split(workdir)
     examples = data['parts']['train']['examples']
+    candidates = selection.find_candidates(split, examples)
     with selection_shards.open_scratch(given.output) as folder:
         duplicates = None
         if given.merge:
@@ -128,11 +129,11 @@ def main():
                 paths, duplicates = inputs.predictions[0], np.flatnonzero(duplicate)
             else:
                 paths = [given.output if given.shard else f'{folder}/all.parquet']
-                selection_shards.write_part(paths[0], inputs.files, split, duplicate, settings)
+                selection_shards.write_part(paths[0], inputs.files, candidates, duplicate, settings)
         if given.shard:
             print(f'Shard {given.shard}: {given.output}')
             return
-        rule, candidates = Rule(**settings['rule']), selection.find_candidates(split, examples)
+        rule = Rule(**settings['rule'])
         found = ranking.rank(
             paths, rule, candidates, duplicates, settings['classes'], folder, given.memory
         )

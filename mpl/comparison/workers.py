@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from mpl.parallel import processes
 from mpl.run import command, loop, stages
 from mpl.run import config as configs
 
@@ -78,8 +79,7 @@ def default_count() -> int:
     # In another process, because the process that counts devices acquires them.
     query = [sys.executable, '-c', 'import jax; print(jax.default_backend())']
     backend = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    count = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return count if backend == 'cpu' else 1
+    return processes.count_cores() if backend == 'cpu' else 1
 
 
 def _terminate(workers):

@@ -35,11 +35,13 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
     if study.asks:
         people.check(study)
     studies.assemble(study)  # Refuses a config before anything is written.
-    if studies.is_pretrained_once(config):
+    pretrained = studies.is_pretrained_once(config)
+    if pretrained:
         pretraining.check(study)
     studies.prepare(study)
     with folders.lock(workdir):
-        pretraining.run(study)
+        if pretrained:
+            pretraining.run(study)
         before, numbers, found = None, np.zeros(0, np.int64), []
         for cycle in range(config.active.cycles + 1):
             study.folder(cycle).mkdir(exist_ok=True)

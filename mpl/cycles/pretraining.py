@@ -27,8 +27,6 @@ def run(study: Study) -> None:
     Raises:
       Those of `stages.run`.
     """
-    if not studies.is_pretrained_once(study.config):
-        return
     path = _split_path(study)
     if not path.exists():
         made_by = {'pre-training': 'of a study'}
@@ -40,9 +38,7 @@ def _config(study: Study) -> ConfigDict:
     """The config of init_from.config, on the split of `_split`."""
     given = study.config.to_dict()
     stage = given['init_from']['config'] | {key: given[key] for key in ('seed', 'source')}
-    stage['split'] = given['split'] | {
-        'file': str(_split_path(study)), 'labels': 0, 'validation': 0, 'imbalance': 1.0
-    }  # fmt: skip
+    stage['split'] = studies.split_section(study.config, _split_path(study))
     return configs.complete(stage)
 
 

@@ -115,9 +115,7 @@ def cycle_config(study: Study, cycle: int, labels: str = '') -> ConfigDict:
     """
     config = study.config
     given = config.to_dict() | {'active': {}}
-    given['split'] |= {
-        'file': str(study.folder(cycle) / 'split.json'), 'labels': 0, 'validation': 0, 'imbalance': 1.0
-    }  # fmt: skip
+    given['split'] = split_section(config, study.folder(cycle) / 'split.json')
     if labels:
         given['source'] |= {'labels': labels}
     if is_pretrained_once(config):
@@ -125,6 +123,12 @@ def cycle_config(study: Study, cycle: int, labels: str = '') -> ConfigDict:
     if cycle and config.active.warm_start:
         given['init_from'] = {'workdir': str(study.folder(cycle - 1)), 'network': 'student'}
     return configs.complete(given)
+
+
+def split_section(config: ConfigDict, file: epath.Path) -> dict:
+    """The section `split` of a run of the study, whose indices are in a file."""
+    own = {'file': str(file), 'labels': 0, 'validation': 0, 'imbalance': 1.0}
+    return config.split.to_dict() | own
 
 
 def is_pretrained_once(config: ConfigDict) -> bool:

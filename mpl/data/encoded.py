@@ -3,7 +3,6 @@
 import functools
 import logging
 import math
-import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import tqdm
 
 from mpl.data import images, names, source
+from mpl.parallel import processes
 
 LARGEST = 1 << 14  # pixels of a side
 GRAY = 128  # all pixels of an image that can not be decoded
@@ -57,7 +57,7 @@ def check(size: int | None, central: float, corrupt: str, allowed: Sequence[str]
 def count_threads(threads: int | None) -> int:
     """`threads`; if None, the number of cores that this process may use."""
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+        return processes.count_cores()
     if threads < 1:
         raise ValueError(f'threads is {threads}: give a number from 1 up, or None for all cores.')
     return threads

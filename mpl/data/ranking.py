@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from mpl.data.selection import Ranking, Rule
+from mpl.parallel import processes
 
 MEMORY = '3GB'  # of DuckDB; a few hundred MB more are in use outside of it
 PER_THREAD = 125e6  # bytes
@@ -76,8 +77,7 @@ def _count_threads(connection):
     (limit,) = connection.execute("SELECT current_setting('memory_limit')").fetchone()
     number, unit = limit.split()  # '2.7 GiB'
     power = UNITS.index(unit) if unit in UNITS else 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return max(1, min(cores, int(float(number) * 1024**power / PER_THREAD)))
+    return max(1, min(processes.count_cores(), int(float(number) * 1024**power / PER_THREAD)))
 
 
 def _rank(connection, paths, rule, candidates, duplicates, classes, folder):

@@ -62,7 +62,7 @@ def predict(logits: Sequence[np.ndarray], indices: np.ndarray) -> pa.Table:
     logits: [n, K] of each network; rows without logits are NaN, and do not count in the mean.
     indices: of the n examples, ascending.
     """
-    probability, has_logits = _mean_probability(logits)
+    probability, has_logits = mean_probability(logits)
     probability = probability[has_logits]
     label = np.argmax(probability, -1).astype(np.int32)
     columns = indices[has_logits].astype(np.int64), label, probability.max(-1, initial=0)
@@ -171,8 +171,11 @@ def near(features: np.ndarray, others: np.ndarray, similarity: float) -> np.ndar
     return found
 
 
-def _mean_probability(logits):
-    """The mean probabilities float64 [n, K] over the files with logits, and whether any has: bool [n]."""
+def mean_probability(logits: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean probabilities float64 [n, K] over the networks with logits, and whether any has: bool [n].
+
+    logits: [n, K] of each network; rows without logits are NaN.
+    """
     total, count = np.zeros(logits[0].shape), np.zeros(len(logits[0]))
     for one in logits:
         present = ~np.isnan(one).any(-1)

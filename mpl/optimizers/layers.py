@@ -47,7 +47,8 @@ def number(params: Any) -> Any:
     """The number of the layer that each parameter is in.
 
     Layers with numbers in their names (block_3, group_1_block_0) are 1, 2, ... in the order of these
-    numbers; blocks that are stacked for a scan are one layer. Those before them (see FIRST) are 0, all others come after them.
+    numbers; blocks that are stacked for a scan are one layer. Those before them (see FIRST) are 0, all
+    others come after them.
 
     Raises:
       ValueError: there is no layer with a number in its name.

@@ -3,8 +3,6 @@
 import csv
 from pathlib import Path
 
-import numpy as np
-
 from mpl.comparison import acquisitions, studies, table
 from mpl.comparison.acquisitions import Curve
 from mpl.comparison.studies import RANDOM
@@ -90,6 +88,6 @@ def _charts(curves: list[Curve]) -> list[dict]:
         for trace, c in zip(chart['data'], paired):
             if len(c.difference) > 1:
                 errors = [2 * table.standard_error(column) for column in c.difference.T]
-                trace['error_y'] = {'type': 'data', 'array': list(map(float, np.array(errors)))}
+                trace['error_y'] = {'type': 'data', 'array': errors}
         drawn.append(chart)
     return drawn

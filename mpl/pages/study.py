@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.cycles import acquired, labels
+from mpl.cycles import acquired, figure, labels
 from mpl.cycles import report as reports
 from mpl.cycles import study as studies
 from mpl.pages import charts, page
@@ -15,7 +15,6 @@ from mpl.run import config as configs
 from mpl.run import figures, records
 
 IMAGES = 24  # thumbnails of a cycle
-MOST = 40  # classes with a bar each
 BOUGHT = 'images bought, validation included'
 
 
@@ -92,35 +91,20 @@ def _table(report):
 
 def _accuracy(report):
     """Accuracy over bought images."""
-    curves = []
-    for part in reports.PARTS:
-        points = [row for row in report['cycles'] if part in row['accuracy']]
-        if points:
-            bought = [row['bought'] for row in points]
-            curves.append((part, bought, [100 * row['accuracy'][part] for row in points]))
-    title = 'Accuracy over images bought'
+    title, curves = 'Accuracy over images bought', figure.curves(report)
     return [charts.lines(title, curves, 'accuracy (%)', x=BOUGHT)] if curves else []
 
 
 def _classes(report):
     """Shares of the classes among all bought images and in the pool, and new ones by cycle."""
-    bought = report['cycles'][-1]['classes']
-    order = sorted(bought, key=bought.get, reverse=True)[:MOST]
+    order, percents = figure.class_shares(report)
     shown = [figures.legible(name) for name in order]
-    groups = []
-    for title, counts in (('bought', bought), ('pool', report['pool'])):
-        if counts:
-            total = max(1, sum(counts.values()))
-            groups.append((title, shown, [100 * counts[name] / total for name in order]))
-    cycles, before, new = (
-        [str(row['cycle']) for row in report['cycles']],
-        dict.fromkeys(bought, 0),
-        [],
-    )
-    for row in report['cycles']:
-        new.append({name: row['classes'][name] - before[name] for name in bought})
-        before = row['classes']
-    stacks = [(figures.legible(name), cycles, [counts[name] for counts in new]) for name in order]
+    groups = [(title, shown, percent) for title, percent in percents.items()]
+    cycles = [str(row['cycle']) for row in report['cycles']]
+    stacks = [
+        (label, cycles, np.diff([row['classes'][name] for row in report['cycles']], prepend=0))
+        for name, label in zip(order, shown)
+    ]
     return [
         charts.bars('Share of each class', 'class', 'share (%)', groups),
         charts.bars('New labels by cycle', 'cycle', 'images', stacks, stacked=True),
@@ -158,7 +142,7 @@ def _class(source, number):
 
 
 def _commands(workdir, report, study):
-    """The commands, the config and the report."""
+    """The commands and the config."""
     last = study.folder(report['cycles'][-1]['cycle'])
     text = (
         f'This page: python -m mpl.report --workdir={workdir}. A page of the last run: python -m '

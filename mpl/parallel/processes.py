@@ -120,6 +120,11 @@ def exit_together() -> Iterator[None]:
         os._exit(1)  # sys.exit waits for the other processes.
 
 
+def count_cores() -> int:
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
 def print_line(line: str) -> None:
     """Prints a line on stderr, above a progress bar, in the primary process."""
     if is_primary():

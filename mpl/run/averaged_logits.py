@@ -6,9 +6,9 @@ as the run that they teach. The mean is that of mpl.select.
 
 from collections.abc import Iterator, Sequence
 
-import jax
 import numpy as np
 
+from mpl.data import selection
 from mpl.models.network import Outputs
 from mpl.run import paths, provenance
 from mpl.run import rows as row_files
@@ -72,6 +72,6 @@ def mean(
     """Chunks of up to `size` examples: names, indices, and the logarithms of their mean probabilities."""
     for start in range(0, len(indices), size):
         chunk = indices[start : start + size]
-        probability = np.mean([jax.nn.softmax(rows[chunk]) for rows in files], axis=0)
+        probability, _ = selection.mean_probability([rows[chunk] for rows in files])
         logits = np.log(np.maximum(probability, SMALLEST))
         yield [f'example {index}' for index in chunk], chunk, Outputs(None, logits)

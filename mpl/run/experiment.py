@@ -137,16 +137,15 @@ def build(
             mesh.abstract_mesh,
             net.evaluation_mode,
             lora=Lora(**net.lora),
-            hold=partial(parts.hold, trained=_trained(net.optimizer)),
+            hold=partial(
+                parts.hold,
+                trained=parts.names(net.optimizer.backbone_rate, net.optimizer.trained),
+            ),
         )
         for role, net in config.networks.items()
     }
     algorithm = configs.build('algorithms', config.algorithm, **definitions)
     return split, views, definitions, algorithm
-
-
-def _trained(optimizer):
-    return parts.names(optimizer.backbone_rate, optimizer.trained)
 
 
 def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}) -> Any:

@@ -1,10 +1,8 @@
 """Features of examples in npz files with their provenance, and near-duplicates among them."""
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator
-from typing import IO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -27,7 +25,7 @@ class Features(NamedTuple):
 def write(path: str, chunks: list[tuple[list[str], np.ndarray, Outputs]], made_by: dict) -> None:
     """Writes what `prediction.predict` yields, atomically: features, logits, names and indices."""
     names, indices, outputs = zip(*chunks)
-    with open_atomic(path, 'wb') as file:
+    with records.open_atomic(Path(path)) as file:
         np.savez(
             file,
             features=np.concatenate([chunk.features for chunk in outputs]),
@@ -124,16 +122,3 @@ def read_arrays(path: str, names: tuple[str, ...], what: str) -> list[np.ndarray
         raise ValueError(
             f'{path} is not {what}, an npz file with {", ".join(names)} ({error}); see --help.'
         ) from error
-
-
-@contextlib.contextmanager
-def open_atomic(path: str, mode: str, **options) -> Iterator[IO]:
-    """A file for writing that gets its name when the context ends without an error."""
-    temporary = f'{path}.tmp'
-    try:
-        with open(temporary, mode, **options) as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        os.remove(temporary)
-        raise

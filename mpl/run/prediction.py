@@ -17,7 +17,7 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import measure, prediction_files, provenance
+from mpl.run import measure, prediction_files, provenance, records
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
 
@@ -217,7 +217,7 @@ def write(
     """Writes the chunks of `predict` as CSV and optionally as npz; returns the number of examples."""
     kept, count = [], 0
     how = dict(newline='', encoding='utf-8', errors='backslashreplace')  # Of names not in UTF-8.
-    with features_files.open_atomic(output, 'w', **how) as file:
+    with records.open_atomic(Path(output), 'w', **how) as file:
         lines = csv.writer(file)
         lines.writerow(['name', 'class', 'confidence', *classes])
         for names, indices, outputs in predicted:

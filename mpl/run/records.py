@@ -3,6 +3,9 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 from etils import epath
 
@@ -90,9 +93,17 @@ def write_utf8(path: epath.Path, text: str) -> None:
 
 def write_bytes(path: epath.Path, content: bytes) -> None:
     """Writes a file atomically: a kill or a full disk leaves the old file or the new one."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path | epath.Path, mode: str = 'wb', **options) -> Iterator[IO]:
+    """A file for writing that gets its name when the context ends without an error."""
     temporary = path.parent / (path.name + '.tmp')
     try:
-        temporary.write_bytes(content)
+        with temporary.open(mode, **options) as file:
+            yield file
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

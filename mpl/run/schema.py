@@ -82,10 +82,11 @@ class Teacher(NamedTuple):
 
     config: of the run that trains the teacher, without seed, source and split, which are copied
     from this run; it may have a teacher too. workdir: a finished run of the same data and split,
-    instead. logits: files of mpl.predict --split=train --logits, of runs of the same data and split, whose
-    probabilities are averaged, instead. network: the teacher, by its name in the report. per_class: number of unlabeled
-    examples to keep per class, the most confident; 0 keeps all. confidence: minimum probability
-    of those. balance: repeats examples of smaller classes up to `per_class`.
+    instead. logits: files of mpl.predict --split=train --logits, of runs of the same data and split,
+    whose probabilities are averaged, instead. network: the teacher, by its name in the report.
+    per_class: number of unlabeled examples to keep per class, the most confident; 0 keeps all.
+    confidence: minimum probability of those. balance: repeats examples of smaller classes up to
+    `per_class`.
     """
 
     config: dict = {}

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from etils import epath
 
 from mpl.data import selection
 from mpl.data.splits import Split
-from mpl.run import features, prediction_files, provenance
+from mpl.run import features, prediction_files, provenance, records
 from mpl.run import rows as row_files
 
 PART = 'a shard of a selection'
@@ -106,8 +107,8 @@ def find_duplicates(inputs: Inputs, split: Split, similarity: float, examples: i
 def write_part(
     path: str,
     files: Sequence[row_files.Rows],
-    split: Split,
-    duplicate: np.ndarray,
+    candidates: np.ndarray,
+    duplicate: np.ndarray | None,
     settings: dict,
 ) -> None:
     """Writes the predictions of a shard's candidates, atomically.
@@ -115,13 +116,12 @@ def write_part(
     Args:
       path: of the Parquet file.
       files: the logits of each network.
-      split: whose unlabeled examples are the candidates.
-      duplicate: bool [N], the examples to drop as duplicates.
+      candidates: bool [N], which examples may be kept.
+      duplicate: bool [N], the examples to drop as duplicates; None for none.
       settings: of the selection; 'shard' is (i, n).
     """
-    candidates = selection.find_candidates(split, files[0].shape[0])
     tables = selection.score(files, candidates, duplicate, tuple(settings['shard']))
-    with features.open_atomic(path, 'wb') as file:
+    with records.open_atomic(Path(path)) as file:
         prediction_files.write(file, selection.WITH_DUPLICATES, tables, settings)
 
 

@@ -97,20 +97,12 @@ def _beside(path):
 def _write_indices(path, split):
     """Writes the indices, atomically and without a copy of them in memory."""
     parts = [getattr(split, part) for part in splits.PARTS]
-    target = _beside(path)
-    temporary = path.parent / (target.name + '.tmp')
-    try:
-        with temporary.open('wb') as file:
-            form = {'descr': '<i8', 'fortran_order': False, 'shape': (sum(map(len, parts)),)}
-            np.lib.format.write_array_header_1_0(file, form)
-            for part in parts:
-                for start in range(0, len(part), splits.CHUNK):
-                    file.write(part[start : start + splits.CHUNK].astype('<i8').tobytes())
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with records.open_atomic(_beside(path)) as file:
+        form = {'descr': '<i8', 'fortran_order': False, 'shape': (sum(map(len, parts)),)}
+        np.lib.format.write_array_header_1_0(file, form)
+        for part in parts:
+            for start in range(0, len(part), splits.CHUNK):
+                file.write(part[start : start + splits.CHUNK].astype('<i8').tobytes())
 
 
 def _read_indices(path, record):

@@ -255,8 +255,7 @@ def _select(experiment, made_by, rows, workdir):
     candidates = selection.find_candidates(experiment.split, examples)
     with selection_shards.open_scratch(str(workdir / folders.SELECTED)) as folder:
         part, settings = f'{folder}/all.parquet', made_by | {'shard': (0, 1)}
-        none = np.zeros(examples, bool)
-        selection_shards.write_part(part, [rows], experiment.split, none, settings)
+        selection_shards.write_part(part, [rows], candidates, None, settings)
         found = ranking.rank([part], rule, candidates, None, classes, folder)
         chosen = selection.apply(found, rule, experiment.split)
         counts = selection.summarize(found, int(candidates.sum()))
