@@ -15,6 +15,7 @@ from mpl.comparison.studies import RANDOM
 from mpl.comparison.table import Reports
 from mpl.run import figures, records
 
+RARE = 1 / 3  # of the frequency of the most frequent class, or less: a rare class
 FILES = ('active.md', 'active.csv', 'active.png')
 
 
@@ -34,6 +35,8 @@ class Curve(NamedTuple):
     distance: (
         float  # total variation distance of the classes bought from the pool, at the end, mean
     )
+    skipped: float  # images bought that are of no class, at the end, mean
+    rare: float  # accuracy at the end on the rare classes, see `_rare`, mean; NaN if none is rare
     train_seconds: float  # of all cycles, mean
     select_seconds: float
 
@@ -69,6 +72,8 @@ def gather(reports: Reports, learners: dict[str, str], rules: dict[str, str]) ->
             np.zeros(0),
             float(np.mean([sum(not n for n in end['classes'].values()) for end in ends])),
             float(np.mean([_distance(r['pool'], r['cycles'][-1]['classes']) for r in found])),
+            float(np.mean([end['skipped'] for end in ends])),
+            100 * float(np.mean([_rare(report) for report in found])),
             *(
                 float(np.mean([sum(row[key] for row in r['cycles']) for r in found]))
                 for key in ('train_seconds', 'select_seconds')
@@ -118,12 +123,16 @@ def tables(curves: list[Curve]) -> list[tuple[str, list[str], list[list[str]]]]:
             labels_of_random(c, random) if random else '-',
             f'{c.missing:.1f}',
             f'{c.distance:.2f}',
+            f'{c.skipped:.1f}',
+            '-' if np.isnan(c.rare) else f'{c.rare:.1f}',
             f'{c.train_seconds:.0f}',
             f'{c.select_seconds:.1f}',
         ]
         for c in curves
     ]
-    ends = ['labels of random', 'classes missing', 'distance', 'training', 'selection']
+    ends = [
+        'labels of random', 'classes missing', 'distance', 'skipped', 'rare classes', 'training', 'selection'
+    ]  # fmt: skip
     return [
         (
             'accuracy (%) by images bought, and its mean over the curve (area); mean ± standard '
@@ -139,8 +148,9 @@ def tables(curves: list[Curve]) -> list[tuple[str, list[str], list[list[str]]]]:
         ),
         (
             'labels that random needs for the accuracy at the end; classes without a label at the '
-            'end, and how far the classes bought are from those of the pool (total variation); '
-            'seconds in all cycles',
+            'end, and how far the classes bought are from those of the pool (total variation); images '
+            'of no class; accuracy (%) at the end on classes at most a third as frequent as the most '
+            'frequent one; seconds in all cycles',
             ['rule', *ends],
             bought,
         ),
@@ -227,6 +237,19 @@ def _distance(pool, bought):
     names = [name for name in pool if name in bought]
     shares = [np.array([of[name] for name in names], float) for of in (pool, bought)]
     return float(np.abs(np.subtract(*(of / max(1, of.sum()) for of in shares))).sum() / 2)
+
+
+def _rare(report):
+    """The mean accuracy of the rare classes at the end: those RARE times as frequent as another, or less.
+
+    NaN if there are none.
+    """
+    pool, last = report['pool'], report['cycles'][-1]
+    few = [name for name, count in pool.items() if count <= RARE * max(pool.values())]
+    if not few or 'accuracy_by_class' not in last:  # A study of an older version.
+        return np.nan
+    accuracies = last['accuracy_by_class'][report['part']]
+    return np.mean([accuracies[name] for name in few])
 
 
 def _spread(values):

@@ -38,7 +38,10 @@ def _data(config, report):
     if config.split.unlabeled_only:
         counts.append(f'classes {" and ".join(config.split.unlabeled_only)} unlabeled only')
     if config.split.imbalance != 1:
-        counts.append(f'first class {config.split.imbalance:g} times as frequent as the last')
+        which = 'first class', 'the last'
+        if config.split.rare:
+            which = 'other classes each', f'each of {", ".join(config.split.rare)}'
+        counts.append(f'{which[0]} {config.split.imbalance:g} times as frequent as {which[1]}')
     return f'{" ".join(named)}, {", ".join(counts)}'
 
 

@@ -34,7 +34,7 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
     """Writes the three files and returns the content of active.json, JSON-able.
 
     `bought` counts labeled, skipped and validation images: all that somebody had to look at.
-    Accuracies are fractions, of the network that chooses; `area` is the normalized area under the
+    Accuracies are fractions, of the network that chooses, in all and by true class; `area` is the normalized area under the
     curve of accuracy over `bought`, see `area`.
     """
     config = study.config
@@ -123,6 +123,11 @@ def _row(study, cycle):
         'skipped': len(answered.skipped),
         'network': network,
         'accuracy': {part: measured[part]['accuracy'] for part in PARTS if part in measured},
+        'accuracy_by_class': {
+            part: dict(zip(answered.source.classes, measured[part]['accuracy_by_class']))
+            for part in PARTS
+            if part in measured and 'accuracy_by_class' in measured[part]  # Older versions lack it.
+        },
         'classes': {
             name: int(np.sum(labels == k)) for k, name in enumerate(answered.source.classes)
         },

@@ -127,7 +127,7 @@ def cycle_config(study: Study, cycle: int, labels: str = '') -> ConfigDict:
 
 def split_section(config: ConfigDict, file: epath.Path) -> dict:
     """The section `split` of a run of the study, whose indices are in a file."""
-    own = {'file': str(file), 'labels': 0, 'validation': 0, 'imbalance': 1.0}
+    own = {'file': str(file), 'labels': 0, 'validation': 0, 'imbalance': 1.0, 'rare': ()}
     return config.split.to_dict() | own
 
 
@@ -159,11 +159,11 @@ def _foreign(workdir):
 
 def _pool(config, source):
     """The images of training, validation included, int64 ascending."""
-    if config.split.imbalance == 1:
+    if config.split.imbalance == 1 and not config.split.rare:
         return np.arange(len(source.train.label))
     drawn = splits.draw(
         source.train.label, seed=config.seed, classes=source.classes,
-        imbalance=config.split.imbalance,
+        imbalance=config.split.imbalance, rare=config.split.rare,
     )  # fmt: skip
     return np.union1d(drawn.labeled, drawn.unlabeled)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 PARTS = ('labeled', 'unlabeled', 'validation')
+SHOWN = 20  # classes in a message
 CHUNK = 1 << 20  # indices in memory at a time, where they are in a file
 
 
@@ -30,6 +31,7 @@ def draw(
     unlabeled_includes_labeled: bool = True,
     classes: Sequence[str] | None = None,
     imbalance: float = 1.0,
+    rare: Sequence[str] = (),
 ) -> Split:
     """Sample a split; the same arguments give the same split with any version of numpy.
 
@@ -47,6 +49,8 @@ def draw(
     the rest is in no part. Examples without a label all stay unlabeled, and the validation examples
     keep the original class frequencies. `labels` are distributed in the same proportions, at least
     one per class, by the Huntington-Hill method (so a smaller number is a subset here too).
+    rare: names of classes; then each of them has 1 / imbalance of the frequency of each other class (the
+    step imbalance of arXiv 1710.05381), instead of the series.
 
     If no example has a label, all are unlabeled.
 
@@ -76,8 +80,8 @@ def draw(
             'is as the last.'
         )
     held = _proportional(sizes, validation)
-    profile = imbalance ** -np.linspace(0, 1, len(present))
-    trained = _long_tail(np.maximum(sizes - held, 0), profile)
+    profile = _profile(present, imbalance, rare, classes)
+    trained = _thin(np.maximum(sizes - held, 0), profile)
     if not labels:
         kept = trained
     elif imbalance == 1:
@@ -223,12 +227,32 @@ def _even(classes: int, total: int, seed: int) -> np.ndarray:
     return counts
 
 
-def _long_tail(sizes: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """The largest counts of each class in the proportions of profile, whose first entry is 1."""
+def _profile(present, imbalance, rare, classes):
+    """The frequency of each class that is present, relative to the most frequent one."""
+    if not rare:
+        return imbalance ** -np.linspace(0, 1, len(present))
+    for name in rare:
+        if name not in classes:
+            raise ValueError(
+                f'split.rare has {name!r}, which is no class that is learned; give some of '
+                f'{", ".join(map(repr, classes[:SHOWN]))}{", ..." if len(classes) > SHOWN else ""}.'
+            )
+    numbers = [list(classes).index(name) for name in rare]
+    few = np.isin(present, numbers)
+    if few.all() or imbalance == 1:
+        raise ValueError(
+            f'split.rare is {tuple(rare)} and imbalance {imbalance:g}: leave at least one class out of '
+            'rare, and give an imbalance above 1.'
+        )
+    return np.where(few, 1 / imbalance, 1.0)
+
+
+def _thin(sizes: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """The largest counts of each class in the proportions of profile, whose largest entry is 1."""
     if np.all(profile == 1):  # Unchanged: without imbalance classes are not made equal.
         return sizes
-    first = np.floor(np.min(sizes / profile) + 1e-9)
-    return np.rint(first * profile).astype(np.int64)
+    most = np.floor(np.min(sizes / profile) + 1e-9)
+    return np.rint(most * profile).astype(np.int64)
 
 
 def _apportion(profile: np.ndarray, total: int) -> np.ndarray:

@@ -209,9 +209,7 @@ def show(result: dict) -> str:
 def _summarize(logits, label):
     confusion = measure.confusion(logits, label)
     return measure.summarize(logits, label) | {
-        'accuracy_by_class': [
-            float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(confusion)
-        ],
+        'accuracy_by_class': measure.accuracy_by_class(confusion),
         'confusion': confusion.tolist(),
     }
 

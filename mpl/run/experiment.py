@@ -254,10 +254,11 @@ def make_split(config: ConfigDict, source: Source) -> splits.Split:
             'of its own; set it to 0.'
         )
     if config.split.file:
-        if config.split.labels or config.split.validation or config.split.imbalance != 1:
+        own = config.split
+        if own.labels or own.validation or own.imbalance != 1 or own.rare:
             raise ValueError(
                 'split.file has the indices of all examples; set labels and validation to 0, '
-                'imbalance to 1.'
+                'imbalance to 1, rare to ().'
             )
         split = split_files.load(epath.Path(paths.parse(config.split.file, 'split.file')), source)
     else:
@@ -280,4 +281,5 @@ def _draw(config, source):
         config.split.unlabeled_includes_labeled,
         source.classes,
         config.split.imbalance,
+        config.split.rare,
     )

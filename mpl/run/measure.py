@@ -116,6 +116,14 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
+def accuracy_by_class(counts: np.ndarray) -> list[float | None]:
+    """The fraction of each true class that is predicted (its recall); None for a class without examples.
+
+    counts: confusion matrix int [K, K].
+    """
+    return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(counts)]
+
+
 def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """The reported metrics of a network on a part; examples with label -1 are ignored. {} if all are."""
     known = label >= 0

@@ -101,9 +101,11 @@ def _measure(experiment, state):
             outputs = measure.outputs(experiment, forward, state, pool, indices)
             for name, output in outputs.items():
                 label = pool.label[indices]
-                networks[name][part] = measure.summarize(output.logits, label)
                 known = label >= 0
-                confusions[name] = measure.confusion(output.logits[known], label[known])
+                counts = measure.confusion(output.logits[known], label[known])
+                by_class = {'accuracy_by_class': measure.accuracy_by_class(counts)}
+                networks[name][part] = measure.summarize(output.logits, label) | by_class
+                confusions[name] = counts
     return networks, confusions
 
 
@@ -137,6 +139,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
             'unlabeled_includes_labeled': bool(np.isin(split.labeled, split.unlabeled).any()),
             'unlabeled_only': list(config.split.unlabeled_only),
             'imbalance': config.split.imbalance,
+            'rare': list(config.split.rare),
         },
         **teacher.selection_counts(experiment, workdir),
         'seed': config.seed,

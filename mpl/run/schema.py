@@ -23,7 +23,8 @@ class Split(NamedTuple):
     hold out, 0 if the source has a validation part. file: a saved split, instead of drawing
     one. unlabeled_only: names of classes that are not learned; their training images are
     unlabeled, and the other parts do not have them. imbalance: frequency of the first class
-    divided by that of the last in training, see data.splits.draw; 1 keeps all examples.
+    divided by that of the last in training, see data.splits.draw; 1 keeps all examples. rare: names of
+    the classes that imbalance makes rare, instead of all but the first.
     """
 
     labels: int = 0
@@ -32,6 +33,7 @@ class Split(NamedTuple):
     file: str = ''
     unlabeled_only: tuple = ()
     imbalance: float = 1.0
+    rare: tuple = ()
 
 
 class Every(NamedTuple):
