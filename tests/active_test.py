@@ -136,6 +136,9 @@ def test_the_report_counts_what_was_bought(study):
     for cycle, row in enumerate(rows):
         accuracy = read(workdir, cycle)[2]['networks']['student_ema']['test']['accuracy']
         assert row['accuracy']['test'] == accuracy
+        by_class = row['accuracy_by_class']
+        assert list(by_class['test']) == [str(k) for k in range(10)]
+        assert np.mean(list(by_class['test'].values())) == pytest.approx(accuracy)  # 60 of each.
     a, b, c = (row['accuracy']['test'] for row in rows)
     assert written['area'] == pytest.approx((a + 2 * b + c) / 4)
     assert written['training'] == 'from scratch in every cycle'
@@ -269,6 +272,16 @@ def test_a_long_tail_stays_one(tmp_path):
     assert 8 < counts[0] / counts[9] < 12
 
 
+def test_rare_classes_stay_rare(tmp_path):
+    split = dict(imbalance=10.0, rare=('3', '5'))
+    study = cycle_studies.make(config(dict(split=split)), epath.Path(tmp_path))
+    counts = np.bincount(study.source.train.label[study.candidates], minlength=10)
+    few = np.isin(np.arange(10), (3, 5))
+    assert np.abs(counts[few] / counts[~few].max() - 0.1).max() < 0.01
+    assert len(set(counts[~few])) == 1
+    assert cycle_studies.cycle_config(study, 1).split.rare == ()  # Its file has the split.
+
+
 @pytest.mark.parametrize('start_from', ['pixels', 'init_from'])
 def test_the_first_images_may_be_chosen_without_labels(study, tmp_path, start_from):
     weights = dict(init_from=dict(workdir=str(study[0] / 'cycle_2')))
@@ -371,6 +384,23 @@ def test_passes_are_of_random_views(study, tmp_path):
     np.testing.assert_array_equal(again.logits[2][pool], some[2])
 
 
+def test_passes_are_of_random_dropout(tmp_path):
+    model = NETWORK | dict(model=dict(name='mlp', widths=(32,), dropout=0.3))
+    given = config(dict(networks=dict(student=model)), 'bald', logits='dropout', passes=3, cycles=1)
+    workdir = epath.Path(tmp_path / 'al')
+    loop.run(given, workdir)
+    _, before, _ = read(workdir, 0)
+    candidates = np.setdiff1d(before.unlabeled, before.labeled)
+    files = ['logits.npy', *(f'logits_dropout_{n}.npy' for n in range(3))]
+    plain, *some = (row_files.read(str(workdir / 'cycle_0' / name))[candidates] for name in files)
+    assert all(np.abs(a - b).max() > 0.1 for a, b in zip([plain, *some], some))
+    p = softmax(np.stack(some).astype(float), -1)
+    entropy = -(p * np.log(p)).sum(-1).mean(0)
+    mean = p.mean(0)
+    bald = -(mean * np.log(mean)).sum(-1) - entropy
+    assert set(read(workdir, 1)[0]) == set(candidates[np.argsort(-bald)[:4]])
+
+
 @pytest.mark.parametrize(
     'changed, sentence',
     [
@@ -383,6 +413,10 @@ def test_passes_are_of_random_views(study, tmp_path):
         (dict(active=dict(logits='views', passes=0)), 'active.passes is 0'),
         (dict(active=dict(passes=3)), "active.passes is 3, but active.logits is 'network'"),
         (dict(active=dict(start_from='init_from')), 'init_from has no weights'),
+        (
+            dict(active=dict(logits='dropout')),
+            "active.logits is 'dropout', but the student has none",
+        ),
         (dict(split=dict(labels=40)), 'split.labels is 40 and .* set them to 0'),
         (dict(split=dict(file='x.json')), 'split.file'),
         (dict(split=dict(validation=1190)), '14 images, but the pool has 7 candidates'),
@@ -545,11 +579,11 @@ def test_refusals_of_folders_without_labels(tmp_path, changed, sentence):
         monkey.undo()
 
 
-def finished(accuracies, bought=(10, 20, 30), classes=dict(a=5, b=5), pool=dict(a=60, b=40)):
-    rows = [
-        dict(bought=n, accuracy=dict(test=a), classes=classes, train_seconds=2, select_seconds=0.5)
-        for n, a in zip(bought, accuracies)
-    ]
+def finished(
+    accuracies, bought=(10, 20, 30), classes=dict(a=5, b=5), pool=dict(a=60, b=40), **more
+):
+    row = dict(classes=classes, train_seconds=2, select_seconds=0.5, skipped=0) | more
+    rows = [dict(bought=n, accuracy=dict(test=a)) | row for n, a in zip(bought, accuracies)]
     return dict(part='test', cycles=rows, pool=pool, area=report.area(bought, accuracies))
 
 
@@ -581,6 +615,26 @@ def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
     with open(paths[1], newline='') as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 15 and {line['rule'] for line in lines} == {'random', 'margin'}
+
+
+def test_skipped_images_and_rare_classes_are_in_the_table():
+    pool, classes = dict(a=60, b=20, c=21), dict(a=5, b=5, c=5)
+    found = [
+        finished(
+            [0.5, 0.7, 0.8], classes=classes, pool=pool, skipped=skipped,
+            accuracy_by_class=dict(test=dict(a=0.9, b=rare, c=0.1)),
+        )
+        for skipped, rare in ((3, 0.4), (4, 0.6))
+    ]  # fmt: skip
+    reports = {'r': dict(enumerate(found))}
+    (curve,) = acquisitions.gather(reports, {'r': 'supervised'}, {'r': 'random'})
+    assert curve.skipped == 3.5 and curve.rare == pytest.approx(50)  # b alone: 20 <= 60 / 3 < 21
+    _, header, ((*row,),) = acquisitions.tables([curve])[2]
+    assert row[header.index('skipped')] == '3.5' and row[header.index('rare classes')] == '50.0'
+    even = [one | dict(pool=dict(a=60, b=40, c=40)) for one in found]
+    (curve,) = acquisitions.gather({'r': dict(enumerate(even))}, {'r': 's'}, {'r': 'random'})
+    assert np.isnan(curve.rare)
+    assert acquisitions.tables([curve])[2][2][0][header.index('rare classes')] == '-'
 
 
 def test_every_learner_is_compared_with_random_and_the_oracle():

@@ -196,6 +196,30 @@ def test_refuses_what_imbalance_cannot_leave(labels, imbalance, message):
         splits.draw(TAIL, labels, 0, 0, True, ('ant', 'bee', 'cat'), imbalance)
 
 
+def test_rare_classes_have_a_share_of_every_other_class():
+    """Step imbalance (arXiv 1710.05381): one of three classes at a tenth; 20 of each are held out."""
+    split = splits.draw(TAIL, 21, 60, 3, True, ('ant', 'bee', 'cat'), 10.0, ('bee',))
+    assert tail(split.validation) == [0, 20, 20, 20]
+    assert tail(np.union1d(split.labeled, split.unlabeled)) == [7, 100, 10, 100]
+    assert tail(split.labeled) == [0, 10, 1, 10]
+    label = np.repeat([0, 1, 2], [500, 40, 9])
+    every = splits.draw(label, 0, 0, 0, True, ('ant', 'bee', 'cat'), 4.0, ('bee', 'cat'))
+    assert np.bincount(label[every.unlabeled]).tolist() == [36, 9, 9]
+
+
+@pytest.mark.parametrize(
+    'rare, imbalance, message',
+    [
+        (('dog',), 10.0, "split.rare has 'dog', which is no class that is learned; give some of 'ant', 'bee'"),
+        (('ant',), 1.0, r"split.rare is \('ant',\) and imbalance 1: .* give an imbalance above 1"),
+        (('ant', 'bee', 'cat'), 10.0, 'leave at least one class out of rare'),
+    ],
+)  # fmt: skip
+def test_refuses_rare_classes_that_are_none(rare, imbalance, message):
+    with pytest.raises(ValueError, match=message):
+        splits.draw(TAIL, 0, 0, 0, True, ('ant', 'bee', 'cat'), imbalance, rare)
+
+
 def test_save_and_load_give_the_same_split(tmp_path):
     path = str(tmp_path / 'split.json')
     split = splits.draw(LABEL, 12, 20, 0, False)

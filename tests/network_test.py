@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
-from mpl.models import network
+from mpl.models import cnn, layers, network
 from mpl.models.network import Definition
 
 
@@ -126,6 +126,41 @@ def test_average_starts_at_the_initial_values_or_is_not_kept():
     chex.assert_trees_all_equal(net.ema.batch_stats, net.batch_stats)
     assert create(Definition(Tiny(), optax.sgd(0.1))).ema is None
     assert not create(Definition(Tiny(norm=False), optax.sgd(0.1))).batch_stats
+
+
+def test_predict_with_dropout_has_masks_and_running_statistics():
+    """The dropped features are found from more logits than features: each is 0 or scaled up."""
+    model = cnn.make(20, channels=(8,), strides=(2,), norm='batch', pool='mean', dropout=0.25)
+    definition = Definition(model, optax.sgd(0.1))
+    image = jnp.array(np.random.default_rng(0).normal(size=(64, 4, 4, 1)), jnp.float32)
+    net = network.create(definition, jax.random.key(0), image, 0.0)
+    (frozen,) = network.freeze('student', definition, net).values()
+    plain = network.predict(frozen, image)
+    _, kernel = jax.tree.leaves(net.params['head'])  # Its bias is 0.
+    inverse = np.linalg.pinv(kernel)
+    shares = []
+    for seed in range(4):
+        some = network.predict_with_dropout(frozen, image, jax.random.key(seed))
+        np.testing.assert_array_equal(some.features, plain.features)  # of the running statistics
+        dropped = some.logits @ inverse
+        kept = np.abs(dropped) > 1e-4
+        wanted = np.where(kept, plain.features / 0.75, 0.0)
+        np.testing.assert_allclose(dropped, wanted, atol=1e-4)
+        shares.append(np.mean(kept[plain.features > 1e-3]))
+    assert len(set(shares)) == 4 and abs(np.mean(shares) - 0.75) < 0.05
+
+
+def test_dropout_of_prediction_drops_no_branches():
+    class Branch(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            x = layers.drop_branch(x, 0.5, train)
+            return x, layers.dropout(x, 0.5, train)
+
+    frozen = network.Frozen(Definition(Branch(), optax.sgd(0.1)), network.Variables({}, {}))
+    image = jnp.ones((64, 2, 2, 1))
+    some = network.predict_with_dropout(frozen, image, jax.random.key(0))
+    assert (some.features == 1).all() and set(np.unique(some.logits)) == {0, 2}
 
 
 def test_predict_uses_running_statistics_and_no_dropout():

@@ -71,6 +71,8 @@ def test_open_sets_and_imbalance_are_named(named):
         '200 validation, classes 8 and 9 unlabeled only, '
         'first class 10 times as frequent as the last. The seed'
     ) in show(named)[0]
+    named['a'] = configs.override(named['a'], ["--config.split.rare=('0','1')"])
+    assert 'other classes each 10 times as frequent as each of 0, 1. The seed' in show(named)[0]
 
 
 def test_data_that_differ_are_listed_and_configs_without_a_run_are_not(named):

@@ -52,7 +52,8 @@ def check_passes(logits: Sequence[np.ndarray], passes: int) -> None:
     if len(logits) < passes:
         raise ValueError(
             f'The rule compares {passes} or more passes of a network over the pool, but there are '
-            f"{len(logits)}; set active.logits to 'views' and active.passes to {max(passes, 10)}."
+            f"{len(logits)}; set active.logits to 'views' or 'dropout', and active.passes to "
+            f'{max(passes, 10)}.'
             if passes > 1
             else 'The rule needs the logits of a trained network, and there is none yet; start from '
             "images drawn at random (active.start_from='random')."

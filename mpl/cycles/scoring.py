@@ -40,7 +40,9 @@ def of_cycle(study: Study, cycle: int) -> Inputs:
         return Inputs(features, _oracle(stage.experiment.source), made_by)
     if active.logits == 'network':
         return Inputs(features, [plain], made_by)
-    if stage.experiment.views.crop is not None:
+    dropout = active.logits == 'dropout'
+    kind = 'dropout' if dropout else 'view'
+    if stage.experiment.views.crop is not None and not dropout:
         raise ValueError(
             "active.logits is 'views', but the views of this config are random crops of images of "
             "other sizes, which are not predicted; set it to 'network'."
@@ -48,10 +50,10 @@ def of_cycle(study: Study, cycle: int) -> Inputs:
     root = stream.derive(jax.random.key(study.config.seed), cycle, 'acquire')
     logits = []
     for n in range(active.passes):
-        path = {row_files.LOGITS: str(folder / f'logits_view_{n}.npy')}
-        made = made_by | {'network': f'{name}, random weak view {n}'}
+        path = {row_files.LOGITS: str(folder / f'logits_{kind}_{n}.npy')}
+        made = made_by | {'network': f'{name}, random {kind} {n}'}
         key = jax.random.fold_in(root, n)
-        logits += prediction.write_rows(stage, inner, examples, path, made, key)
+        logits += prediction.write_rows(stage, inner, examples, path, made, key, dropout)
     return Inputs(features, logits, made_by)
 
 

@@ -16,7 +16,8 @@ from mpl.run.experiment import Experiment
 
 FILE = 'study.json'
 STARTS = ('random', 'pixels', 'init_from')
-LOGITS = ('network', 'views', 'labels')
+LOGITS = ('network', 'views', 'dropout', 'labels')
+RANDOM = ('views', 'dropout')  # of which there may be several passes
 
 
 class Study(NamedTuple):
@@ -183,10 +184,15 @@ def _check(config):
     for key, least in (('start', 0), ('budget', 1), ('cycles', 0), ('passes', 1), ('minimum', 0)):
         if active[key] < least:
             raise ValueError(f'active.{key} is {active[key]}; give {least} or more.')
-    if active.passes > 1 and active.logits != 'views':
+    if active.passes > 1 and active.logits not in RANDOM:
         raise ValueError(
             f'active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set '
-            "it to 'views'."
+            "it to 'views' or 'dropout'."
+        )
+    if active.logits == 'dropout' and not _has_dropout(config.networks.student.model):
+        raise ValueError(
+            "active.logits is 'dropout', but the student has none, so all passes would be equal; give a "
+            'networks.student.model.dropout above 0.'
         )
     if split.labels or split.file:
         raise ValueError(
@@ -206,6 +212,12 @@ def _check(config):
         raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
     if active.warm_start and active.cycles and 'student' not in config.networks:
         raise ValueError('active.warm_start starts from the student, but there is no such network.')
+
+
+def _has_dropout(model):
+    """Whether a model, or one that it contains, has dropout."""
+    own = 'dropout' in model and model.dropout > 0
+    return own or any(_has_dropout(part) for part in model.values() if isinstance(part, ConfigDict))
 
 
 def _check_budget(study):

@@ -64,7 +64,7 @@ class CNN(nn.Module):
             x = made(x, train)
         x = layers.widen(x)
         features = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, name='head')(x)
 
 

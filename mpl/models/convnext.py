@@ -122,7 +122,7 @@ class ConvNeXt(nn.Module):
                 name = f'stage_{stage}_block_{i}'
                 x = block(self.version, float(next(drop_rates)), self.dtype, name=name)(x, train)
         features = nn.LayerNorm(epsilon=EPSILON, name='norm')(layers.widen(x).mean((1, 2)))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, normal, name='head')(x)
 
     def shrink(self, x, side, width, name):

@@ -99,7 +99,7 @@ class EfficientNet(nn.Module):
                 )
         x = conv_norm(channels_of(1280, self.width), name='top')(x, train)
         features = layers.widen(x).mean((1, 2))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, name='head')(x)
 
 

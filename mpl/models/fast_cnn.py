@@ -82,7 +82,7 @@ class FastCNN(nn.Module):
                 x, train
             )
         features = layers.widen(jnp.max(x, (1, 2)))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         init = layers.uniform_init(features.shape[-1] ** -0.5)
         return features, self.logit_scale * layers.Head(self.num_classes, init, name='head')(x)
 

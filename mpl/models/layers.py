@@ -1,6 +1,7 @@
 """Common parts of models: activations, initializers, dropout, the head, checks of arguments."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import flax.linen as nn
@@ -30,14 +31,29 @@ def uniform_init(limit):
     return init
 
 
-def dropout(rate, train):
-    return nn.Dropout(rate, deterministic=not train)
+def dropout(x, rate, train):
+    """Dropout (arXiv 1207.0580): in training, each value of x is 0 at `rate`, else scaled up."""
+    return nn.Dropout(rate)(x, deterministic=not train)
 
 
 def drop_branch(x, rate, train):
     """Stochastic depth (arXiv 1603.09382): in training, each example of x is 0 at `rate`, else scaled up."""
     every_axis = tuple(range(1, x.ndim))
-    return nn.Dropout(rate, broadcast_dims=every_axis, deterministic=not train)(x)
+    return nn.Dropout(rate, broadcast_dims=every_axis)(x, deterministic=not train)
+
+
+@contextlib.contextmanager
+def always_dropout() -> Iterator[None]:
+    """`dropout` of all models that are called is that of training; nothing else is."""
+
+    def drop(call, args, kwargs, context):
+        layer = context.module
+        if isinstance(layer, nn.Dropout) and not layer.broadcast_dims:
+            kwargs = kwargs | {'deterministic': False}
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(drop):
+        yield
 
 
 class Head(nn.Module):

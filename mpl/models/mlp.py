@@ -25,7 +25,7 @@ class MLP(nn.Module):
             if self.norm == 'batch':
                 x = nn.BatchNorm(use_running_average=not train)(x)
             x = activation(x)
-            x = layers.dropout(self.dropout, train)(x)
+            x = layers.dropout(x, self.dropout, train)
         x = layers.widen(x)
         return x, nn.Dense(self.num_classes, **kernel_init)(x)
 

@@ -11,7 +11,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import AbstractMesh
 
-from mpl.models import lora
+from mpl.models import layers, lora
 from mpl.models.lora import Lora
 from mpl.parallel import spatial
 
@@ -206,6 +206,12 @@ def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]
 def predict(frozen: Frozen, image: jax.Array) -> Outputs:
     """Evaluation mode: running batch statistics, no dropout. image: [B, H, W, C]."""
     return Outputs(*_apply(frozen, image, train=False))
+
+
+def predict_with_dropout(frozen: Frozen, image: jax.Array, key: jax.Array) -> Outputs:
+    """`predict` with random dropout masks: a sample of the network (arXiv 1506.02142)."""
+    with layers.always_dropout():
+        return Outputs(*_apply(frozen, image, train=False, rngs={'dropout': key}))
 
 
 def capture(frozen: Frozen, image: jax.Array) -> dict[str, jax.Array]:

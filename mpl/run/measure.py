@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from mpl.algorithms import interface as algorithms
 from mpl.data.source import Pool
+from mpl.models import network as networks
 from mpl.models.network import Outputs
 from mpl.parallel import sharding
 from mpl.run.experiment import Experiment
@@ -22,10 +23,21 @@ def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str,
     return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
 
 
-def make_random_forward(experiment: Experiment) -> Callable[..., dict[str, Outputs]]:
-    """The compiled forward pass of random weak views: (key, state, image) -> outputs."""
+def make_random_forward(
+    experiment: Experiment, dropout: bool = False
+) -> Callable[..., dict[str, Outputs]]:
+    """The compiled forward pass of random weak views: (key, state, image) -> outputs.
+
+    dropout: instead, of plain images with random dropout masks.
+    """
 
     def forward(key, state, image):
+        if dropout:
+            view = experiment.views.evaluate(image)
+            return {
+                name: networks.predict_with_dropout(frozen, view, key)
+                for name, frozen in experiment.algorithm.networks(state).items()
+            }
         view = experiment.views.unlabeled(key, image)['weak']
         return algorithms.predict(experiment.algorithm, state, view)
 

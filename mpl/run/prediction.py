@@ -49,6 +49,7 @@ def write_rows(
     paths: dict[row_files.Kind, str],
     made_by: dict,
     key: jax.Array | None = None,
+    dropout: bool = False,
 ) -> list[row_files.Rows]:
     """Writes the outputs of a network to files of rows, and returns the files, open for reading.
 
@@ -61,6 +62,7 @@ def write_rows(
       paths: of a file for each kind of output.
       made_by: the provenance of the rows.
       key: of random weak views; None for plain images.
+      dropout: whether the key is of dropout masks for plain images instead.
     """
     pool, indices = examples
     with contextlib.ExitStack() as stack:
@@ -74,17 +76,22 @@ def write_rows(
         ]
         missing = row_files.missing_in_any(files, indices)
         chunks = from_pool(pool, indices, stage.experiment.config.batch.evaluate, missing)
-        for _ in row_files.store(files, predict(stage, network, iter(chunks), key)):
+        for _ in row_files.store(files, predict(stage, network, iter(chunks), key, dropout)):
             pass
     return [row_files.read(path, kind) for kind, path in paths.items()]
 
 
 def predict(
-    stage: Stage, network: str, chunks: Iterator[Chunk], key: jax.Array | None = None
+    stage: Stage,
+    network: str,
+    chunks: Iterator[Chunk],
+    key: jax.Array | None = None,
+    dropout: bool = False,
 ) -> Iterator[tuple[list[str], np.ndarray, Outputs]]:
     """Outputs of one network, by its name in the algorithm, for chunks of examples.
 
-    With a key they are of random weak views, which depend on the key and the place in the pool.
+    With a key they are of random weak views, or with `dropout` of random dropout masks; both depend on
+    the key and the place in the pool.
 
     Yields:
       For each chunk the names of its n examples, their `written` indices [n] and the
@@ -93,8 +100,11 @@ def predict(
     Raises:
       FloatingPointError: an output is not finite.
     """
-    make = measure.make_forward if key is None else measure.make_random_forward
-    forward_all = make(stage.experiment)
+    forward_all = (
+        measure.make_forward(stage.experiment)
+        if key is None
+        else measure.make_random_forward(stage.experiment, dropout)
+    )
     forward = jax.jit(lambda *given: {network: forward_all(*given)[network]})
     for pool, indices, written in chunks:
         of_chunk = forward

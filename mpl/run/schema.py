@@ -122,12 +122,13 @@ class Active(NamedTuple):
     start: images to label before the first training. start_from: 'random' draws them uniformly;
     'pixels' chooses them by the rule with standardized pixels as features, 'init_from' with
     features of those initial weights. budget: images to label per cycle. cycles: how often,
-    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views', `passes`
-    passes over random weak views; 'labels', the true labels, an oracle for comparison. warm_start: each
-    training starts from the student of the cycle before, not from scratch. minimum: answers of
-    people after which a cycle may be trained; 0 for all. forms: in which people are asked, files of
-    mpl/labeling/forms/. suggest: whether these show the class that the network of the cycle before
-    predicts, which biases people.
+    after `start`. logits: what the rule gets: 'network', one pass over plain images; 'views',
+    `passes` passes over random weak views; 'dropout', `passes` passes with random dropout masks;
+    'labels', the true labels, an oracle for comparison. warm_start: each training starts from the
+    student of the cycle before, not from scratch. minimum: answers of people after which a cycle
+    may be trained; 0 for all. forms: in which people are asked, files of mpl/labeling/forms/.
+    suggest: whether these show the class that the network of the cycle before predicts, which
+    biases people.
     """
 
     rule: dict = {}
