@@ -216,7 +216,7 @@ def _check(config):
 
 def _has_dropout(model):
     """Whether a model, or one that it contains, has dropout."""
-    own = 'dropout' in model and model.dropout > 0
+    own = any(model[key] > 0 for key in ('dropout', 'hidden_dropout') if key in model)
     return own or any(_has_dropout(part) for part in model.values() if isinstance(part, ConfigDict))
 
 

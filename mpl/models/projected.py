@@ -57,7 +57,7 @@ class Projected(nn.Module):
                 'another model.'
             )
         features = layers.widen(self.hidden(features, train))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, name='head')(x)
 
 

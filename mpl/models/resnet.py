@@ -120,7 +120,7 @@ class ResNet(nn.Module):
                     name=f'group_{group}_block_{i}',
                 )(x, train)
         features = layers.widen(x).mean((1, 2))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, name='head')(x)
 
 

@@ -38,7 +38,7 @@ class VisionTransformer(nn.Module):
         x = Patches(width, self.patch, self.dtype, not self.pre_norm, name='patches')(image)
         rows, columns = x.shape[1:3]
         x = self.add_tokens(x.reshape(x.shape[0], -1, width))
-        x = layers.dropout(self.hidden_dropout, train)(x)
+        x = layers.dropout(x, self.hidden_dropout, train)
         if self.pre_norm:
             x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name='norm_pre')(x)
         angles = None
@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
                 heads, self.mlp, hidden, self.norm_epsilon, self.dtype, name='pool'
             )
             features = pool(norm(patches))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, normal, name='head')(x)
 
     def add_tokens(self, x):

@@ -105,15 +105,15 @@ def feed_forward(x, mlp, hidden, dense, drop):
 
     'swiglu' (arXiv 2002.05202, section 2) is silu(gate(x)) * dense_0(x) before the last layer.
 
-    dense: makes a dense layer of a width and name. drop: makes a dropout layer.
+    dense: makes a dense layer of a width and name. drop: a dropout layer.
     """
     y = dense(hidden, name='dense_0')(x)
     if mlp == 'swiglu':
         y = y * MLPS[mlp](dense(hidden, name='gate')(x))
     else:
         y = MLPS[mlp](y)
-    y = drop()(y)
-    return drop()(dense(x.shape[-1], name='dense_1')(y))
+    y = drop(y)
+    return drop(dense(x.shape[-1], name='dense_1')(y))
 
 
 class Block(nn.Module):
@@ -135,7 +135,7 @@ class Block(nn.Module):
         width = x.shape[-1]
         dense = partial(nn.Dense, kernel_init=normal, dtype=self.dtype)
         norm = partial(nn.LayerNorm, epsilon=self.epsilon, dtype=self.dtype)
-        drop = partial(layers.dropout, self.hidden_dropout, train)
+        drop = partial(layers.dropout, rate=self.hidden_dropout, train=train)
 
         def branch(i, y):
             if self.layer_scale:
@@ -149,7 +149,7 @@ class Block(nn.Module):
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         y = attend(query, key, value).reshape(x.shape)
-        y = drop()(dense(width, name='out')(y))
+        y = drop(dense(width, name='out')(y))
         x = x + branch(0, y)
         y = feed_forward(norm(name='norm_1')(x), self.mlp, self.hidden, dense, drop)
         return x + branch(1, y)
@@ -178,5 +178,5 @@ class AttentionPool(nn.Module):
         y = attend(query, pair[:, :, 0], pair[:, :, 1]).reshape(size, 1, width)
         y = dense(width, name='out')(y)
         z = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name='norm')(y)
-        y = y + feed_forward(z, self.mlp, self.hidden, dense, partial(layers.dropout, 0.0, False))
+        y = y + feed_forward(z, self.mlp, self.hidden, dense, drop=lambda y: y)
         return layers.widen(y[:, 0])

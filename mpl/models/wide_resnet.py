@@ -77,7 +77,7 @@ class WideResNet(nn.Module):
                 )
         x = activate(name='activate')(x, train)
         features = layers.widen(x).mean((1, 2))
-        x = layers.dropout(self.dropout, train)(features)
+        x = layers.dropout(features, self.dropout, train)
         return features, layers.Head(self.num_classes, name='head')(x)
 
 
