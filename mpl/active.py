@@ -26,7 +26,7 @@ from pathlib import Path
 import jax
 from etils import epath
 
-from mpl.comparison import acquisitions, runs, studies, workers
+from mpl.comparison import acquisition_tables, acquisitions, runs, studies, workers
 from mpl.cycles import loop as cycles
 from mpl.cycles import people, report
 from mpl.run import command, loop
@@ -66,8 +66,8 @@ def compare(given: argparse.Namespace, overrides: list[str]) -> None:
     rules = {name: studies.rule_name(config) for name, config in named.items()}
     curves = acquisitions.gather(reports, studies.learners(named), rules)
     if curves:
-        print(acquisitions.show(curves, 'simple'), '\n')
-        print('Written:', ', '.join(map(str, acquisitions.write(curves, failures, workdir))))
+        print(acquisition_tables.show(curves, 'simple'), '\n')
+        print('Written:', ', '.join(map(str, acquisition_tables.write(curves, failures, workdir))))
     for failure in failures:
         print(failure, file=sys.stderr)
     sys.exit(128 + stopped.signal if stopped else bool(failures))

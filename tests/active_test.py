@@ -18,7 +18,7 @@ from scipy.special import softmax
 
 from configs import digits_active
 from mpl import active
-from mpl.comparison import acquisitions, studies
+from mpl.comparison import acquisition_tables, acquisitions, studies
 from mpl.cycles import acquired, figure, labels, loop, people, report, scoring
 from mpl.cycles import study as cycle_studies
 from mpl.data import source, splits, stream
@@ -603,13 +603,13 @@ def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
     np.testing.assert_allclose(margin.area_difference, [7.5, 10])
     assert margin.missing == pytest.approx(1 / 3)
     assert margin.distance == pytest.approx((0.1 + 0.4 + 0.1) / 3)
-    assert acquisitions.labels_of_random(margin, random) == '> 30'
-    assert acquisitions.labels_of_random(random, random) == '30'
+    assert acquisition_tables.labels_of_random(margin, random) == '> 30'
+    assert acquisition_tables.labels_of_random(random, random) == '30'
     lower = margin._replace(accuracy=np.array([[50.0, 50, 54.5]]))
-    assert acquisitions.labels_of_random(lower, random) == '25'
-    text = acquisitions.show([random, margin], 'github')
+    assert acquisition_tables.labels_of_random(lower, random) == '25'
+    text = acquisition_tables.show([random, margin], 'github')
     assert '+8.8 ± 1.2*' in text and '+15.0 ± 5.0*' in text and '+5.0 ± 5.0 ' in text
-    paths = acquisitions.write([random, margin], ['a note'], tmp_path)
+    paths = acquisition_tables.write([random, margin], ['a note'], tmp_path)
     assert [path.name for path in paths] == ['active.md', 'active.csv', 'active.png']
     assert '- a note' in paths[0].read_text()
     with open(paths[1], newline='') as file:
@@ -629,12 +629,12 @@ def test_skipped_images_and_rare_classes_are_in_the_table():
     reports = {'r': dict(enumerate(found))}
     (curve,) = acquisitions.gather(reports, {'r': 'supervised'}, {'r': 'random'})
     assert curve.skipped == 3.5 and curve.rare == pytest.approx(50)  # b alone: 20 <= 60 / 3 < 21
-    _, header, ((*row,),) = acquisitions.tables([curve])[2]
+    _, header, ((*row,),) = acquisition_tables.tables([curve])[2]
     assert row[header.index('skipped')] == '3.5' and row[header.index('rare classes')] == '50.0'
     even = [one | dict(pool=dict(a=60, b=40, c=40)) for one in found]
     (curve,) = acquisitions.gather({'r': dict(enumerate(even))}, {'r': 's'}, {'r': 'random'})
     assert np.isnan(curve.rare)
-    assert acquisitions.tables([curve])[2][2][0][header.index('rare classes')] == '-'
+    assert acquisition_tables.tables([curve])[2][2][0][header.index('rare classes')] == '-'
 
 
 def test_every_learner_is_compared_with_random_and_the_oracle():

@@ -3,14 +3,14 @@
 import csv
 from pathlib import Path
 
-from mpl.comparison import acquisitions, studies, table
+from mpl.comparison import acquisition_tables, acquisitions, studies, table
 from mpl.comparison.acquisitions import Curve
 from mpl.comparison.studies import RANDOM
 from mpl.pages import charts, page, study
 from mpl.pages.page import Section
 from mpl.run import config as configs
 
-FILE = acquisitions.FILES[1]
+FILE = acquisition_tables.FILES[1]
 
 
 def is_comparison(workdir: Path) -> bool:
@@ -38,7 +38,7 @@ def render(workdir: Path) -> str:
         chosen = [curve for curve in curves if curve.learner == learner]
         sections += [
             Section(f'Results of {learner}', text, header, rows)
-            for text, header, rows in acquisitions.tables(chosen)
+            for text, header, rows in acquisition_tables.tables(chosen)
         ]
         sections.append(Section(f'Curves of {learner}', charts=_charts(chosen)))
     folded = [(name, configs.to_json(config)) for name, config in named.items()]
