@@ -19,15 +19,18 @@ from . import cifar10, recipes
 from .recipes import Labels, Recipe
 
 Data = Literal['cifar10', 'fashion_mnist', 'mnist']
-# By data set: standardization, whether images may be mirrored, and by default labels and budget.
+# By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
+# and budget.
 DATA = {
-    'cifar10': dict(mean=cifar10.MEAN, std=cifar10.STD, mirror=True, labels=4000, budget=1e14),
-    'fashion_mnist': dict(mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13),
-    'mnist': dict(mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
+    'cifar10': dict(
+        side=32, colors=3, mean=cifar10.MEAN, std=cifar10.STD, mirror=True, labels=4000, budget=1e14
+    ),
+    'fashion_mnist': dict(
+        side=28, colors=1, mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13
+    ),
+    'mnist': dict(side=28, colors=1, mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
 }
-CHANNELS = (32, 128, 128)
-# FLOPs of the network forward for one image.
-FORWARD = {'cifar10': 80_808_448, 'fashion_mnist': 53_284_352, 'mnist': 53_284_352}
+CHANNELS = (32, 128, 128)  # at width 1
 LABELED, UNLABELED = 64, 128  # images per step
 # Of each method with its arguments: passes over one labeled and over one unlabeled image in a step, in
 # passes forward; a pass backward costs two, and views that only give targets have none.
@@ -65,6 +68,7 @@ def config(
     steps: int,
     data: Data,
     labels: Labels | None,
+    width: float,
     unlabeled: int = UNLABELED,
     view: recipes.View = 'weak',
 ):
@@ -75,12 +79,13 @@ def config(
       steps: of the run.
       data: the data set.
       labels: total number; None for that in DATA.
+      width: of the network, see `channels`.
       unlabeled: images per step.
       view: of the labeled images.
     """
     of = DATA[data]
     network = dict(
-        model=dict(name='fast_cnn', channels=CHANNELS),
+        model=dict(name='fast_cnn', channels=channels(width)),
         optimizer=dict(
             name='sgd',
             learning_rate=0.2,
@@ -114,38 +119,61 @@ def config(
     )
 
 
-def count_steps(budget: float, method: str, data: Data) -> int:
+def channels(width: float) -> tuple[int, ...]:
+    """The channels of each stage, `width` times those of CHANNELS."""
+    return tuple(round(width * number) for number in CHANNELS)
+
+
+def forward_flops(data: Data, width: float = 1.0) -> int:
+    """FLOPs of the network forward for one image."""
+    side, inputs = DATA[data]['side'], 8 * DATA[data]['colors']
+    products = side**2 * 4 * DATA[data]['colors'] * inputs
+    for outputs in channels(width):
+        products += side**2 * 9 * inputs * outputs
+        side //= 2
+        products += side**2 * 9 * outputs**2
+        inputs = outputs
+    return 2 * (products + 10 * inputs)
+
+
+def count_steps(budget: float, method: str, data: Data, width: float) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
     passes = labeled * LABELED + unlabeled * UNLABELED
-    return max(round(budget / (passes * FORWARD[data]) / 10), 1) * 10
+    return max(round(budget / (passes * forward_flops(data, width)) / 10), 1) * 10
 
 
 def method(
-    name: str, data: Data = 'cifar10', labels: Labels | None = None, budget: float | None = None
+    name: str,
+    data: Data = 'cifar10',
+    labels: Labels | None = None,
+    budget: float | None = None,
+    width: float = 1.0,
 ):
     """The method of this name in RULES; budget: FLOPs of the run, None for that in DATA."""
-    steps = count_steps(budget or DATA[data]['budget'], name, data)
+    steps = count_steps(budget or DATA[data]['budget'], name, data, width)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
-    return config(algorithm, steps, data, labels)
+    return config(algorithm, steps, data, labels, width)
 
 
 def supervised(
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
+    width: float = 1.0,
     view: recipes.View = 'strong',
 ):
-    steps = count_steps(budget or DATA[data]['budget'], 'supervised', data)
-    return config(dict(name='supervised'), steps, data, labels, unlabeled=0, view=view)
+    steps = count_steps(budget or DATA[data]['budget'], 'supervised', data, width)
+    return config(dict(name='supervised'), steps, data, labels, width, unlabeled=0, view=view)
 
 
 def mpl(
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
+    width: float = 1.0,
     feedback: Literal['exact', 'off'] = 'exact',
     start: Literal['random', 'uda'] = 'random',
 ):
@@ -157,8 +185,8 @@ def mpl(
     budget = budget or DATA[data]['budget']
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
-    steps = count_steps(share * budget, method, data)
-    last = count_steps(FINETUNED * budget, 'supervised', data)
+    steps = count_steps(share * budget, method, data, width)
+    last = count_steps(FINETUNED * budget, 'supervised', data, width)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',
@@ -169,9 +197,9 @@ def mpl(
         uda_threshold=uda['threshold'],
         uda_mask_sharpened=False,
     )
-    chosen = config(algorithm, steps, data, labels)
+    chosen = config(algorithm, steps, data, labels, width)
     if start == 'uda':
-        first = METHODS['uda'](data, labels, STARTED * budget)
+        first = METHODS['uda'](data, labels, STARTED * budget, width)
         chosen.init_from = dict(config=recipes.stage(first), network='student_ema')
         for network in chosen.networks.values():
             network.optimizer.update(learning_rate=RATE, warmup_steps=0)

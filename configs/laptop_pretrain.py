@@ -13,7 +13,7 @@ from functools import partial
 import ml_collections
 
 from . import laptop, pretraining
-from .laptop import DATA, FORWARD, Data
+from .laptop import DATA, Data
 from .recipes import Labels, Recipe
 
 BUDGETS = {'cifar10': 5e13, 'fashion_mnist': 2e13, 'mnist': 1e13}  # FLOPs
@@ -53,7 +53,7 @@ def count_steps(budget: float, method: str, data: Data) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
     passes = labeled * LABELED + unlabeled * UNLABELED
-    return max(round(budget / (passes * FORWARD[data]) / 10), 1) * 10
+    return max(round(budget / (passes * laptop.forward_flops(data)) / 10), 1) * 10
 
 
 def views(name: str, data: Data) -> dict:
@@ -87,7 +87,7 @@ def method(
 ):
     """The method of this name in RULES; budget: FLOPs of the run, None for that in BUDGETS."""
     steps = count_steps(budget or BUDGETS[data], name, data)
-    chosen = laptop.config(dict(name='supervised'), steps, data, labels).to_dict()
+    chosen = laptop.config(dict(name='supervised'), steps, data, labels, width=1.0).to_dict()
     optimizer = dict(
         name='sgd',
         learning_rate=0.06,

@@ -23,7 +23,9 @@ class Curve(NamedTuple):
     difference: np.ndarray  # [shared seeds, cycles] to random of the learner, by seed
     area_difference: np.ndarray  # [shared seeds]
     missing: float  # classes without an image at the end, mean
-    distance: float  # total variation, of the classes bought from those of the pool, at the end, mean
+    distance: (
+        float  # total variation, of the classes bought from those of the pool, at the end, mean
+    )
     skipped: float  # images bought that are of no class, at the end, mean
     rare: float  # accuracy at the end on the rare classes, see `_rare`, mean; NaN if none is rare
     train_seconds: float  # of all cycles, mean
