@@ -20,7 +20,7 @@ from mpl.run import flops
 def count(config: ConfigDict) -> float:
     """Passes forward of one image in a step of a config of configs/laptop.py on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
-    return flops.of_step(experiment) / laptop.FORWARD['cifar10']
+    return flops.of_step(experiment) / laptop.forward_flops('cifar10')
 
 
 def rows() -> list[list]:
