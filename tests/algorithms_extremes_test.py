@@ -27,6 +27,7 @@ ENDS = {
     'rate': (0.0, 1.0),
     'queue': (6, 12),
     'keys': ('averaged', 'batch'),
+    'targets': ('averaged', 'batch'),
     'scale': (0.0, 1.0),
     'decay': (0.0, 1.0),
     'smoothing': (0.0, 1.0),

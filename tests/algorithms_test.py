@@ -38,7 +38,7 @@ VARIANTS = {
         {'feedback': 'exact', 'target_pass': 'separate', 'label_view': 'weak'},
     ],
     'barlow_twins': [{}],
-    'byol': [{}],
+    'byol': [{}, {'targets': 'averaged'}],
     'dino': [{}],
     'distill': [{}, {'teacher': None}],
     'fixmatch': [{'threshold': 0.0}, {'threshold': 0.0, 'target_pass': 'separate'}],
@@ -110,7 +110,7 @@ KNOBS = {
         for knob, (base, other) in UDA.items()
     },
     'barlow_twins': PRETRAINING | {'redundancy_weight': ({}, 1.0), 'scale': ({}, 0.1)},
-    'byol': TARGETED,
+    'byol': TARGETED | {'targets': ({}, 'averaged')},
     'dino': TARGETED
     | {
         'temperature': ({}, 0.5),
@@ -566,7 +566,7 @@ def test_no_knob_is_dead(name, knob):
     """After three steps, or three late ones where the ramp of the average is past."""
     first = 1000 if knob == 'ema_decay' else 0
     numbers, other = KNOBS[name][knob]
-    norm = knob in ('student_statistics', 'target_pass', 'keys')
+    norm = knob in ('student_statistics', 'target_pass', 'keys', 'targets')
     one = trained(name, first, norm, **numbers)
     two = trained(name, first, norm, **{**numbers, knob: other})
     assert distance(one, two) > 1e-4

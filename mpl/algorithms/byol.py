@@ -1,6 +1,6 @@
 """BYOL, Bootstrap Your Own Latent (Grill et al., arXiv 2006.07733)."""
 
-from mpl.algorithms import contrast, pretraining
+from mpl.algorithms import contrast, pretraining, queues
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -9,6 +9,7 @@ def make(
     student: Definition,
     projector: Definition,
     predictor: Definition,
+    targets: str = 'batch',
     ema_decay: float = 0.99,
     ema_steps: int = 0,
     labeled_weight: float = 0.0,
@@ -16,21 +17,23 @@ def make(
 ) -> Algorithm:
     """The predicted embedding of a view approaches the averaged network's of the other view.
 
-    The loss is the sum of 2 - 2 cosine over both directions (equation 2), from 0 to 8. The passes of
-    the targets are in training mode, with the batch statistics of their view: with running statistics
-    the features ended no better than random ones. Each view has a pass of its own.
+    The loss is the sum of 2 - 2 cosine over both directions (equation 2), from 0 to 8. Each view has a
+    pass of its own, also for the targets.
 
     Args:
       student: the trunk.
       projector: its head.
       predictor: on the projector's output, of the same size.
+      targets: statistics of the targets' pass: 'batch', those of their view, as in the released code; or
+        'averaged', for comparison (docs/self_supervised.md has one).
       ema_decay: decay of the averages of trunk and projector at first; above 0.
       ema_steps: steps over which it rises to 1 by a cosine; 0 for a constant decay.
       labeled_weight, probe_rate: as in simclr.py.
 
     Raises:
-      ValueError: ema_decay is 0.
+      ValueError: ema_decay is 0, or an unknown kind of targets.
     """
+    queues.check_keys(targets, 'targets')
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
     average = pretraining.target_average(ema_decay, ema_steps)
     online = {role: chain[role] for role in average.roles}
@@ -40,7 +43,7 @@ def make(
         outputs, stats = pretraining.forward(
             chain, params, pretraining.statistics(state), key, *views
         )
-        p, target = outputs['predictor'], pretraining.targets(online, state, key, *views)
+        p, target = outputs['predictor'], queues.encode(online, state, key, targets, *views)
         value = 4 - 2 * (contrast.cosine(p[0], target[1]) + contrast.cosine(p[1], target[0]))
         return value, (stats, (), contrast.measure(*outputs['projector']))
 

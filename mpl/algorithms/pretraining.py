@@ -234,9 +234,6 @@ def targets(
     """The averaged networks' outputs for each view, in training mode, without a gradient.
 
     joined: see `forward`.
-
-    Their batch statistics are those of the view, as in the released code of BYOL: with running
-    statistics instead its features end no better than those of a random network.
     """
     found = averages(state)
     outputs, _ = forward(

@@ -70,10 +70,10 @@ def both_directions(
     return one + other, tuple(map(push, queues, k)), accuracy
 
 
-def check_keys(keys: str) -> None:
-    """Raises ValueError for an unknown kind of keys."""
+def check_keys(keys: str, name: str = 'keys') -> None:
+    """Raises ValueError for an unknown kind of keys; name: of the argument."""
     if keys not in KEYS:
-        raise ValueError(f'algorithm.keys is {keys!r}; choose one of {", ".join(KEYS)}.')
+        raise ValueError(f'algorithm.{name} is {keys!r}; choose one of {", ".join(KEYS)}.')
 
 
 def encode(

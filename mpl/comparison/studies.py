@@ -73,10 +73,12 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     Raises:
       ValueError: a config is refused, or needs labels by people.
     """
+    firsts = {names[0] for names in _by_learner(named).values()}
     for name, config in named.items():
         try:
             study = studies.make(config, epath.Path(workdir / name / '0'))
-            studies.assemble(study)
+            if name in firsts:  # All rules of a learner train the same network in the same way.
+                studies.assemble(study)
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
         if study.source.test is None and not (len(study.validation) or study.source.validation):
