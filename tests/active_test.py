@@ -705,3 +705,22 @@ def test_a_key_per_cycle():
         str(jax.random.key_data(stream.derive(jax.random.key(0), t, 'acquire'))) for t in range(5)
     }
     assert len(keys) == 5
+
+
+@pytest.mark.parametrize('data', ['digits', 'fashion_mnist'])
+def test_the_learners_of_the_joint_comparison_differ_in_the_training_alone(data):
+    found = {
+        learner: configs.load(f'configs/joint_active.py:learner={learner},data={data}', [])
+        for learner in ('supervised', 'mobyv2al', 'two_stage')
+    }
+    trainings = [*found.values(), found['two_stage'].init_from.config]
+    for training in trainings:
+        assert training.views == trainings[0].views
+        batch = training.batch.labeled + training.batch.unlabeled
+        assert abs(training.steps * batch - 96_000) < batch
+    assert len({str(one.networks.student.model.to_dict()) for one in trainings}) == 1
+    assert len({one.batch.labeled for one in found.values()}) == 1
+    assert found['supervised'].batch.unlabeled == 0 and list(found['supervised'].networks) == [
+        'student'
+    ]
+    assert cycle_studies.is_pretrained_once(found['two_stage'])
