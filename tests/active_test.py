@@ -608,7 +608,13 @@ def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
     lower = margin._replace(accuracy=np.array([[50.0, 50, 54.5]]))
     assert acquisition_tables.labels_of_random(lower, random) == '25'
     text = acquisition_tables.show([random, margin], 'github')
-    assert '+8.8 ± 1.2*' in text and '+15.0 ± 5.0*' in text and '+5.0 ± 5.0 ' in text
+    assert '+8.8 ± 1.2 ' in text and '+15.0 ± 5.0 ' in text and '+5.0 ± 5.0 ' in text
+    around = np.arange(-2.0, 3.0)  # standard error 0.707, t = 2.776
+    several = margin._replace(
+        difference=np.stack([around + 1.9, around + 2.0], 1), area_difference=around
+    )
+    _, _, ((*row,),) = acquisition_tables.tables([several])[1]
+    assert row[1:] == ['+1.9 ± 0.7', '+2.0 ± 0.7*', '+0.0 ± 0.7']
     paths = acquisition_tables.write([random, margin], ['a note'], tmp_path)
     assert [path.name for path in paths] == ['active.md', 'active.csv', 'active.png']
     assert '- a note' in paths[0].read_text()

@@ -71,8 +71,8 @@ def tables(curves: list[Curve]) -> list[tuple[str, list[str], list[list[str]]]]:
             accuracies,
         ),
         (
-            'difference to random of the same seed, mean ± standard error; * beyond two standard '
-            'errors',
+            'difference to random of the same seed, mean ± standard error; * 0 is outside of the 95 % '
+            "interval by Student's t",
             ['rule', *labels, 'area'],
             differences,
         ),
@@ -141,14 +141,14 @@ def draw(curves: list[Curve]) -> Figure:
                 bottom.errorbar(
                     curve.bought + 0.15 * place,
                     curve.difference.mean(0),
-                    [2 * table.standard_error(column) for column in curve.difference.T],
+                    [table.interval(column) for column in curve.difference.T],
                     color=color, marker='.', capsize=2, linewidth=1,
                 )  # fmt: skip
         bottom.axhline(0, color='black', linewidth=1)
         top.set(title=learner, ylabel='accuracy (%): mean, and every seed')
         bottom.set(
             xlabel='images bought, validation included',
-            ylabel='minus random of the same seed (points):\nmean ± two standard errors',
+            ylabel='minus random of the same seed (points):\nmean and 95 % interval',
         )
         top.legend(fontsize='small')
     return figure
@@ -163,7 +163,7 @@ def _error(values):
     if len(values) < 2:
         return f'{np.mean(values):+.1f}' if len(values) else '-'
     mean, error = np.mean(values), table.standard_error(values)
-    return f'{mean:+.1f} ± {error:.1f}' + ('*' if abs(mean) > 2 * error else '')
+    return f'{mean:+.1f} ± {error:.1f}' + ('*' if abs(mean) > table.interval(values) else '')
 
 
 def _table(rows, headers, style):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from tabulate import tabulate
 
 from mpl.run import records
@@ -154,6 +155,14 @@ def spread(values: np.ndarray) -> float:
 def standard_error(values: np.ndarray) -> float:
     """Of the mean of the values; nan for a single one."""
     return spread(values) / np.sqrt(max(len(values), 1))
+
+
+def interval(values: np.ndarray) -> float:
+    """Half of the 95 % interval of their mean, by Student's t; nan for a single value.
+
+    Of few values it is wider than two standard errors: 2.8 of five, 4.3 of three.
+    """
+    return stats.t.ppf(0.975, max(len(values) - 1, 1)) * standard_error(values)
 
 
 def _signed(values):

@@ -79,7 +79,7 @@ def _charts(curves: list[Curve]) -> list[dict]:
     paired = [c for c in curves if c.rule != RANDOM and len(c.area_difference)]
     if paired:
         chart = charts.lines(
-            'Minus random of the same seed: mean, two standard errors',
+            'Minus random of the same seed: mean, 95 % interval',
             [(c.rule, c.bought, c.difference.mean(0)) for c in paired],
             'points',
             colors=[curves.index(c) for c in paired],
@@ -87,7 +87,7 @@ def _charts(curves: list[Curve]) -> list[dict]:
         )
         for trace, c in zip(chart['data'], paired):
             if len(c.difference) > 1:
-                errors = [2 * table.standard_error(column) for column in c.difference.T]
+                errors = [table.interval(column) for column in c.difference.T]
                 trace['error_y'] = {'type': 'data', 'array': errors}
         drawn.append(chart)
     return drawn
