@@ -656,6 +656,8 @@ def test_every_learner_is_compared_with_random_and_the_oracle():
     assert rules[:4] == ['random', 'balanced (oracle)', 'margin', 'k_center, from pixels']
     learners = studies.learners(found)
     assert learners['k'] == 'supervised' and learners['r'] == 'supervised 2'
+    two_stage = configs.load('configs/joint_active.py:learner=two_stage', [])
+    assert studies.learners(named | {'two': two_stage})['two'] == 'supervised from moby'
     noisy = configs.override(config(), ['--config.active.rule.noise=1.0'])
     assert studies.rule_name(noisy) == 'margin, noise=1.0'
 

@@ -43,13 +43,18 @@ def add_baselines(named: dict[str, ConfigDict]) -> dict[str, ConfigDict]:
 
 
 def learners(named: dict[str, ConfigDict]) -> dict[str, str]:
-    """The name of the learner of each config: its algorithm, and a number if that is not unique."""
+    """The name of the learner of each config: its algorithm, and a number if that is not unique.
+
+    After it the algorithm of the stage that it starts from.
+    """
     found, used = {}, {}
     for names in _by_learner(named).values():
-        algorithm = named[names[0]].algorithm.name
-        used[algorithm] = used.get(algorithm, 0) + 1
-        learner = algorithm if used[algorithm] == 1 else f'{algorithm} {used[algorithm]}'
-        found |= {name: learner for name in names}
+        config = named[names[0]]
+        stage = config.init_from.config
+        learner = config.algorithm.name + (f' from {stage.algorithm.name}' if stage else '')
+        used[learner] = used.get(learner, 0) + 1
+        number = '' if used[learner] == 1 else f' {used[learner]}'
+        found |= dict.fromkeys(names, learner + number)
     return found
 
 
