@@ -96,11 +96,12 @@ def _distance(pool, bought):
 def _rare(report):
     """The mean accuracy of the rare classes at the end: those RARE times as frequent as another, or less.
 
-    NaN if there are none.
+    NaN if there are none, or none is measured.
     """
     pool, last = report['pool'], report['cycles'][-1]
-    few = [name for name, count in pool.items() if count <= RARE * max(pool.values())]
-    if not few or 'accuracy_by_class' not in last:  # A study of an older version.
+    if 'accuracy_by_class' not in last:  # A study of an older version.
         return np.nan
-    accuracies = last['accuracy_by_class'][report['part']]
-    return np.mean([accuracies[name] for name in few])
+    few = [name for name, count in pool.items() if count <= RARE * max(pool.values())]
+    accuracies = [last['accuracy_by_class'][report['part']][name] for name in few]
+    measured = [accuracy for accuracy in accuracies if accuracy is not None]
+    return np.mean(measured) if measured else np.nan

@@ -34,8 +34,8 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
     """Writes the three files and returns the content of active.json, JSON-able.
 
     `bought` counts labeled, skipped and validation images: all that somebody had to look at.
-    Accuracies are fractions, of the network that chooses, in all and by true class; `area` is the normalized area under the
-    curve of accuracy over `bought`, see `area`.
+    Accuracies are fractions, of the network that chooses, in all and by true class; `area` is the
+    normalized area under the curve of accuracy over `bought`, see `area`.
     """
     config = study.config
     rows = [_row(study, cycle) for cycle in cycles]
