@@ -160,7 +160,7 @@ def workspace(tmp_path_factory):
 def test_command_runs(words, workspace):
     # One device, as a user has; eight take longer to compile for, and so does a fast program.
     environment = os.environ | {
-        'XLA_FLAGS': '',
+        'XLA_FLAGS': '--xla_cpu_use_fusion_emitters=false',  # See conftest.py.
         'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
         'PYTHONPATH': str(ROOT),
     }
