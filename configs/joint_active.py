@@ -25,7 +25,7 @@ SMALL = dict(name='cnn', channels=(16, 32, 64), strides=(2, 2, 1), norm='batch',
 
 
 def training(name: str, data: Data, joint: bool) -> ml_collections.ConfigDict:
-    """One training by `mobyv2al` or `moby`; joint: with labels, else without any."""
+    """One training by `mobyv2al` or `moby`, not `timed` yet; joint: with labels, else without any."""
     if data == 'digits':
         chosen = digits_pretrain.METHODS[name]()
         views = digits_pretrain.METHODS['mobyv2al']().views
@@ -38,7 +38,7 @@ def training(name: str, data: Data, joint: bool) -> ml_collections.ConfigDict:
     chosen.algorithm.queue = QUEUE[data]
     if not joint:
         chosen.batch.labeled = 0
-    return timed(chosen)
+    return chosen
 
 
 def timed(chosen: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -66,9 +66,9 @@ def get_config(
         chosen.algorithm = dict(name='supervised', ema_decay=0.99)
         chosen.networks = dict(student=chosen.networks.student.to_dict())
         chosen.batch.unlabeled = 0
-        timed(chosen)
+    chosen = timed(chosen)
     if learner == 'two_stage':
-        first = training('moby', data, joint=False)
+        first = timed(training('moby', data, joint=False))
         chosen.init_from = dict(config=recipes.stage(first), head='new')
     chosen.split = dict(labels=0, validation=0)
     chosen.active = dict(rule=dict(name=rule), start=start, budget=budget, cycles=cycles)

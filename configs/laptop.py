@@ -139,7 +139,11 @@ def forward_flops(data: Data, width: float = 1.0) -> int:
 def count_steps(budget: float, method: str, data: Data, width: float) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
-    passes = labeled * LABELED + unlabeled * UNLABELED
+    return steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, width)
+
+
+def steps_of(budget: float, passes: int, data: Data, width: float = 1.0) -> int:
+    """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
     return max(round(budget / (passes * forward_flops(data, width)) / 10), 1) * 10
 
 

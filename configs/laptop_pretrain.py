@@ -52,8 +52,7 @@ HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256)
 def count_steps(budget: float, method: str, data: Data) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
-    passes = labeled * LABELED + unlabeled * UNLABELED
-    return max(round(budget / (passes * laptop.forward_flops(data)) / 10), 1) * 10
+    return laptop.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data)
 
 
 def views(name: str, data: Data) -> dict:

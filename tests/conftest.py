@@ -34,6 +34,11 @@ from mpl.run import config as configs
 from mpl.run import figures, stages
 
 jax.devices()  # Now, before a test changes XLA_FLAGS.
+# Of commands with one device, as a user has; eight take longer to compile for, and so does a fast program.
+HASTE = {
+    'XLA_FLAGS': '--xla_cpu_use_fusion_emitters=false',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+}
 
 LONGEST = ('readme_test', 'layout_test', 'algorithms_mpl_test', 'train_test', 'processes_test')
 

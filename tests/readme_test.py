@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 
+import conftest
 import jax
 import numpy as np
 import pytest
@@ -158,12 +159,7 @@ def workspace(tmp_path_factory):
 
 @pytest.mark.parametrize('words', [w for w, runs in PYTHON.items() if runs], ids=' '.join)
 def test_command_runs(words, workspace):
-    # One device, as a user has; eight take longer to compile for, and so does a fast program.
-    environment = os.environ | {
-        'XLA_FLAGS': '--xla_cpu_use_fusion_emitters=false',  # See conftest.py.
-        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-        'PYTHONPATH': str(ROOT),
-    }
+    environment = os.environ | conftest.HASTE | {'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
         small(words), cwd=workspace, env=environment, capture_output=True, text=True
     )

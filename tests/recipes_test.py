@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -259,11 +260,7 @@ def test_made_small_it_runs_through_every_stage(tmp_path):
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / 'run')],
         cwd=ROOT,
-        env=os.environ
-        | {
-            'XLA_FLAGS': '--xla_cpu_use_fusion_emitters=false',
-            'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-        },
+        env=os.environ | conftest.HASTE,
         capture_output=True,
         text=True,
     )

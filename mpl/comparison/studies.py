@@ -43,9 +43,9 @@ def add_baselines(named: dict[str, ConfigDict]) -> dict[str, ConfigDict]:
 
 
 def learners(named: dict[str, ConfigDict]) -> dict[str, str]:
-    """The name of the learner of each config: its algorithm, and a number if that is not unique.
+    """The name of the learner of each config: its algorithm and that of the stage it starts from.
 
-    After it the algorithm of the stage that it starts from.
+    With a number if that is not unique.
     """
     found, used = {}, {}
     for names in _by_learner(named).values():

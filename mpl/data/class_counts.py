@@ -71,6 +71,19 @@ def plan(
     return Counts(held, trained, kept)
 
 
+def check_classes(
+    key: str, names: Sequence[str], classes: Sequence[str], kind: str = 'no class'
+) -> None:
+    """Raises ValueError for a name that is none of the classes; key: of the config, kind: what it is then."""
+    for name in names:
+        if name not in classes:
+            more = ', ...' if len(classes) > SHOWN else ''
+            raise ValueError(
+                f'{key} has {name!r}, which is {kind}; give some of '
+                f'{", ".join(map(repr, classes[:SHOWN]))}{more}.'
+            )
+
+
 def order(size: int, seed: int, stream: int) -> np.ndarray:
     """A permutation of 0..size-1 from raw bits, whose stream numpy guarantees to keep."""
     bits = np.random.PCG64([seed, stream + 1])
@@ -87,14 +100,8 @@ def _profile(present, imbalance, rare, classes):
     """The frequency of each class that is present, relative to the most frequent one."""
     if not rare:
         return imbalance ** -np.linspace(0, 1, len(present))
-    for name in rare:
-        if name not in classes:
-            raise ValueError(
-                f'split.rare has {name!r}, which is no class that is learned; give some of '
-                f'{", ".join(map(repr, classes[:SHOWN]))}{", ..." if len(classes) > SHOWN else ""}.'
-            )
-    numbers = [list(classes).index(name) for name in rare]
-    few = np.isin(present, numbers)
+    check_classes('split.rare', rare, classes, 'no class that is learned')
+    few = np.array([classes[k] in rare for k in present])
     if few.all() or imbalance == 1:
         raise ValueError(
             f'split.rare is {tuple(rare)} and imbalance {imbalance:g}: leave at least one class out of '

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpl.data import source
-
-_SHOWN = 20  # classes in a message
+from mpl.data import class_counts, source
 
 
 def hide(of: source.Source, names: Sequence[str]) -> source.Source:
@@ -19,13 +17,7 @@ def hide(of: source.Source, names: Sequence[str]) -> source.Source:
     """
     if not names:
         return of
-    for name in names:
-        if name not in of.classes:
-            more = ', ...' if len(of.classes) > _SHOWN else ''
-            raise ValueError(
-                f'split.unlabeled_only has {name!r}, which is no class; give some of '
-                f'{", ".join(map(repr, of.classes[:_SHOWN]))}{more}.'
-            )
+    class_counts.check_classes('split.unlabeled_only', names, of.classes)
     stays = np.array([name not in names for name in of.classes])
     if stays.sum() < 2:
         raise ValueError(
