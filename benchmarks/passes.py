@@ -20,14 +20,14 @@ from mpl.run import flops
 def count(config: ConfigDict) -> float:
     """Passes forward of one image in a step of a config of configs/laptop.py on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
-    return flops.of_step(experiment) / laptop.forward_flops('cifar10')
+    return flops.of_step(experiment) / laptop.FORWARD['fast_cnn']['cifar10']
 
 
 def rows() -> list[list]:
     """Of each method: its name, the least, the passes of its step, their ratio, the joined form."""
     found = []
     for method, (labeled, unlabeled) in laptop.COSTS.items():
-        least = labeled * laptop.LABELED + unlabeled * laptop.UNLABELED
+        least = (labeled + laptop.RATIO * unlabeled) * laptop.LABELED['fast_cnn']
         path, joined = f'configs/laptop.py:{method}', '-'
         config = configs.load(path, [])
         passes = count(config)

@@ -20,8 +20,6 @@ from .digits_active import Rule
 Data = Literal['digits', 'fashion_mnist']
 QUEUE = {'digits': 512, 'fashion_mnist': 2048}  # at most the pool with five classes cut
 SEEN = 96_000  # images of a training
-# 2.3 million FLOPs forward for an image of 28x28.
-SMALL = dict(name='cnn', channels=(16, 32, 64), strides=(2, 2, 1), norm='batch', pool='mean')
 
 
 def training(name: str, data: Data, joint: bool) -> ml_collections.ConfigDict:
@@ -30,9 +28,8 @@ def training(name: str, data: Data, joint: bool) -> ml_collections.ConfigDict:
         chosen = digits_pretrain.METHODS[name]()
         views = digits_pretrain.METHODS['mobyv2al']().views
     else:
-        chosen = laptop_pretrain.METHODS[name](data)
+        chosen = laptop_pretrain.METHODS[name](data, model='cnn')
         views = laptop_pretrain.METHODS['mobyv2al'](data).views
-        chosen.networks.student.model = SMALL
         chosen.batch.update(labeled=32, unlabeled=64)
     chosen.views = views
     chosen.algorithm.queue = QUEUE[data]

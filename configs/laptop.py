@@ -2,6 +2,7 @@
 
     python -m mpl.train --config=configs/laptop.py:uda --workdir=runs/laptop
     python -m mpl.train --config=configs/laptop.py:mpl,data=mnist --workdir=runs/laptop_mnist
+    python -m mpl.train --config=configs/laptop.py:mpl,data=fashion_mnist,model=cnn,budget=4e12 --workdir=runs/small
 
 The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
 methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
@@ -19,6 +20,7 @@ from . import cifar10, recipes
 from .recipes import Labels, Recipe
 
 Data = Literal['cifar10', 'fashion_mnist', 'mnist']
+Model = Literal['fast_cnn', 'cnn']
 # By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
 # and budget.
 DATA = {
@@ -30,8 +32,18 @@ DATA = {
     ),
     'mnist': dict(side=28, colors=1, mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
 }
-CHANNELS = (32, 128, 128)  # at width 1
-LABELED, UNLABELED = 64, 128  # images per step
+# By name: `fast_cnn` for accuracy, `cnn` for many runs of many steps.
+MODELS = {
+    'fast_cnn': dict(name='fast_cnn', channels=(32, 128, 128)),
+    'cnn': dict(name='cnn', channels=(16, 32, 64), strides=(2, 2, 1), norm='batch', pool='mean'),
+}
+# FLOPs of a model forward for one image; a test holds them against the models.
+FORWARD = {
+    'fast_cnn': {'cifar10': 80_808_448, 'fashion_mnist': 53_284_352, 'mnist': 53_284_352},
+    'cnn': {'cifar10': 3_171_584, 'fashion_mnist': 2_315_648, 'mnist': 2_315_648},
+}
+LABELED = {'fast_cnn': 64, 'cnn': 32}  # images per step
+RATIO = 2  # of unlabeled to labeled images
 # Of each method with its arguments: passes over one labeled and over one unlabeled image in a step, in
 # passes forward; a pass backward costs two, and views that only give targets have none.
 COSTS = {
@@ -68,8 +80,8 @@ def config(
     steps: int,
     data: Data,
     labels: Labels | None,
-    width: float,
-    unlabeled: int = UNLABELED,
+    model: Model,
+    ratio: int = RATIO,
     view: recipes.View = 'weak',
 ):
     """The config of one method.
@@ -79,13 +91,13 @@ def config(
       steps: of the run.
       data: the data set.
       labels: total number; None for that in DATA.
-      width: of the network, see `channels`.
-      unlabeled: images per step.
+      model: the network, one of MODELS.
+      ratio: of unlabeled to labeled images in a step.
       view: of the labeled images.
     """
-    of = DATA[data]
+    of, measured = DATA[data], max(steps // 300, 1) * 50  # 6 to 12 times in a run
     network = dict(
-        model=dict(name='fast_cnn', channels=channels(width)),
+        model=MODELS[model],
         optimizer=dict(
             name='sgd',
             learning_rate=0.2,
@@ -100,7 +112,7 @@ def config(
             steps=steps,
             source=dict(name='tfds', dataset=data),
             split=dict(labels=recipes.count(labels or of['labels']), validation=5000),
-            batch=dict(labeled=LABELED, unlabeled=unlabeled, evaluate=500),
+            batch=dict(labeled=LABELED[model], unlabeled=ratio * LABELED[model], evaluate=500),
             views=dict(
                 name='images',
                 mean=of['mean'],
@@ -111,40 +123,21 @@ def config(
             ),
             networks={role: network for role in roles},
             algorithm=algorithm | dict(ema_decay=0.99),
-            every=dict(
-                log=50, evaluate=max(steps // 300, 1) * 50, save=50
-            ),  # Measured 6 to 12 times.
+            every=dict(log=50, evaluate=measured, save=measured),
             steps_per_call=10,
         )
     )
 
 
-def channels(width: float) -> tuple[int, ...]:
-    """The channels of each stage, `width` times those of CHANNELS."""
-    return tuple(round(width * number) for number in CHANNELS)
-
-
-def forward_flops(data: Data, width: float = 1.0) -> int:
-    """FLOPs of the network forward for one image."""
-    side, inputs = DATA[data]['side'], 8 * DATA[data]['colors']
-    products = side**2 * 4 * DATA[data]['colors'] * inputs
-    for outputs in channels(width):
-        products += side**2 * 9 * inputs * outputs
-        side //= 2
-        products += side**2 * 9 * outputs**2
-        inputs = outputs
-    return 2 * (products + 10 * inputs)
-
-
-def count_steps(budget: float, method: str, data: Data, width: float) -> int:
+def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
-    return steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, width)
+    return steps_of(budget, (labeled + RATIO * unlabeled) * LABELED[model], data, model)
 
 
-def steps_of(budget: float, passes: int, data: Data, width: float = 1.0) -> int:
+def steps_of(budget: float, passes: int, data: Data, model: Model) -> int:
     """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
-    return max(round(budget / (passes * forward_flops(data, width)) / 10), 1) * 10
+    return max(round(budget / (passes * FORWARD[model][data]) / 10), 1) * 10
 
 
 def method(
@@ -152,32 +145,32 @@ def method(
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
-    width: float = 1.0,
+    model: Model = 'fast_cnn',
 ):
     """The method of this name in RULES; budget: FLOPs of the run, None for that in DATA."""
-    steps = count_steps(budget or DATA[data]['budget'], name, data, width)
+    steps = count_steps(budget or DATA[data]['budget'], name, data, model)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
-    return config(algorithm, steps, data, labels, width)
+    return config(algorithm, steps, data, labels, model)
 
 
 def supervised(
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
-    width: float = 1.0,
+    model: Model = 'fast_cnn',
     view: recipes.View = 'strong',
 ):
-    steps = count_steps(budget or DATA[data]['budget'], 'supervised', data, width)
-    return config(dict(name='supervised'), steps, data, labels, width, unlabeled=0, view=view)
+    steps = count_steps(budget or DATA[data]['budget'], 'supervised', data, model)
+    return config(dict(name='supervised'), steps, data, labels, model, ratio=0, view=view)
 
 
 def mpl(
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
-    width: float = 1.0,
+    model: Model = 'fast_cnn',
     feedback: Literal['exact', 'off'] = 'exact',
     start: Literal['random', 'uda'] = 'random',
 ):
@@ -189,8 +182,8 @@ def mpl(
     budget = budget or DATA[data]['budget']
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
-    steps = count_steps(share * budget, method, data, width)
-    last = count_steps(FINETUNED * budget, 'supervised', data, width)
+    steps = count_steps(share * budget, method, data, model)
+    last = count_steps(FINETUNED * budget, 'supervised', data, model)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',
@@ -201,16 +194,16 @@ def mpl(
         uda_threshold=uda['threshold'],
         uda_mask_sharpened=False,
     )
-    chosen = config(algorithm, steps, data, labels, width)
+    chosen = config(algorithm, steps, data, labels, model)
     if start == 'uda':
-        first = METHODS['uda'](data, labels, STARTED * budget, width)
+        first = METHODS['uda'](data, labels, STARTED * budget, model)
         chosen.init_from = dict(config=recipes.stage(first), network='student_ema')
         for network in chosen.networks.values():
             network.optimizer.update(learning_rate=RATE, warmup_steps=0)
     chosen.finetune = dict(
         steps=last,
         network='student_ema',
-        labeled=LABELED,
+        labeled=LABELED[model],
         optimizer=dict(
             name='sgd', learning_rate=0.01, schedule='linear', warmup_steps=0, weight_decay=1e-3
         ),

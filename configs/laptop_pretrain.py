@@ -13,7 +13,7 @@ from functools import partial
 import ml_collections
 
 from . import laptop, pretraining
-from .laptop import DATA, Data
+from .laptop import DATA, Data, Model
 from .recipes import Labels, Recipe
 
 BUDGETS = {'cifar10': 5e13, 'fashion_mnist': 2e13, 'mnist': 1e13}  # FLOPs
@@ -49,10 +49,10 @@ RULES = {
 HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256)
 
 
-def count_steps(budget: float, method: str, data: Data) -> int:
+def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
-    return laptop.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data)
+    return laptop.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, model)
 
 
 def views(name: str, data: Data) -> dict:
@@ -82,22 +82,25 @@ def views(name: str, data: Data) -> dict:
 
 
 def method(
-    name: str, data: Data = 'cifar10', labels: Labels | None = None, budget: float | None = None
+    name: str,
+    data: Data = 'cifar10',
+    labels: Labels | None = None,
+    budget: float | None = None,
+    model: Model = 'fast_cnn',
 ):
     """The method of this name in RULES; budget: FLOPs of the run, None for that in BUDGETS."""
-    steps = count_steps(budget or BUDGETS[data], name, data)
-    chosen = laptop.config(dict(name='supervised'), steps, data, labels, width=1.0).to_dict()
+    steps = count_steps(budget or BUDGETS[data], name, data, model)
+    chosen = laptop.config(dict(name='supervised'), steps, data, labels, model).to_dict()
     optimizer = dict(
         name='sgd',
         learning_rate=0.06,
         warmup_steps=steps // 10,
         weight_decay=5e-4,
     )
-    model = chosen['networks']['student']['model']
     chosen |= dict(
         batch=dict(labeled=LABELED, unlabeled=UNLABELED, evaluate=500),
         views=views(name, data),
-        networks=pretraining.networks(model, optimizer, HEADS[name]),
+        networks=pretraining.networks(laptop.MODELS[model], optimizer, HEADS[name]),
         algorithm=dict(name=name) | RULES[name],
     )
     return ml_collections.ConfigDict(chosen)

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import passes
 from configs import laptop, laptop_pretrain
-from mpl.models import fast_cnn
+from mpl.models import cnn, fast_cnn
 from mpl.optimizers import schedules
 from mpl.run import config as configs
 from mpl.run import flops, smoke
@@ -150,25 +150,30 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
         stage = config.init_from.config
         assert stage.algorithm == load('laptop.py:uda').algorithm
         total += passes.count(load('laptop.py:uda')) * stage.steps
-    assert 0.97 < total * laptop.forward_flops('cifar10') / laptop.DATA['cifar10']['budget'] < 1.03
+    assert (
+        0.97
+        < total * laptop.FORWARD['fast_cnn']['cifar10'] / laptop.DATA['cifar10']['budget']
+        < 1.03
+    )
 
 
 @pytest.mark.parametrize('method', laptop_pretrain.COSTS)
 def test_a_budget_of_self_supervised_training_buys_the_steps_that_it_pays(method):
     """With the heads, whose products are not in COSTS."""
     config = load(f'laptop_pretrain.py:{method}')
-    total = passes.count(config) * config.steps * laptop.forward_flops('cifar10')
+    total = passes.count(config) * config.steps * laptop.FORWARD['fast_cnn']['cifar10']
     assert 0.97 < total / laptop_pretrain.BUDGETS['cifar10'] < 1.05
 
 
-@pytest.mark.parametrize('width', [1.0, 0.25])
+@pytest.mark.parametrize('name', laptop.MODELS)
 @pytest.mark.parametrize('data', laptop.DATA)
-def test_flops_of_the_fast_network(data, width):
-    side, channels = (32, 3) if data == 'cifar10' else (28, 1)
-    model, image = fast_cnn.make(10, laptop.channels(width)), jnp.zeros((1, side, side, channels))
+def test_flops_of_the_models(data, name):
+    of, spec = laptop.DATA[data], {k: v for k, v in laptop.MODELS[name].items() if k != 'name'}
+    model = {'cnn': cnn, 'fast_cnn': fast_cnn}[name].make(10, **spec)
+    image = jnp.zeros((1, of['side'], of['side'], of['colors']))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
-    assert flops.count(forward(variables, image)) == laptop.forward_flops(data, width)
+    assert flops.count(forward(variables, image)) == laptop.FORWARD[name][data]
 
 
 STEPS = 2**20
