@@ -57,6 +57,8 @@ COSTS = {
     'softmatch': (3, 4),
     'mpl': (6, 11),
     'mpl,feedback=off': (4, 7),
+    'mpl,student_labels=on': (11, 11),
+    'mpl,feedback=off,student_labels=on': (7, 7),
 }
 # Not tuned: from the methods' papers, but thresholds and averages of short runs. Views that only give
 # targets have a pass of their own.
@@ -173,14 +175,17 @@ def mpl(
     model: Model = 'fast_cnn',
     feedback: Literal['exact', 'off'] = 'exact',
     start: Literal['random', 'uda'] = 'random',
+    student_labels: Literal['off', 'on'] = 'off',
 ):
     """MPL with its teacher as `uda`, and the last stage of the paper: the student on the labels.
 
     start: 'random' weights, as in the paper; or teacher and student both start from a run of `uda`, which has
       half of the budget.
+    student_labels: 'on' has the labels in the student's loss too, and one more pass over them.
     """
     budget = budget or DATA[data]['budget']
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
+    method += ',student_labels=on' if student_labels == 'on' else ''
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
     steps = count_steps(share * budget, method, data, model)
     last = count_steps(FINETUNED * budget, 'supervised', data, model)
@@ -194,6 +199,8 @@ def mpl(
         uda_threshold=uda['threshold'],
         uda_mask_sharpened=False,
     )
+    if student_labels == 'on':
+        algorithm |= dict(student_labeled_weight=1.0, student_statistics='joint')
     chosen = config(algorithm, steps, data, labels, model)
     if start == 'uda':
         first = METHODS['uda'](data, labels, STARTED * budget, model)
@@ -225,5 +232,6 @@ RECIPES = [
     Recipe('mpl,feedback=off', SOURCE),
     Recipe('mpl,start=uda', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,feedback=off', SOURCE + '; learning rate after the start not tried'),
+    Recipe('mpl,start=uda,student_labels=on', SOURCE + '; learning rate after the start not tried'),
     *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
 ]

@@ -136,7 +136,11 @@ def test_fewer_labels_change_the_labels_alone():
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
-STARTED = ['mpl,start=uda', 'mpl,start=uda,feedback=off']
+STARTED = [
+    'mpl,start=uda',
+    'mpl,start=uda,feedback=off',
+    'mpl,start=uda,student_labels=on',
+]
 
 
 @pytest.mark.parametrize('method', [*laptop.COSTS, *STARTED])
