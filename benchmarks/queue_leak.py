@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from tabulate import tabulate
 
-from mpl.algorithms import contrast, pretraining, queues
+from mpl.algorithms import contrast, pretraining, target_network
 from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -56,7 +56,7 @@ def measure(seed: int, keys: str, steps: int) -> dict:
 
     def encode(image):
         key = jax.random.key(0)
-        (found,) = queues.encode(chain, state, key, keys, image)
+        (found,) = target_network.encode(chain, state, key, keys, image)
         return found
 
     @jax.jit
@@ -94,7 +94,11 @@ def main(given=None):
     parser.add_argument('--steps', type=int, default=1000)
     parser.add_argument('--output', type=Path, default=Path('queue_leak.json'))
     given = parser.parse_args(given)
-    rows = [measure(seed, keys, given.steps) for keys in queues.KEYS for seed in range(given.seeds)]
+    rows = [
+        measure(seed, keys, given.steps)
+        for keys in target_network.STATISTICS
+        for seed in range(given.seeds)
+    ]
     print(tabulate(rows, headers='keys', floatfmt='.4f'))
     given.output.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
     return rows

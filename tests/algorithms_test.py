@@ -215,7 +215,16 @@ AVERAGED = ('mean_teacher', 'byol', 'dino', 'moby', 'mobyv2al', 'moco', 'moco_v3
 HEADS = ('projector', 'predictor', 'classifier')  # roles of networks on features
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
 # Files of the folder that are no learning rules.
-PARTS = ('contrast', 'feedback', 'interface', 'losses', 'pretext', 'pretraining', 'queues')
+PARTS = (
+    'contrast',
+    'feedback',
+    'interface',
+    'losses',
+    'pretext',
+    'pretraining',
+    'queues',
+    'target_network',
+)
 # Rules of images with tiles, a hole or colors, held to the contract in algorithms_pretext_test.py.
 ELSEWHERE = ('colorization', 'inpainting', 'jigsaw')
 

@@ -1,6 +1,6 @@
 """BYOL, Bootstrap Your Own Latent (Grill et al., arXiv 2006.07733)."""
 
-from mpl.algorithms import contrast, pretraining, queues
+from mpl.algorithms import contrast, pretraining, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -33,9 +33,9 @@ def make(
     Raises:
       ValueError: ema_decay is 0, or an unknown kind of targets.
     """
-    queues.check_keys(targets, 'targets')
+    target_network.check_statistics('targets', targets)
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
     online = {role: chain[role] for role in average.roles}
 
     def loss(params, state, batch, step, key):
@@ -43,7 +43,7 @@ def make(
         outputs, stats = pretraining.forward(
             chain, params, pretraining.statistics(state), key, *views
         )
-        p, target = outputs['predictor'], queues.encode(online, state, key, targets, *views)
+        p, target = outputs['predictor'], target_network.encode(online, state, key, targets, *views)
         value = 4 - 2 * (contrast.cosine(p[0], target[1]) + contrast.cosine(p[1], target[0]))
         return value, (stats, (), contrast.measure(*outputs['projector']))
 

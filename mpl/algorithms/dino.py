@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mpl.algorithms import contrast, losses, pretraining
+from mpl.algorithms import contrast, losses, pretraining, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -45,7 +45,7 @@ def make(
     losses.check_temperature('temperature', temperature)
     losses.check_temperature('target_temperature', target_temperature)
     chain = {'student': student, 'projector': projector}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
 
     def freeze(head, step):
         """The projector's parameters, in which the prototypes have no gradient at first."""
@@ -65,7 +65,7 @@ def make(
         for images in filter(None, (views, small)):
             found, stats = pretraining.forward(chain, params, stats, key, *images, joined=True)
             outputs += found['projector']
-        teacher = pretraining.targets(chain, state, key, *views, joined=True)
+        teacher = target_network.encode(chain, state, key, 'batch', *views, joined=True)
         value = contrast.self_distillation(
             outputs, teacher, state.memory, temperature, target_temperature
         )

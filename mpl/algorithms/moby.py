@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mpl.algorithms import contrast, losses, pretraining, queues
+from mpl.algorithms import contrast, losses, pretraining, queues, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -39,7 +39,7 @@ def make(
     """
     losses.check_temperature('temperature', temperature)
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
     loss = make_loss(chain, average, temperature, keys)
     labels = pretraining.Labels(labeled_weight, probe_rate)
     memory = queues.make_memory(queue, count=2)
@@ -50,7 +50,7 @@ def make_loss(
     chain: pretraining.Chain, average: pretraining.Average, temperature: float, keys: str
 ) -> Callable:
     """The loss of `make`, as pretraining.from_loss takes it; its memory are two queues."""
-    queues.check_keys(keys)
+    target_network.check_statistics('keys', keys)
     online = {role: chain[role] for role in average.roles}
 
     def loss(params, state, batch, step, key):
@@ -58,7 +58,7 @@ def make_loss(
         outputs, stats = pretraining.forward(
             chain, params, pretraining.statistics(state), key, *views
         )
-        k = queues.encode(online, state, key, keys, *views)
+        k = target_network.encode(online, state, key, keys, *views)
         value, memory, accuracy = queues.both_directions(
             outputs['predictor'], k, state.memory, temperature
         )

@@ -1,6 +1,6 @@
 """MoBYv2AL (Caramalau et al., arXiv 2301.01531): MoBY and a classifier, trained jointly."""
 
-from mpl.algorithms import losses, moby, pretraining, queues
+from mpl.algorithms import losses, moby, pretraining, queues, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -38,7 +38,7 @@ def make(
     """
     losses.check_temperature('temperature', temperature)
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
     loss = moby.make_loss(chain, average, temperature, keys)
 
     def weighted(params, state, batch, step, key):

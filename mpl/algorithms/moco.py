@@ -1,6 +1,6 @@
 """MoCo, versions 1 and 2 (He et al., arXiv 1911.05722; Chen et al., arXiv 2003.04297)."""
 
-from mpl.algorithms import contrast, losses, pretraining, queues
+from mpl.algorithms import contrast, losses, pretraining, queues, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -39,9 +39,9 @@ def make(
       ValueError: ema_decay is 0, or an unknown kind of keys; by `init`, a queue of another size.
     """
     losses.check_temperature('temperature', temperature)
-    queues.check_keys(keys)
+    target_network.check_statistics('keys', keys)
     chain = {'student': student, 'projector': projector}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
 
     def loss(params, state, batch, step, key):
         query, other = pretraining.views(batch, 'view_0', 'view_1')
@@ -49,7 +49,7 @@ def make(
             chain, params, pretraining.statistics(state), key, query
         )
         (q,) = outputs['projector']
-        (k,) = queues.encode(chain, state, key, keys, other)
+        (k,) = target_network.encode(chain, state, key, keys, other)
         (earlier,) = state.memory
         value, accuracy = contrast.among_keys(q, k, earlier.keys, temperature)
         metrics = {'accuracy/pairs': accuracy} | contrast.measure(q, k)

@@ -1,6 +1,6 @@
 """MoCo v3 (Chen, Xie and He, arXiv 2104.02057)."""
 
-from mpl.algorithms import contrast, losses, pretraining
+from mpl.algorithms import contrast, losses, pretraining, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -36,7 +36,7 @@ def make(
     """
     losses.check_temperature('temperature', temperature)
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
-    average = pretraining.target_average(ema_decay, ema_steps)
+    average = target_network.average(ema_decay, ema_steps)
     online = {role: chain[role] for role in average.roles}
 
     def loss(params, state, batch, step, key):
@@ -44,7 +44,7 @@ def make(
         outputs, stats = pretraining.forward(
             chain, params, pretraining.statistics(state), key, *views
         )
-        q, k = outputs['predictor'], pretraining.targets(online, state, key, *views)
+        q, k = outputs['predictor'], target_network.encode(online, state, key, 'batch', *views)
         one, accuracy = contrast.among_batch(q[0], k[1], temperature)
         other, _ = contrast.among_batch(q[1], k[0], temperature)
         metrics = {'accuracy/pairs': accuracy} | contrast.measure(*outputs['projector'])

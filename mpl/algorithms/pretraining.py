@@ -42,19 +42,6 @@ class Average(NamedTuple):
     target: bool = False
 
 
-def target_average(decay: float, steps: int) -> Average:
-    """The average of trunk and projector, for rules whose targets are its outputs.
-
-    Raises:
-      ValueError: decay is 0.
-    """
-    if not decay:
-        raise ValueError(
-            'algorithm.ema_decay is 0; give the decay of the target network, such as 0.99.'
-        )
-    return Average(decay, ('student', 'projector'), steps, target=True)
-
-
 class Labels(NamedTuple):
     """What the labeled images of a batch are used for.
 
@@ -221,30 +208,6 @@ def predict(chain: Chain, variables: Mapping[str, Variables], image: jax.Array) 
 def statistics(state: State) -> dict[str, Any]:
     """The running statistics of the networks, by role."""
     return {role: net.batch_stats for role, net in state.nets.items()}
-
-
-def averages(state: State) -> dict[str, Variables]:
-    """The averaged variables of the networks that have an average, by role."""
-    return {role: net.ema for role, net in state.nets.items() if net.ema is not None}
-
-
-def targets(
-    chain: Chain, state: State, key: jax.Array, *images: jax.Array, joined: bool = False
-) -> list[jax.Array]:
-    """The averaged networks' outputs for each view, in training mode, without a gradient.
-
-    joined: see `forward`.
-    """
-    found = averages(state)
-    outputs, _ = forward(
-        chain,
-        {role: found[role].params for role in chain},
-        {role: found[role].batch_stats for role in chain},
-        key,
-        *images,
-        joined=joined,
-    )
-    return jax.lax.stop_gradient(outputs[list(chain)[-1]])
 
 
 def _classify(student, params, state, stats, batch, key, labels):

@@ -6,10 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mpl.algorithms import contrast, pretraining
+from mpl.algorithms import contrast
 from mpl.algorithms.interface import Batch, Sizes
-
-KEYS = ('averaged', 'batch')
 
 
 class Queue(NamedTuple):
@@ -68,23 +66,3 @@ def both_directions(
     one, accuracy = contrast.among_keys(q[0], k[1], queues[1].keys, temperature)
     other, _ = contrast.among_keys(q[1], k[0], queues[0].keys, temperature)
     return one + other, tuple(map(push, queues, k)), accuracy
-
-
-def check_keys(keys: str, name: str = 'keys') -> None:
-    """Raises ValueError for an unknown kind of keys; name: of the argument."""
-    if keys not in KEYS:
-        raise ValueError(f'algorithm.{name} is {keys!r}; choose one of {", ".join(KEYS)}.')
-
-
-def encode(
-    chain: pretraining.Chain,
-    state: pretraining.State,
-    key: jax.Array,
-    keys: str,
-    *images: jax.Array,
-) -> list[jax.Array]:
-    """The averaged networks' outputs for each view, without a gradient; keys: see moco.py."""
-    if keys == 'batch':
-        return pretraining.targets(chain, state, key, *images)
-    variables = pretraining.averages(state)
-    return [pretraining.predict(chain, variables, image) for image in images]

@@ -1,0 +1,45 @@
+"""Few labels on a CPU after self-supervised training: the data and budgets of configs/laptop.py.
+
+    python -m mpl.train --config=configs/laptop_stages.py:supervised --workdir=runs/fine_tuned
+    python -m mpl.train --config=configs/laptop_stages.py:uda,start=byol,data=fashion_mnist --workdir=runs/uda_byol
+
+Half of the budget is for a method of configs/laptop_pretrain.py, which is trained first, in the folder
+pretrain/, and half for a method of configs/laptop.py, whose networks start from it.
+"""
+
+from functools import partial
+from typing import Literal
+
+from . import laptop, laptop_pretrain, recipes
+from .laptop import DATA, RATE, Data, Model
+from .recipes import Labels, Recipe
+
+SHARE = 0.5  # of the budget, for the first stage
+
+
+def started(
+    method: str,
+    data: Data = 'cifar10',
+    labels: Labels | None = None,
+    budget: float | None = None,
+    model: Model = 'fast_cnn',
+    start: Literal[tuple(laptop_pretrain.METHODS)] = 'simclr',
+):
+    """The method from a start; budget: FLOPs of both stages, None for that in laptop.DATA."""
+    budget = budget or DATA[data]['budget']
+    first = laptop_pretrain.METHODS[start](data, labels, SHARE * budget, model)
+    chosen = laptop.METHODS[method](data, labels, (1 - SHARE) * budget, model)
+    chosen.init_from = dict(config=recipes.stage(first), head='new')
+    for network in chosen.networks.values():
+        network.optimizer.update(learning_rate=RATE, warmup_steps=0)
+    return chosen
+
+
+METHODS = {name: partial(started, name) for name in ('supervised', 'uda', 'fixmatch', 'mpl')}
+RECIPES = [
+    Recipe(
+        name,
+        'configs/laptop.py, configs/laptop_pretrain.py; learning rate after the start not tried',
+    )
+    for name in METHODS
+]
