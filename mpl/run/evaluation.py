@@ -156,7 +156,9 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
         outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)
         for inner, name in stage.names.items():
             if not chosen or name in chosen:
-                networks[name] = _summarize(outputs[inner].logits[known], label[known])
+                networks[name] = measure.summarize_by_class(
+                    outputs[inner].logits[known], label[known]
+                )
     return {
         'workdir': str(workdir),
         'split': split,
@@ -204,14 +206,6 @@ def show(result: dict) -> str:
         + (f' ({without} more have no label)' if without else '')
         + f' of {result["workdir"]}, split {result["split_hash"]}, {result["weights"]}.'
     )
-
-
-def _summarize(logits, label):
-    confusion = measure.confusion(logits, label)
-    return measure.summarize(logits, label) | {
-        'accuracy_by_class': measure.accuracy_by_class(confusion),
-        'confusion': confusion.tolist(),
-    }
 
 
 def _table(rows, headers):

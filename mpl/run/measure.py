@@ -149,6 +149,16 @@ def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
+def summarize_by_class(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    """`summarize`, accuracy by class, and the confusion matrix [K, K]; at least one label is not -1."""
+    known = label >= 0
+    counts = confusion(logits[known], label[known])
+    return summarize(logits, label) | {
+        'accuracy_by_class': accuracy_by_class(counts),
+        'confusion': counts.tolist(),
+    }
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-softmax of logits [N, K], in float64."""
     logits = logits.astype(np.float64)

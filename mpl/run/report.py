@@ -100,12 +100,10 @@ def _measure(experiment, state):
         if np.any(pool.label[indices] >= 0) and experiments.has_head(experiment.config):
             outputs = measure.outputs(experiment, forward, state, pool, indices)
             for name, output in outputs.items():
-                label = pool.label[indices]
-                known = label >= 0
-                counts = measure.confusion(output.logits[known], label[known])
-                by_class = {'accuracy_by_class': measure.accuracy_by_class(counts)}
-                networks[name][part] = measure.summarize(output.logits, label) | by_class
-                confusions[name] = counts
+                networks[name][part] = measure.summarize_by_class(
+                    output.logits, pool.label[indices]
+                )
+                confusions[name] = np.array(networks[name][part].pop('confusion'))
     return networks, confusions
 
 
