@@ -10,22 +10,14 @@ used where the library finds one, there for example with --labeled=128 --dtype=b
 """
 
 import argparse
-import concurrent.futures
-import importlib
 import json
-import multiprocessing
-import os
-import re
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
-# A process imports this file too, and then the library of its side alone, which is what its memory
-# is measured with. So no library of either side is imported here.
+from benchmarks import torch_turns
 
 SIDES = {'torch': 'benchmarks.torch_step', 'jax': 'benchmarks.mpl_step'}
 FEEDBACKS = ('exact', 'difference')
@@ -40,7 +32,6 @@ RULE = dict(
     baseline_decay=0.99,
     ema_decay=0.995,
 )
-TOLERANCE = 1e-4  # of losses, relative where above 1; and of arrays as a share of their change
 
 
 class Setting(NamedTuple):
@@ -72,195 +63,48 @@ def draw_batch(labeled: int, unlabeled: int, size: int) -> list[np.ndarray]:
 def check(feedback: str, depth: int = 10, width: int = 1, size: int = 8, steps: int = 2) -> dict:
     """How far both sides are apart after some steps with 4 + 12 images from the same weights.
 
-    Returns:
-      The largest difference of a loss, and of a network's parameters or running statistics as a
-      share of their change.
-
-    Raises:
-      ValueError: one of them is above TOLERANCE.
+    Returns, raises: as torch_turns.compare.
     """
     batch, rule = draw_batch(4, 12, size), RULE | {'feedback': feedback}
-    with Process(()) as call:
-        ours = call(check_jax, rule, depth, width, batch, steps)
-    with Process(()) as call:
-        theirs = call(check_torch, rule, depth, width, batch, ours['before'], ours['noises'])
-    return compare(ours, theirs)
-
-
-def check_jax(*args):
-    return importlib.import_module(SIDES['jax']).check(*args)
-
-
-def check_torch(*args):
-    return importlib.import_module(SIDES['torch']).check(*args)
-
-
-def compare(ours: dict, theirs: dict) -> dict[str, float]:
-    """See `check`."""
-    far = {
-        'loss': largest(
-            abs(value - mine[name]) / max(1, abs(value))
-            for mine, line in zip(ours['metrics'], theirs['metrics'], strict=True)
-            for name, value in line.items()
+    with torch_turns.Process(()) as call:
+        ours = call(torch_turns.call_check, SIDES['jax'], rule, depth, width, batch, steps)
+    with torch_turns.Process(()) as call:
+        theirs = call(
+            torch_turns.call_check,
+            SIDES['torch'],
+            rule,
+            depth,
+            width,
+            batch,
+            ours['before'],
+            ours['noises'],
         )
-    }
-    # Torch's running variance is the unbiased one, ours is not, so it is left out.
-    for kind, belongs in (
-        ('parameters', lambda name: 'running' not in name),
-        ('means', lambda name: 'running_mean' in name),
-    ):
-        far[kind] = largest(
-            distance(theirs['after'][role], after, belongs)
-            / distance(ours['before'][role], after, belongs)
-            for role, after in ours['after'].items()
-        )
-    if not all(value <= TOLERANCE for value in far.values()):
-        raise ValueError(
-            f'The two sides do not take the same step, with a tolerance of {TOLERANCE:g}: {far}.'
-        )
-    return far
-
-
-def largest(values) -> float:
-    return float(np.max(list(values)))  # Other than Python's max, nan where one of them is.
-
-
-def distance(a: dict, b: dict, belongs) -> float:
-    return float(sum(((a[name] - b[name]) ** 2).sum() for name in b if belongs(name)) ** 0.5)
-
-
-class Process:
-    """A process of its own, on some cores, or on any for (): with Process(cores) as call."""
-
-    def __init__(self, cores: tuple[int, ...]):
-        self.executor = concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context('spawn'), enter, (cores,)
-        )
-
-    def __enter__(self):
-        return lambda function, *args: self.executor.submit(function, *args).result()
-
-    def __exit__(self, *_):
-        self.executor.shutdown()
-
-
-def enter(cores: tuple[int, ...]) -> None:
-    """Before a library starts: both take a thread for each core they may run on."""
-    os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'
-    if cores:
-        os.sched_setaffinity(0, cores)
-
-
-def start(side: str, setting: Setting) -> dict:
-    """Builds a side's step and warms it up; `time_steps` and `read_memory` go on from there."""
-    global _run, _module
-    batch = draw_batch(setting.labeled, setting.unlabeled, setting.size)
-    begun = time.perf_counter()
-    _module = importlib.import_module(SIDES[side])
-    rule = RULE | {'feedback': setting.feedback}
-    _run, device = _module.make_run(
-        rule, setting.depth, setting.width, batch, setting.dtype, setting.compile, setting.steps
-    )
-    _run()
-    Path('/proc/self/clear_refs').write_text(
-        '5', encoding='utf-8'
-    )  # The peak of resident memory starts anew.
-    return {'device': device, 'start_seconds': time.perf_counter() - begun}
-
-
-def time_steps(steps: int) -> tuple[float, float]:
-    """Milliseconds per step, by the clock and of processor time.
-
-    Of a second call, since a process that has waited for its turn has to get its memory and caches anew.
-    """
-    _run()
-    wall, busy = time.perf_counter(), time.process_time()
-    _run()
-    return (
-        1000 * (time.perf_counter() - wall) / steps,
-        1000 * (time.process_time() - busy) / steps,
-    )
-
-
-def read_memory() -> int:
-    """Peak bytes: of the GPU, or over the timed steps of the whole process with its libraries."""
-    memory = _module.peak_memory()
-    if memory is not None:
-        return memory
-    return (
-        int(
-            re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text(encoding='utf-8'))[
-                1
-            ]
-        )
-        * 1024
-    )
+    return torch_turns.compare(ours, theirs)
 
 
 def measure(setting: Setting, rounds: int) -> dict:
-    """A row: both sides by turns, each in a process of its own."""
-    with Process(setting.cores) as torch, Process(setting.cores) as jax:
-        calls = {'torch': torch, 'jax': jax}
-        sides = {side: call(start, side, setting) for side, call in calls.items()}
-        times = {side: [] for side in SIDES}
-        for turn in range(rounds):
-            for side in list(SIDES)[:: 1 if turn % 2 else -1]:
-                times[side].append(calls[side](time_steps, setting.steps))
-        memory = {side: call(read_memory) for side, call in calls.items()}
-    times = {side: np.array(pairs).T for side, pairs in times.items()}
-    for side, (wall, busy) in times.items():
-        sides[side] |= {
-            'ms': quartiles(wall),
-            'processor_ms': quartiles(busy),
-            'images_per_second': 1000 * (setting.labeled + setting.unlabeled) / np.median(wall),
-            'peak_bytes': memory[side],
-        }
-    ratio, processor_ratio = map(quartiles, times['jax'] / times['torch'])
-    return {
-        'setting': setting._asdict(),
-        'load': os.getloadavg()[0],
-        'ratio': ratio,
-        'processor_ratio': processor_ratio,
-    } | sides
-
-
-def quartiles(values: np.ndarray) -> dict[str, float]:
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {'median': float(median), 'low': float(low), 'high': float(high)}
+    """A row: both sides by turns."""
+    batch = draw_batch(setting.labeled, setting.unlabeled, setting.size)
+    rule = RULE | {'feedback': setting.feedback}
+    args = (
+        rule,
+        setting.depth,
+        setting.width,
+        batch,
+        setting.dtype,
+        setting.compile,
+        setting.steps,
+    )
+    images = setting.labeled + setting.unlabeled
+    found = torch_turns.measure(SIDES, args, setting.steps, images, rounds, setting.cores)
+    return {'setting': setting._asdict()} | found
 
 
 def show(rows: list[dict]) -> str:
     """The rows as a table."""
-
-    def text(value, form):
-        return f'{value["median"]:{form}} ({value["low"]:{form}}..{value["high"]:{form}})'
-
-    headers = [
-        'feedback', 'batch', 'side', 'device', 'ms/step', 'processor ms', 'images/s', 'peak MiB',
-        'jax/torch', 'of processor time', 'load',
-    ]  # fmt: skip
-    lines = []
-    for row in rows:
-        setting = row['setting']
-        for side in SIDES:
-            line = [
-                setting['feedback'],
-                f'{setting["labeled"]}+{setting["unlabeled"]}',
-                side,
-                row[side]['device'],
-                text(row[side]['ms'], ',.0f'),
-                text(row[side]['processor_ms'], ',.0f'),
-                f'{row[side]["images_per_second"]:,.1f}',
-                f'{row[side]["peak_bytes"] / 2**20:,.0f}',
-            ]
-            if side == 'jax':
-                line += [
-                    text(row['ratio'], '.2f'),
-                    text(row['processor_ratio'], '.2f'),
-                    f'{row["load"]:.1f}',
-                ]
-            lines.append(line)
-    return tabulate(lines, headers, disable_numparse=True)
+    settings = [row['setting'] for row in rows]
+    named = [[s['feedback'], f'{s["labeled"]}+{s["unlabeled"]}'] for s in settings]
+    return torch_turns.show(['feedback', 'batch'], list(zip(named, rows)))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -315,11 +159,7 @@ def main(given: argparse.Namespace) -> None:
         )
     print(show(rows))
     print(', '.join(f'{name} {value}' for name, value in machine.items()))
-    print(
-        f'{len(given.cores) or "all"} cores, {given.dtype}; median (quartiles) over '
-        f'{given.rounds} turns of {given.steps} steps; ratios are of neighboring turns; peak MiB '
-        'on a CPU is that of the whole process.'
-    )
+    print(torch_turns.describe(given.cores, given.dtype, given.rounds, given.steps))
 
 
 if __name__ == '__main__':

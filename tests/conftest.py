@@ -126,7 +126,7 @@ SLOW = {
     'gpu_session_test': 'test_a_session',
     'gpu_test': '',
     'step_time_test': '',
-    'torch_mpl_test': '',
+    'torch_test': '',
     'tune_digits_test': '',
     'two_moons_test': '',
 }

@@ -1,11 +1,11 @@
-"""The benchmark beside PyTorch: both sides take the same steps, and differences are seen."""
+"""The benchmarks beside PyTorch: both sides take the same steps, and differences are seen."""
 
 import copy
 
 import numpy as np
 import pytest
 
-from benchmarks import torch_mpl
+from benchmarks import torch_mpl, torch_simclr, torch_turns
 
 SIDE = {
     'device': 'cpu',
@@ -35,7 +35,7 @@ def sides():
 def test_agreement_has_no_distance(sides):
     ours, theirs = sides
     theirs['after']['student']['norm.running_var'] += 1  # The unbiased one of torch.
-    assert torch_mpl.compare(ours, theirs) == {'loss': 0, 'parameters': 0, 'means': 0}
+    assert torch_turns.compare(ours, theirs) == {'loss': 0, 'parameters': 0, 'means': 0}
 
 
 @pytest.mark.parametrize('name', ['stem.weight', 'norm.running_mean'])
@@ -44,23 +44,28 @@ def test_another_array_is_another_step(sides, role, name):
     ours, theirs = sides
     theirs['after'][role][name] += 1e-2
     with pytest.raises(ValueError, match='do not take the same step'):
-        torch_mpl.compare(ours, theirs)
+        torch_turns.compare(ours, theirs)
 
 
 def test_another_loss_or_one_step_less_is_another_step(sides):
     ours, theirs = sides
     theirs['metrics'][1]['loss'] = float('nan')
     with pytest.raises(ValueError, match='do not take the same step'):
-        torch_mpl.compare(ours, theirs)
+        torch_turns.compare(ours, theirs)
     del theirs['metrics'][1]
     with pytest.raises(ValueError, match='shorter'):
-        torch_mpl.compare(ours, theirs)
+        torch_turns.compare(ours, theirs)
 
 
 @pytest.mark.parametrize('feedback', torch_mpl.FEEDBACKS)
 def test_both_sides_take_the_same_steps(feedback):
     pytest.importorskip('torch')
-    assert max(torch_mpl.check(feedback).values()) < torch_mpl.TOLERANCE
+    assert max(torch_mpl.check(feedback).values()) < torch_turns.TOLERANCE
+
+
+def test_both_sides_take_the_same_steps_of_simclr():
+    pytest.importorskip('torch')
+    assert max(torch_simclr.check().values()) < torch_turns.TOLERANCE
 
 
 def test_table_has_the_ratio_beside_both_sides():
