@@ -31,6 +31,8 @@ def training(name: str, data: Data, joint: bool) -> ml_collections.ConfigDict:
         chosen = laptop_pretrain.METHODS[name](data, model='cnn')
         views = laptop_pretrain.METHODS['mobyv2al'](data).views
         chosen.batch.update(labeled=32, unlabeled=64)
+        for network in chosen.networks.values():
+            network.optimizer.learning_rate = 0.06
     chosen.views = views
     chosen.algorithm.queue = QUEUE[data]
     if not joint:
