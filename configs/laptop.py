@@ -72,7 +72,7 @@ RULES = {
     'softmatch': dict(deviations=2.0, memory_decay=0.99, target_pass='separate'),
 }
 RAMPED = ('pseudo_label', 'mean_teacher')  # their weight rises over 40 % of the steps
-FINETUNED = 0.1  # share of the budget of MPL's last stage
+FINETUNED = 0.1  # share of the budget of the last stage, MPL's
 STARTED = 0.5  # and of the training that both of its networks start from
 RATE = 0.05  # of MPL's networks after that start, falling to 0: a quarter of the others'
 
@@ -142,19 +142,41 @@ def steps_of(budget: float, passes: int, data: Data, model: Model) -> int:
     return max(round(budget / (passes * FORWARD[model][data]) / 10), 1) * 10
 
 
+def last_stage(budget: float, data: Data, model: Model) -> dict:
+    """The section `finetune` of a run with this budget in FLOPs: the student on the labels."""
+    return dict(
+        steps=count_steps(FINETUNED * budget, 'supervised', data, model),
+        network='student_ema',
+        labeled=LABELED[model],
+        optimizer=dict(
+            name='sgd', learning_rate=0.01, schedule='linear', warmup_steps=0, weight_decay=1e-3
+        ),
+    )
+
+
 def method(
     name: str,
     data: Data = 'cifar10',
     labels: Labels | None = None,
     budget: float | None = None,
     model: Model = 'fast_cnn',
+    finetune: Literal['off', 'on'] = 'off',
 ):
-    """The method of this name in RULES; budget: FLOPs of the run, None for that in DATA."""
-    steps = count_steps(budget or DATA[data]['budget'], name, data, model)
+    """The method of this name in RULES.
+
+    budget: FLOPs of the run, None for that in DATA.
+    finetune: 'on' has the last stage of `mpl`, out of the same budget.
+    """
+    budget = budget or DATA[data]['budget']
+    share = 1 - FINETUNED if finetune == 'on' else 1
+    steps = count_steps(share * budget, name, data, model)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
-    return config(algorithm, steps, data, labels, model)
+    chosen = config(algorithm, steps, data, labels, model)
+    if finetune == 'on':
+        chosen.finetune = last_stage(budget, data, model)
+    return chosen
 
 
 def supervised(
@@ -188,7 +210,6 @@ def mpl(
     method += ',student_labels=on' if student_labels == 'on' else ''
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
     steps = count_steps(share * budget, method, data, model)
-    last = count_steps(FINETUNED * budget, 'supervised', data, model)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',
@@ -207,14 +228,7 @@ def mpl(
         chosen.init_from = dict(config=recipes.stage(first), network='student_ema')
         for network in chosen.networks.values():
             network.optimizer.update(learning_rate=RATE, warmup_steps=0)
-    chosen.finetune = dict(
-        steps=last,
-        network='student_ema',
-        labeled=LABELED[model],
-        optimizer=dict(
-            name='sgd', learning_rate=0.01, schedule='linear', warmup_steps=0, weight_decay=1e-3
-        ),
-    )
+    chosen.finetune = last_stage(budget, data, model)
     return chosen
 
 
@@ -233,5 +247,6 @@ RECIPES = [
     Recipe('mpl,start=uda', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,feedback=off', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,student_labels=on', SOURCE + '; learning rate after the start not tried'),
+    Recipe('uda,finetune=on', SOURCE),
     *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
 ]

@@ -143,7 +143,7 @@ STARTED = [
 ]
 
 
-@pytest.mark.parametrize('method', [*laptop.COSTS, *STARTED])
+@pytest.mark.parametrize('method', [*laptop.COSTS, 'uda,finetune=on', *STARTED])
 def test_a_budget_buys_the_steps_that_it_pays(method):
     """Counted in the update, each network over all of its passes; no pass is made for nothing."""
     config = load(f'laptop.py:{method}')
@@ -167,6 +167,16 @@ def test_a_budget_of_self_supervised_training_buys_the_steps_that_it_pays(method
     config = load(f'laptop_pretrain.py:{method}')
     total = passes.count(config) * config.steps * laptop.FORWARD['fast_cnn']['cifar10']
     assert 0.97 < total / laptop_pretrain.BUDGETS['cifar10'] < 1.05
+
+
+@pytest.mark.parametrize('method', ['supervised', 'uda'])
+def test_both_stages_share_the_budget(method):
+    config, alone = load(f'laptop_stages.py:{method}'), load(f'laptop.py:{method}')
+    first, before = config.init_from.config, load('laptop_pretrain.py:simclr')
+    assert first.algorithm == before.algorithm and first.networks == before.networks
+    total = passes.count(alone) * config.steps + passes.count(before) * first.steps
+    forward, budget = laptop.FORWARD['fast_cnn']['cifar10'], laptop.DATA['cifar10']['budget']
+    assert 0.97 < total * forward / budget < 1.05
 
 
 @pytest.mark.parametrize('name', laptop.MODELS)
