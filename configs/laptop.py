@@ -185,9 +185,16 @@ def supervised(
     budget: float | None = None,
     model: Model = 'fast_cnn',
     view: recipes.View = 'strong',
+    finetune: Literal['off', 'on'] = 'off',
 ):
-    steps = count_steps(budget or DATA[data]['budget'], 'supervised', data, model)
-    return config(dict(name='supervised'), steps, data, labels, model, ratio=0, view=view)
+    """Labels only; arguments as of `method`, and the view of the images."""
+    budget = budget or DATA[data]['budget']
+    share = 1 - FINETUNED if finetune == 'on' else 1
+    steps = count_steps(share * budget, 'supervised', data, model)
+    chosen = config(dict(name='supervised'), steps, data, labels, model, ratio=0, view=view)
+    if finetune == 'on':
+        chosen.finetune = last_stage(budget, data, model)
+    return chosen
 
 
 def mpl(
@@ -247,6 +254,6 @@ RECIPES = [
     Recipe('mpl,start=uda', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,feedback=off', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,student_labels=on', SOURCE + '; learning rate after the start not tried'),
-    Recipe('uda,finetune=on', SOURCE),
+    *(Recipe(f'{name},finetune=on', SOURCE) for name in ('supervised', 'uda')),
     *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
 ]
