@@ -178,6 +178,8 @@ def test_names_have_the_arguments_in_one_order():
     assert name('configs/imagenet.py:uda,labels=10%') == 'imagenet-uda,labels=10%'
     assert name("configs/folder.py:uda,path='a/b, c'") == 'folder-uda,path=a-b,-c'
     assert name('configs/smoke.py') == 'smoke'
+    assert name('configs/laptop.py:uda,budget=3e12') == 'laptop-uda,budget=3e+12'
+    assert name('configs/laptop.py:uda,budget=1234567.5') == 'laptop-uda,budget=1234567.5'
 
 
 def test_a_config_is_compared_once():

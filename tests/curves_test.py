@@ -36,8 +36,14 @@ def drawn(axes):
     return [(line.get_color(), *np.transpose(line.get_xydata()).tolist()) for line in axes.lines]
 
 
+def legend(figure):
+    (one,) = figure.legends
+    return [text.get_text() for text in one.get_texts()]
+
+
 def test_every_run_has_a_line_in_its_networks_picture(folders):
-    student, teacher, *_ = curves.draw(folders).axes
+    figure = curves.draw(folders)
+    student, teacher, *_ = figure.axes
     assert student.get_title() == 'student, validation images'
     assert drawn(student) == [
         ('C0', [2, 4], [0.1, 0.3]),
@@ -45,7 +51,7 @@ def test_every_run_has_a_line_in_its_networks_picture(folders):
         ('C1', [2], [0.7]),
     ]
     assert drawn(teacher) == [('C0', [2, 4], [0.2, 0.4]), ('C0', [2], [0.6])]
-    assert [text.get_text() for text in student.get_legend().get_texts()] == ['mpl', 'uda']
+    assert legend(figure) == ['mpl', 'uda']
 
 
 def test_steps_are_converted_to_minutes_and_to_the_flops_of_finished_runs(folders):
@@ -85,8 +91,12 @@ def test_without_validation_it_shows_the_unlabeled_images(folders):
 
 def test_names_are_shown_whatever_they_begin_with(folders):
     named = {'_mine': folders['mpl'], '$5$': folders['uda']}
-    student, *_ = curves.draw(named).axes
-    assert [text.get_text() for text in student.get_legend().get_texts()] == [' _mine', '$5$']
+    assert legend(curves.draw(named)) == [' _mine', '$5$']
+
+
+def test_names_are_shown_without_the_arguments_that_all_have(folders):
+    named = {f'cifar-{m},size=3': folders[m] for m in ('mpl', 'uda')}
+    assert legend(curves.draw(named)) == ['cifar-mpl', 'cifar-uda']
 
 
 def test_lines_that_a_finished_run_has_lost_are_noticed(folders):

@@ -37,6 +37,19 @@ def test_every_seed_is_shown(rows):
         np.testing.assert_allclose(points, 100 * one.test)
 
 
+def test_figures_name_configs_by_what_tells_them_apart():
+    names = ['a-mpl,data=x,size=3', 'a-mpl,data=x,size=3,feedback=off', 'a-uda,data=x,size=4']
+    short = ['a-mpl,size=3', 'a-mpl,size=3,feedback=off', 'a-uda,size=4']
+    assert list(plots.distinct(names).values()) == short
+    assert plots.distinct(names[:1]) == {names[0]: names[0]}
+
+
+def test_the_network_of_the_last_stage_stands_for_its_config():
+    names = ('student', 'student_ema', 'finetuned', 'pretrain/student_ema')
+    (shown,) = plots.finals([row('a', 20, [0.5], name) for name in names])
+    assert shown.network == 'finetuned'
+
+
 def test_methods_are_configs_without_their_number_of_labels():
     def method(config, labels):
         return plots.method(row(config, labels, [0.5]))

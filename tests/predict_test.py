@@ -428,3 +428,10 @@ def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
 def test_refuses_to_write_nothing(smoke, monkeypatch, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         command(monkeypatch, smoke, '--split=test', *arguments)
+
+
+def test_the_network_of_the_last_stage_is_the_default(smoke, tmp_path, monkeypatch, capsys):
+    chosen, named = tmp_path / 'chosen.csv', tmp_path / 'named.csv'
+    command(monkeypatch, smoke, '--split=validation', f'--output={chosen}')
+    command(monkeypatch, smoke, '--split=validation', f'--output={named}', '--network=finetuned')
+    assert chosen.read_text() == named.read_text()

@@ -143,7 +143,9 @@ STARTED = [
 ]
 
 
-@pytest.mark.parametrize('method', [*laptop.COSTS, 'supervised,finetune=on', 'uda,finetune=on', *STARTED])
+@pytest.mark.parametrize(
+    'method', [*laptop.COSTS, 'supervised,finetune=on', 'uda,finetune=on', *STARTED]
+)
 def test_a_budget_buys_the_steps_that_it_pays(method):
     """Counted in the update, each network over all of its passes; no pass is made for nothing."""
     config = load(f'laptop.py:{method}')

@@ -6,6 +6,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
+from mpl.comparison import plots
 from mpl.run import figures, report
 
 
@@ -44,10 +45,11 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     }
     units = ['step', 'minutes'] + ['FLOPs'] * any(f for of in flops.values() for f in of)
     figure = Figure((4.5 * len(networks), 3.5 * len(units)), layout='constrained')
+    labels = plots.distinct(list(runs))
     for unit, row in zip(units, figure.subplots(len(units), len(networks), squeeze=False)):
         for axes, network in zip(row, networks):
             for color, (name, of_config) in enumerate(runs.items()):
-                label = f' {name}' if name.startswith('_') else name  # Legends skip names with _.
+                label = _shown(labels[name])
                 for lines, each in zip(of_config, flops[name]):
                     steps, values = figures.series(lines, f'{part}/{network}/accuracy')
                     places = _convert(steps, lines, unit, each)
@@ -55,7 +57,18 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
                         axes.plot(places, values, marker='.', color=f'C{color % 10}', label=label)
                         label = None  # One legend entry for all seeds.
             axes.set(xlabel=unit, ylabel='accuracy', title=f'{network}, {part} images')
-    return figures.add_legends(figure)
+    named = {
+        label: line
+        for axes in figure.axes
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    order = [label for label in map(_shown, labels.values()) if label in named]
+    figure.legend([named[label] for label in order], order, loc='outside lower left', frameon=False)
+    return figure
+
+
+def _shown(name):
+    return f' {name}' if name.startswith('_') else name  # Legends skip names with _.
 
 
 def _flops_of_step(folder):

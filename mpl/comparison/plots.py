@@ -11,7 +11,7 @@ from sklearn.isotonic import isotonic_regression
 
 from mpl.comparison import table
 from mpl.comparison.table import Row
-from mpl.run import figures
+from mpl.run import figures, measure
 
 MARKERS = 'osD^v'  # one per ten colors
 TEXT = 8  # points
@@ -19,6 +19,8 @@ TEXT = 8  # points
 
 def write(rows: list[Row], workdir: Path) -> list[Path]:
     """Writes compare.png and, if the rows allow them, labels.png and compute.png; returns the paths."""
+    names = distinct([row.config for row in rows])
+    rows = [row._replace(config=names[row.config]) for row in rows]
     drawn = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
     written = []
     for name, figure in drawn.items():
@@ -28,6 +30,16 @@ def write(rows: list[Row], workdir: Path) -> list[Path]:
             figures.save(figure, path)
             written.append(path)
     return written
+
+
+def distinct(names: list[str]) -> dict[str, str]:
+    """The names of configs without the arguments that all have: what tells them apart, for figures."""
+    words = {name: name.split(',') for name in names}
+    shared = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
+    return {
+        name: ','.join(word for word in of_name if '=' not in word or word not in shared)
+        for name, of_name in words.items()
+    }
 
 
 def seeds(rows: list[Row]) -> Figure:
@@ -53,7 +65,7 @@ def seeds(rows: list[Row]) -> Figure:
     axes.set_yticks(range(len(rows)), [f'{row.config}  {row.network}' for row in rows])
     axes.set(
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel=f'{part} accuracy (%): one point per seed; below, mean and standard deviation',
+        xlabel=f'{part} accuracy (%):\none point per seed; below, mean and standard deviation',
     )
     axes.grid(axis='x', alpha=0.3)
     return figure
@@ -137,14 +149,11 @@ def by_compute(rows: list[Row]) -> Figure | None:
 
 
 def finals(rows: list[Row]) -> list[Row]:
-    """One network per config: student_ema if there is one, else the first; as in mpl.predict."""
+    """One network per config, see measure.result."""
     by_config = {}
     for row in rows:
         by_config.setdefault(row.config, {})[row.network] = row
-    return [
-        networks['student_ema'] if 'student_ema' in networks else next(iter(networks.values()))
-        for networks in by_config.values()
-    ]
+    return [networks[measure.result(networks)] for networks in by_config.values()]
 
 
 def method(row: Row) -> str:

@@ -11,7 +11,7 @@ from mpl.cycles import acquired, figure
 from mpl.cycles.labels import Answered
 from mpl.cycles.study import Study
 from mpl.data.splits import Split
-from mpl.run import figures, records
+from mpl.run import figures, measure, records
 
 NAME = 'active'
 PARTS = ('validation', 'test')
@@ -111,7 +111,7 @@ def show(report: dict) -> str:
 
 def _row(study, cycle):
     record, report, split, answered = cycle
-    network = 'student_ema' if 'student_ema' in report['networks'] else 'student'
+    network = measure.result(report['networks'])
     measured = report['networks'][network]
     labels = answered.source.train.label[split.labeled]
     validation = report['split']['validation']

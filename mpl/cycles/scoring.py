@@ -24,7 +24,7 @@ class Inputs(NamedTuple):
 
 
 def of_cycle(study: Study, cycle: int) -> Inputs:
-    """By the averaged student of a finished cycle, for its labeled and unlabeled images."""
+    """By the network of a finished cycle (measure.result), for its labeled and unlabeled images."""
     folder = study.folder(cycle)
     stages = evaluation.load(folder, None if study.asks else study.source)
     name = evaluation.default_network(stages)

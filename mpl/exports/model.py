@@ -34,7 +34,7 @@ def read(workdir: epath.Path, name: str | None) -> Model:
 
     Args:
       workdir: of the run.
-      name: of the network in the report; None takes student_ema if there is one, or student.
+      name: of the network in the report; None: see measure.result.
 
     Raises:
       ValueError: no finished run, or no such network.

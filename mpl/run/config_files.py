@@ -73,7 +73,7 @@ def name(path: str) -> str:
     """
     call = _call(path)
     words = [call.method] if call.method else []
-    words += [f'{key}={value}' for key, value in call.arguments.items()]
+    words += [f'{key}={_short(value)}' for key, value in call.arguments.items()]
     text = '-'.join([call.file.stem, *filter(None, [','.join(words)])])
     text = re.sub(r'[^\w.,=+%-]+', '-', text)
     text = re.sub(r'^\.+', '-', text)  # Else a hidden folder or the parent folder.
@@ -83,6 +83,13 @@ def name(path: str) -> str:
             'shorter name, or a long value as --config.KEY=VALUE.'
         )
     return text
+
+
+def _short(value):
+    """A number as 3e+12 where that is all of it."""
+    if isinstance(value, float) and float(f'{value:g}') == value:
+        return f'{value:g}'
+    return value
 
 
 def find(path: str) -> tuple[Path, int]:

@@ -70,9 +70,8 @@ def check_network(name: str, stages: list[Stage]) -> None:
 
 
 def default_network(stages: list[Stage]) -> str:
-    """The name of the network to predict with: the averaged student if there is one."""
-    names = [name for stage in stages for name in stage.names.values()]
-    return 'student_ema' if 'student_ema' in names else 'student'
+    """The name of the network to predict with, see measure.result."""
+    return measure.result(name for stage in stages for name in stage.names.values())
 
 
 def find_network(name: str, stages: list[Stage]) -> tuple[Stage, str]:

@@ -1,6 +1,6 @@
 """Outputs of networks for whole pools of examples, and metrics of the outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -134,6 +134,12 @@ def accuracy_by_class(counts: np.ndarray) -> list[float | None]:
     counts: confusion matrix int [K, K].
     """
     return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(counts)]
+
+
+def result(networks: Iterable[str]) -> str:
+    """The network that a run with these is for: the last stage's, else the averaged student, else the first."""
+    networks = list(networks)
+    return next((n for n in ('finetuned', 'student_ema') if n in networks), networks[0])
 
 
 def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
