@@ -63,6 +63,7 @@ COSTS = {
 # Not tuned: from the methods' papers, but thresholds and averages of short runs. Views that only give
 # targets have a pass of their own.
 RULES = {
+    'supervised': dict(),
     'pseudo_label': dict(threshold=0.95),
     'mean_teacher': dict(weight=50.0),
     'uda': dict(temperature=0.4, threshold=0.8, target_pass='separate'),
@@ -83,10 +84,8 @@ def config(
     data: Data,
     labels: Labels | None,
     model: Model,
-    ratio: int = RATIO,
-    view: recipes.View = 'weak',
 ):
-    """The config of one method.
+    """The config of one method, with weak views of the labeled images.
 
     Args:
       algorithm: of the run.
@@ -94,8 +93,6 @@ def config(
       data: the data set.
       labels: total number; None for that in DATA.
       model: the network, one of MODELS.
-      ratio: of unlabeled to labeled images in a step.
-      view: of the labeled images.
     """
     of, measured = DATA[data], max(steps // 300, 1) * 50  # 6 to 12 times in a run
     network = dict(
@@ -114,12 +111,12 @@ def config(
             steps=steps,
             source=dict(name='tfds', dataset=data),
             split=dict(labels=recipes.count(labels or of['labels']), validation=5000),
-            batch=dict(labeled=LABELED[model], unlabeled=ratio * LABELED[model], evaluate=500),
+            batch=dict(labeled=LABELED[model], unlabeled=RATIO * LABELED[model], evaluate=500),
             views=dict(
                 name='images',
                 mean=of['mean'],
                 std=of['std'],
-                labeled=view,
+                labeled='weak',
                 weak=dict(mirror=of['mirror'], shift=2),
                 strong=dict(name='randaugment', cutout=8),
             ),
@@ -187,13 +184,9 @@ def supervised(
     view: recipes.View = 'strong',
     finetune: Literal['off', 'on'] = 'off',
 ):
-    """Labels only; arguments as of `method`, and the view of the images."""
-    budget = budget or DATA[data]['budget']
-    share = 1 - FINETUNED if finetune == 'on' else 1
-    steps = count_steps(share * budget, 'supervised', data, model)
-    chosen = config(dict(name='supervised'), steps, data, labels, model, ratio=0, view=view)
-    if finetune == 'on':
-        chosen.finetune = last_stage(budget, data, model)
+    """Labels only; `view` is that of the images, the other arguments are those of `method`."""
+    chosen = method('supervised', data, labels, budget, model, finetune)
+    chosen.batch.unlabeled, chosen.views.labeled = 0, view
     return chosen
 
 
@@ -239,9 +232,7 @@ def mpl(
     return chosen
 
 
-METHODS = (
-    {'supervised': supervised} | {name: partial(method, name) for name in RULES} | {'mpl': mpl}
-)
+METHODS = {name: partial(method, name) for name in RULES} | {'supervised': supervised, 'mpl': mpl}
 
 SOURCE = (
     "the methods' papers, thresholds for short runs; learning rate between 0.1 and 0.3, each tried "

@@ -4,8 +4,8 @@
     python -m mpl.train --config=configs/laptop_pretrain.py:byol,data=fashion_mnist --workdir=runs/laptop_byol
 
 Data, network and labels are those of configs/laptop.py. FLOPs are counted as there, of the trunk
-alone: the heads add under 2 %, and 8 to 25 % with `model=cnn`. The accuracy is that of a linear classifier on fixed features,
-trained beside them.
+alone: the heads add under 2 %, and 8 to 25 % with `model=cnn`. The accuracy is that of a linear
+classifier on fixed features, trained beside them.
 """
 
 from functools import partial
