@@ -25,9 +25,7 @@ def main():
         '--workdir', required=True, type=command.local_path, help='folder of a finished run'
     )
     parser.add_argument('--to', required=True, help=f'one of {", ".join(interface.names())}')
-    parser.add_argument(
-        '--network', help='name; default: finetuned, else student_ema, else student'
-    )
+    parser.add_argument('--network', help='default: finetuned, student_ema or student')
     parser.add_argument('--output', type=command.local_path, help='file to write')
     parser.add_argument(
         '--license', default='unknown', help='of the weights, for the card; default: unknown'

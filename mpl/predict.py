@@ -91,9 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--predictions', type=command.path, help='folder to write or to resume; with --split'
     )
     parser.add_argument('--shard', default='0/1', help='0/4: the first of four of --predictions')
-    parser.add_argument(
-        '--network', help='name; default: finetuned, else student_ema, else student'
-    )
+    parser.add_argument('--network', help='default: finetuned, student_ema or student')
     return parser
 
 
