@@ -84,7 +84,7 @@ def test_unlabeled_examples_keep_their_indices(smoke, experiment, tmp_path, monk
     with np.load(features) as kept:
         np.testing.assert_array_equal(kept['indices'], experiment.split.unlabeled)
     assert read(output)[0] == [experiment.source.train.name[n] for n in experiment.split.unlabeled]
-    assert capsys.readouterr().out.startswith('student_ema of')
+    assert capsys.readouterr().out.startswith('finetuned of')
 
 
 def test_logits_go_by_number_and_on_where_they_stopped(
@@ -121,7 +121,7 @@ def test_logits_go_by_number_and_on_where_they_stopped(
     computed.clear()
     command(monkeypatch, smoke, *again)
     assert not computed
-    with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
+    with pytest.raises(ValueError, match='not of student of .*network: finetuned -> student'):
         command(monkeypatch, smoke, *again, '--network=student')
     np.testing.assert_array_equal(np.load(path), rows)
     with pytest.raises(ValueError, match='pool: train -> test; split: unlabeled -> test'):
@@ -218,7 +218,7 @@ def test_predictions_resume_and_are_the_same_in_any_number_of_processes(
         select.main()
     chosen = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'pl']
     assert chosen[0]['hash'] == chosen[1]['hash'] and len(chosen[0]['unlabeled']) > 100
-    assert chosen[0]['made_by']['made_by']['predictions']['network'] == 'student_ema'
+    assert chosen[0]['made_by']['made_by']['predictions']['network'] == 'finetuned'
 
 
 def test_predictions_that_were_changed_or_are_missing_are_refused(
@@ -228,7 +228,7 @@ def test_predictions_that_were_changed_or_are_missing_are_refused(
     folder = tmp_path / 'folder'
     arguments = ['--split=unlabeled', f'--predictions={folder}']
     command(monkeypatch, smoke, *arguments)
-    with pytest.raises(ValueError, match='not of student of .*network: student_ema -> student'):
+    with pytest.raises(ValueError, match='not of student of .*network: finetuned -> student'):
         command(monkeypatch, smoke, *arguments, '--network=student')
     second = folder / '000001.parquet'
     content = second.read_bytes()

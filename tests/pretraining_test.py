@@ -12,7 +12,15 @@ import pytest
 from etils import epath
 from sklearn.datasets import load_digits
 
-from mpl.algorithms import byol, contrast, interface, pretraining, queues, simsiam
+from mpl.algorithms import (
+    byol,
+    contrast,
+    interface,
+    pretraining,
+    queues,
+    simsiam,
+    target_network,
+)
 from mpl.models import cnn, network, projector
 from mpl.models.network import Definition
 from mpl.optimizers import sgd
@@ -218,12 +226,12 @@ def targets_with_a_gradient(monkeypatch):
         online.update(params)
         return forward(chain, params, *rest, **more)
 
-    def targets(chain, state, key, *images):
+    def encode(chain, state, key, statistics, *images):
         outputs, _ = forward(chain, online, pretraining.statistics(state), key, *images)
         return outputs['projector']
 
     monkeypatch.setattr(pretraining, 'forward', remember)
-    monkeypatch.setattr(pretraining, 'targets', targets)
+    monkeypatch.setattr(target_network, 'encode', encode)
 
 
 @pytest.mark.parametrize('rule', [simsiam, byol], ids=['simsiam', 'byol'])
