@@ -65,7 +65,7 @@ def seeds(rows: list[Row]) -> Figure:
     axes.set_yticks(range(len(rows)), [f'{row.config}  {row.network}' for row in rows])
     axes.set(
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel=f'{part} accuracy (%):\none point per seed; below, mean and standard deviation',
+        xlabel=f'{part} accuracy (%): seeds;\nbelow, mean and standard deviation',
     )
     axes.grid(axis='x', alpha=0.3)
     return figure
