@@ -1,20 +1,15 @@
 """Our step of SimCLR with the fast network, one side of torch_simclr.py. Knows no torch."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.mpl_step import peak_memory, torch_name
+from benchmarks import jax_side
+from benchmarks.jax_side import SIZES
 from mpl.algorithms import simclr
-from mpl.algorithms.interface import Sizes
 from mpl.models import fast_cnn, projector
 from mpl.models.network import Definition
 from mpl.optimizers import sgd
 from mpl.run import command
-
-SIZES = Sizes(0, 0, 10)  # The rule remembers nothing of the examples.
-
-__all__ = ['check', 'make_run', 'peak_memory']
 
 
 def make_learner(rule: dict) -> simclr.Algorithm:
@@ -35,24 +30,8 @@ def named(views: list[np.ndarray]) -> dict:
 
 
 def make_run(rule: dict, views: list[np.ndarray], steps: int):
-    """For timing: a function that takes some steps, all done when it returns; and the device."""
-    learner = make_learner(rule)
-    placed, key = jax.device_put(named(views)), jax.random.key(0)
-    state = jax.jit(lambda key: learner.init(key, placed, SIZES))(key)
-
-    def take(state, placed, key):  # In one call, as training does: a loop of the program.
-        return jax.lax.scan(
-            lambda state, step: learner.update(state, placed, step, key), state, jnp.arange(steps)
-        )
-
-    program = jax.jit(take, donate_argnums=0).lower(state, placed, key).compile()
-
-    def run():
-        nonlocal state
-        state, _ = program(state, placed, key)
-        jax.block_until_ready(state)
-
-    return run, jax.devices()[0].device_kind
+    """See jax_side.make_run."""
+    return jax_side.make_run(make_learner(rule), named(views), steps)
 
 
 def check(rule: dict, views: list[np.ndarray], steps: int) -> dict:
@@ -70,32 +49,24 @@ def check(rule: dict, views: list[np.ndarray], steps: int) -> dict:
 
 
 def begin(state, key: jax.Array):
-    """The state with noise on all weights and fixed filters; else all norms were alike."""
+    """The state with noise on all weights and on the fixed filters."""
 
-    def shake(tree):
-        leaves, structure = jax.tree.flatten(tree)
-        keys = jax.random.split(key, len(leaves))
-        return structure.unflatten(
-            leaf + 0.1 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys)
-        )
-
-    def changed(net):
+    def shake(net):
         stats = net.batch_stats
         if 'whitening' in stats:
-            stats = stats | {'whitening': shake(stats['whitening'])}
-        return net.replace(params=shake(net.params), batch_stats=stats)
+            stats = stats | {'whitening': jax_side.add_noise(stats['whitening'], key)}
+        return net.replace(params=jax_side.add_noise(net.params, key), batch_stats=stats)
 
-    return state._replace(nets={role: changed(net) for role, net in state.nets.items()})
+    return state._replace(nets={role: shake(net) for role, net in state.nets.items()})
 
 
 def in_torch(state) -> dict[str, dict[str, np.ndarray]]:
-    """By role parameters and statistics as torch_simclr_step names them; not the head, which is not trained."""
+    """By role arrays as torch_simclr_step names them; not the head's, which is not trained."""
     return {
-        role: dict(
-            torch_name(path, leaf)
-            for tree in (net.params, net.batch_stats)
-            for path, leaf in jax.tree.leaves_with_path(tree)
-            if path[0].key != 'head'
-        )
+        role: {
+            name: array
+            for name, array in jax_side.in_torch(net).items()
+            if not name.startswith('head.')
+        }
         for role, net in state.nets.items()
     }

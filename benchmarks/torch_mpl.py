@@ -66,20 +66,7 @@ def check(feedback: str, depth: int = 10, width: int = 1, size: int = 8, steps: 
     Returns, raises: as torch_turns.compare.
     """
     batch, rule = draw_batch(4, 12, size), RULE | {'feedback': feedback}
-    with torch_turns.Process(()) as call:
-        ours = call(torch_turns.call_check, SIDES['jax'], rule, depth, width, batch, steps)
-    with torch_turns.Process(()) as call:
-        theirs = call(
-            torch_turns.call_check,
-            SIDES['torch'],
-            rule,
-            depth,
-            width,
-            batch,
-            ours['before'],
-            ours['noises'],
-        )
-    return torch_turns.compare(ours, theirs)
+    return torch_turns.check(SIDES, (rule, depth, width, batch), steps)
 
 
 def measure(setting: Setting, rounds: int) -> dict:

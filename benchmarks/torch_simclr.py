@@ -35,11 +35,7 @@ def check(images: int = 6, size: int = 9, steps: int = 2) -> dict:
     Returns, raises: as torch_turns.compare.
     """
     rule, views = RULE | dict(channels=(4, 6, 8), widths=(12, 5)), draw_views(images, size)
-    with torch_turns.Process(()) as call:
-        ours = call(torch_turns.call_check, SIDES['jax'], rule, views, steps)
-    with torch_turns.Process(()) as call:
-        theirs = call(torch_turns.call_check, SIDES['torch'], rule, views, ours['before'], steps)
-    return torch_turns.compare(ours, theirs)
+    return torch_turns.check(SIDES, (rule, views), steps)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -1,16 +1,10 @@
 """A step of SimCLR with the fast network in plain PyTorch, the other side of torch_simclr.py. Knows no jax."""
 
-import os
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.torch_step import peak_memory, place
-
-MOMENTUM = 0.9
-
-__all__ = ['check', 'make_run', 'peak_memory']
+from benchmarks import torch_side
 
 
 class Shift(nn.BatchNorm2d):
@@ -69,18 +63,8 @@ class Learner:
         projector = Projector(rule['channels'][-1], rule['widths']).to(device)
         self.networks = {'student': trunk, 'projector': projector}
         trained = [p for net in self.networks.values() for p in net.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            [
-                {
-                    'params': [p for p in trained if p.ndim > 1],
-                    'weight_decay': rule['weight_decay'],
-                },
-                {'params': [p for p in trained if p.ndim == 1]},
-            ],
-            rule['learning_rate'],
-            MOMENTUM,
-            nesterov=True,
-            foreach=True,
+        self.optimizer = torch_side.make_optimizer(
+            trained, rule['learning_rate'], rule['weight_decay']
         )
 
     def step(self, views):
@@ -97,37 +81,16 @@ class Learner:
         return loss.detach()
 
 
-def check(rule, views, before, steps):
-    """As many steps on the CPU from the weights `before`; metrics and arrays as of the other side."""
+def check(rule, views, ours):
+    """As many steps on the CPU as our side took, from its weights; metrics and arrays as torch_step.check."""
     torch.set_num_threads(1)  # More would wait for each other longer than they work.
     learner = Learner(rule)
-    for role, net in learner.networks.items():
-        state = {name: torch.tensor(array) for name, array in before[role].items()}
-        missing, unexpected = net.load_state_dict(state, strict=False)
-        if unexpected or not all(name.endswith('num_batches_tracked') for name in missing):
-            raise ValueError(f'The networks differ in {missing + unexpected}.')
-    metrics = [{'loss': float(learner.step(place(views, 'cpu')))} for _ in range(steps)]
-    return {
-        'metrics': metrics,
-        'after': {
-            role: {name: array.numpy() for name, array in net.state_dict().items()}
-            for role, net in learner.networks.items()
-        },
-    }
+    torch_side.load(learner.networks, ours['before'])
+    placed = torch_side.place(views, 'cpu')
+    metrics = [{'loss': float(learner.step(placed))} for _ in ours['metrics']]
+    return {'metrics': metrics, 'after': torch_side.read(learner.networks)}
 
 
 def make_run(rule, views, steps):
-    """For timing: a function that takes some steps, all done when it returns; and the device."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as XLA does
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    learner, placed = Learner(rule, device), place(views, device)
-
-    def run():
-        for _ in range(steps):
-            learner.step(placed)
-        if device == 'cuda':
-            torch.cuda.synchronize()
-
-    return run, torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
+    """See torch_side.make_run."""
+    return torch_side.make_run(lambda device: Learner(rule, device), views, steps)

@@ -1,7 +1,6 @@
 """A step of Meta Pseudo Labels in plain PyTorch, the other side of torch_mpl.py. Knows no jax."""
 
 import contextlib
-import os
 from types import SimpleNamespace
 
 import torch
@@ -10,7 +9,10 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-MOMENTUM, NORM_MOMENTUM = 0.9, 0.01
+from benchmarks import torch_side
+from benchmarks.torch_side import MOMENTUM
+
+NORM_MOMENTUM = 0.01
 
 
 class Activate(nn.Module):
@@ -84,7 +86,12 @@ class Learner:
             WideResNet(depth, width).to(device, memory_format=torch.channels_last) for _ in range(3)
         )
         self.ema.load_state_dict(self.student.state_dict())
-        self.optimizers = [make_optimizer(self.rule, net) for net in (self.teacher, self.student)]
+        self.optimizers = [
+            torch_side.make_optimizer(
+                net.parameters(), self.rule.learning_rate, self.rule.weight_decay
+            )
+            for net in (self.teacher, self.student)
+        ]
         self.baseline, self.steps = torch.zeros((), device=device), 0
         self.autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == 'bfloat16')
         if compile:
@@ -196,30 +203,8 @@ def fixed_statistics(net):
         norm.momentum = NORM_MOMENTUM
 
 
-def make_optimizer(rule, net):
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim == 1]
-    return torch.optim.SGD(
-        [{'params': weights, 'weight_decay': rule.weight_decay}, {'params': rest}],
-        rule.learning_rate,
-        MOMENTUM,
-        nesterov=True,
-        foreach=True,
-    )
-
-
-def place(batch, device):
-    """Images [B, H, W, C] as torch wants them: [B, C, H, W] over the same bytes; labels as int64."""
-    return [
-        torch.from_numpy(part).to(device).permute(0, 3, 1, 2)
-        if part.ndim == 4
-        else torch.from_numpy(part).long().to(device)
-        for part in batch
-    ]
-
-
-def check(rule, depth, width, batch, before, noises):
-    """As many steps as there are noises, in float32 on the CPU, from the weights `before`.
+def check(rule, depth, width, batch, ours):
+    """As many steps as our side took, in float32 on the CPU, from its weights and with its noise.
 
     Returns:
       The metrics of each step, and the arrays of each network after the last, by name.
@@ -227,39 +212,19 @@ def check(rule, depth, width, batch, before, noises):
     torch.set_num_threads(1)  # More would wait for each other longer than they work.
     learner = Learner(rule, depth, width)
     nets = {'teacher': learner.teacher, 'student': learner.student, 'student_ema': learner.ema}
-    for role, net in nets.items():
-        state = {name: torch.tensor(array) for name, array in before[role].items()}
-        missing, unexpected = net.load_state_dict(state, strict=False)
-        if unexpected or not all(name.endswith('num_batches_tracked') for name in missing):
-            raise ValueError(f'The networks differ in {missing + unexpected}.')
-    metrics = [learner.step(place(batch, 'cpu'), torch.tensor(noise)) for noise in noises]
+    torch_side.load(nets, ours['before'])
+    placed = torch_side.place(batch, 'cpu')
+    metrics = [learner.step(placed, torch.tensor(noise)) for noise in ours['noises']]
     return {
         'metrics': [{name: float(value) for name, value in line.items()} for line in metrics],
-        'after': {
-            role: {name: array.numpy() for name, array in net.state_dict().items()}
-            for role, net in nets.items()
-        },
+        'after': torch_side.read(nets),
     }
 
 
 def make_run(rule, depth, width, batch, dtype, compile, steps):
-    """For timing: a function that takes some steps, all done when it returns; and the device."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True  # as XLA does
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    learner = Learner(rule, depth, width, device, dtype, compile)
-    placed = place(batch, device)
+    """See torch_side.make_run."""
 
-    def run():
-        for _ in range(steps):
-            learner.step(placed)
-        if device == 'cuda':
-            torch.cuda.synchronize()
+    def make_learner(device):
+        return Learner(rule, depth, width, device, dtype, compile)
 
-    return run, torch.cuda.get_device_name() if device == 'cuda' else 'cpu'
-
-
-def peak_memory():
-    """Bytes on the GPU since its process began, or None without one."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return torch_side.make_run(make_learner, batch, steps)

@@ -42,16 +42,29 @@ def enter(cores: tuple[int, ...]) -> None:
         os.sched_setaffinity(0, cores)
 
 
-def call_check(module: str, *args) -> dict:
+def check(modules: dict[str, str], args: tuple, steps: int) -> dict[str, float]:
+    """How far both sides are apart after some steps from the same weights; see `compare`.
+
+    Args:
+      modules: of each of SIDES.
+      args: of their `check`; after them ours takes the steps, and torch's what ours returned.
+      steps: to take.
+    """
+    with Process(()) as call:
+        ours = call(_check, modules['jax'], *args, steps)
+    with Process(()) as call:
+        return compare(ours, call(_check, modules['torch'], *args, ours))
+
+
+def _check(module, *args):
     return importlib.import_module(module).check(*args)
 
 
 def start(module: str, *args) -> dict:
     """Builds a side's step by `make_run`, and warms it up; `time_steps` and `read_memory` go on from there."""
-    global _run, _module
+    global _run, _peak_memory
     begun = time.perf_counter()
-    _module = importlib.import_module(module)
-    _run, device = _module.make_run(*args)
+    _run, device, _peak_memory = importlib.import_module(module).make_run(*args)
     _run()
     Path('/proc/self/clear_refs').write_text(
         '5', encoding='utf-8'
@@ -75,7 +88,7 @@ def time_steps(steps: int) -> tuple[float, float]:
 
 def read_memory() -> int:
     """Peak bytes: of the GPU, or over the timed steps of the whole process with its libraries."""
-    memory = _module.peak_memory()
+    memory = _peak_memory()
     if memory is not None:
         return memory
     return (
