@@ -73,9 +73,9 @@ RULES = {
     'softmatch': dict(deviations=2.0, memory_decay=0.99, target_pass='separate'),
 }
 RAMPED = ('pseudo_label', 'mean_teacher')  # their weight rises over 40 % of the steps
-FINETUNED = 0.1  # share of the budget of the last stage, MPL's
-STARTED = 0.5  # and of the training that both of its networks start from
-RATE = 0.05  # of MPL's networks after that start, falling to 0: a quarter of the others'
+FINETUNED = 0.1  # share of the budget of the last stage
+STARTED = 0.5  # and of the training that networks start from
+RATE = 0.05  # learning rate after that start, falling to 0: a quarter of the others'
 
 
 def config(
@@ -138,6 +138,13 @@ def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
 def steps_of(budget: float, passes: int, data: Data, model: Model) -> int:
     """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
     return max(round(budget / (passes * FORWARD[model][data]) / 10), 1) * 10
+
+
+def start_from(chosen: ml_collections.ConfigDict, first: ml_collections.ConfigDict, **how) -> None:
+    """Has the networks start from the run `first`, at RATE; how: more of the section `init_from`."""
+    chosen.init_from = dict(config=recipes.stage(first), **how)
+    for network in chosen.networks.values():
+        network.optimizer.update(learning_rate=RATE, warmup_steps=0)
 
 
 def last_stage(budget: float, data: Data, model: Model) -> dict:
@@ -226,9 +233,7 @@ def mpl(
     chosen = config(algorithm, steps, data, labels, model)
     if start == 'uda':
         first = METHODS['uda'](data, labels, STARTED * budget, model)
-        chosen.init_from = dict(config=recipes.stage(first), network='student_ema')
-        for network in chosen.networks.values():
-            network.optimizer.update(learning_rate=RATE, warmup_steps=0)
+        start_from(chosen, first, network='student_ema')
     chosen.finetune = last_stage(budget, data, model)
     return chosen
 

@@ -46,10 +46,7 @@ RULES = {
     'supcon': dict(temperature=0.2),
     'mobyv2al': dict(queue=4096, temperature=0.2),
 }
-HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256) | {
-    # A norm as in configs/digits_pretrain.py, against a slow start.
-    'moco': dict(projector=pretraining.head(256, 128, norm='none', last_norm='plain')),
-}
+HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256, key_norm='plain')
 
 
 def count_steps(budget: float, method: str, data: Data, model: Model) -> int:

@@ -10,11 +10,9 @@ pretrain/, and half for a method of configs/laptop.py, whose networks start from
 from functools import partial
 from typing import Literal
 
-from . import laptop, laptop_pretrain, recipes
-from .laptop import DATA, RATE, Data, Model
+from . import laptop, laptop_pretrain
+from .laptop import DATA, STARTED, Data, Model
 from .recipes import Labels, Recipe
-
-SHARE = 0.5  # of the budget, for the first stage
 
 
 def started(
@@ -27,11 +25,9 @@ def started(
 ):
     """The method from a start; budget: FLOPs of both stages, None for that in laptop.DATA."""
     budget = budget or DATA[data]['budget']
-    first = laptop_pretrain.METHODS[start](data, labels, SHARE * budget, model)
-    chosen = laptop.METHODS[method](data, labels, (1 - SHARE) * budget, model)
-    chosen.init_from = dict(config=recipes.stage(first), head='new')
-    for network in chosen.networks.values():
-        network.optimizer.update(learning_rate=RATE, warmup_steps=0)
+    first = laptop_pretrain.METHODS[start](data, labels, STARTED * budget, model)
+    chosen = laptop.METHODS[method](data, labels, (1 - STARTED) * budget, model)
+    laptop.start_from(chosen, first, head='new')
     return chosen
 
 

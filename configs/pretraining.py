@@ -6,7 +6,9 @@ def head(*widths: int, **more) -> dict:
     return dict(name='projector', widths=widths, **more)
 
 
-def heads(hidden: int, out: int, wide: int, prototypes: int) -> dict[str, dict[str, dict]]:
+def heads(
+    hidden: int, out: int, wide: int, prototypes: int, key_norm: str = 'none'
+) -> dict[str, dict[str, dict]]:
     """The heads of each method in the form of its paper, by role.
 
     Args:
@@ -14,12 +16,14 @@ def heads(hidden: int, out: int, wide: int, prototypes: int) -> dict[str, dict[s
       out: width of embeddings that are compared by their cosines.
       wide: width of embeddings whose statistics are compared, and of SimSiam's.
       prototypes: outputs of DINO.
+      key_norm: batch norm of MoCo's outputs, 'none' in the paper. Without it averaged keys start in almost one
+        direction, and a short run stays there: 'plain' ends that (docs/self_supervised.md, the leak of queues).
     """
     pair = dict(projector=head(hidden, out), predictor=head(hidden, out))
     return {
         'simclr': dict(projector=head(hidden, out)),
         'supcon': dict(projector=head(hidden, out)),
-        'moco': dict(projector=head(hidden, out, norm='none')),
+        'moco': dict(projector=head(hidden, out, norm='none', last_norm=key_norm)),
         'moco_v3': pair | dict(projector=head(hidden, out, last_norm='plain')),
         'byol': pair,
         'simsiam': dict(

@@ -136,6 +136,8 @@ def test_fewer_labels_change_the_labels_alone():
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
+FORWARD = laptop.FORWARD['fast_cnn']['cifar10']  # FLOPs
+BUDGET = laptop.DATA['cifar10']['budget']
 STARTED = [
     'mpl,start=uda',
     'mpl,start=uda,feedback=off',
@@ -156,18 +158,14 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
         stage = config.init_from.config
         assert stage.algorithm == load('laptop.py:uda').algorithm
         total += passes.count(load('laptop.py:uda')) * stage.steps
-    assert (
-        0.97
-        < total * laptop.FORWARD['fast_cnn']['cifar10'] / laptop.DATA['cifar10']['budget']
-        < 1.03
-    )
+    assert 0.97 < total * FORWARD / BUDGET < 1.03
 
 
 @pytest.mark.parametrize('method', laptop_pretrain.COSTS)
 def test_a_budget_of_self_supervised_training_buys_the_steps_that_it_pays(method):
     """With the heads, whose products are not in COSTS."""
     config = load(f'laptop_pretrain.py:{method}')
-    total = passes.count(config) * config.steps * laptop.FORWARD['fast_cnn']['cifar10']
+    total = passes.count(config) * config.steps * FORWARD
     assert 0.97 < total / laptop_pretrain.BUDGETS['cifar10'] < 1.05
 
 
@@ -177,8 +175,7 @@ def test_both_stages_share_the_budget(method):
     first, before = config.init_from.config, load('laptop_pretrain.py:simclr')
     assert first.algorithm == before.algorithm and first.networks == before.networks
     total = passes.count(alone) * config.steps + passes.count(before) * first.steps
-    forward, budget = laptop.FORWARD['fast_cnn']['cifar10'], laptop.DATA['cifar10']['budget']
-    assert 0.97 < total * forward / budget < 1.05
+    assert 0.97 < total * FORWARD / BUDGET < 1.05
 
 
 @pytest.mark.parametrize('name', laptop.MODELS)

@@ -155,9 +155,8 @@ def evaluate(workdir: epath.Path, split: str, chosen: list[str]) -> dict:
         outputs = measure.outputs(stage.experiment, forward, stage.state, pool, indices)
         for inner, name in stage.names.items():
             if not chosen or name in chosen:
-                networks[name] = measure.summarize_by_class(
-                    outputs[inner].logits[known], label[known]
-                )
+                summary, counts = measure.summarize_by_class(outputs[inner].logits, label)
+                networks[name] = summary | {'confusion': counts.tolist()}
     return {
         'workdir': str(workdir),
         'split': split,

@@ -155,14 +155,11 @@ def summarize(logits: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
-def summarize_by_class(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """`summarize`, accuracy by class, and the confusion matrix [K, K]; at least one label is not -1."""
+def summarize_by_class(logits: np.ndarray, label: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """`summarize` with accuracy by class, and the confusion matrix [K, K]; at least one label is not -1."""
     known = label >= 0
     counts = confusion(logits[known], label[known])
-    return summarize(logits, label) | {
-        'accuracy_by_class': accuracy_by_class(counts),
-        'confusion': counts.tolist(),
-    }
+    return summarize(logits, label) | {'accuracy_by_class': accuracy_by_class(counts)}, counts
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -100,10 +100,9 @@ def _measure(experiment, state):
         if np.any(pool.label[indices] >= 0) and experiments.has_head(experiment.config):
             outputs = measure.outputs(experiment, forward, state, pool, indices)
             for name, output in outputs.items():
-                networks[name][part] = measure.summarize_by_class(
+                networks[name][part], confusions[name] = measure.summarize_by_class(
                     output.logits, pool.label[indices]
                 )
-                confusions[name] = np.array(networks[name][part].pop('confusion'))
     return networks, confusions
 
 
