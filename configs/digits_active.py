@@ -15,8 +15,17 @@ from . import digits
 
 Rule = Literal[
     'random', 'balanced', 'entropy', 'least_confidence', 'margin', 'bald', 'consistency', 'k_center',
-    'badge', 'typiclust', 'probcover',
+    'badge', 'typiclust', 'probcover', 'contrastive',
 ]  # fmt: skip
+
+
+def passes(rule: Rule) -> dict:
+    """The passes over the pool that a rule takes, of the section `active`."""
+    if rule in ('bald', 'consistency'):
+        return dict(logits='views', passes=10)
+    if rule == 'contrastive':
+        return dict(logits='projections', passes=2)
+    return dict(logits='network', passes=1)
 
 
 def get_config(
@@ -31,15 +40,13 @@ def get_config(
         raise ValueError(f'learner is {learner!r}; give one of {", ".join(digits.METHODS)}.')
     chosen = digits.METHODS[learner]()
     chosen.split = dict(labels=0, validation=0)
-    passes = 10 if rule in ('bald', 'consistency') else 1
     chosen.active = dict(
         rule=dict(name=rule),
         start=start,
         budget=budget,
         cycles=cycles,
         start_from=start_from,
-        logits='views' if passes > 1 else 'network',
-        passes=passes,
+        **passes(rule),
     )
     if rule == 'balanced':
         chosen.active.rule = dict(name='per_predicted_class', rule=dict(name='random'))

@@ -15,7 +15,7 @@ from typing import Literal
 import ml_collections
 
 from . import digits_pretrain, laptop_pretrain, recipes
-from .digits_active import Rule
+from .digits_active import Rule, passes
 
 Data = Literal['digits', 'fashion_mnist']
 QUEUE = {'digits': 512, 'fashion_mnist': 2048}  # at most the pool with five classes cut
@@ -70,5 +70,7 @@ def get_config(
         first = timed(training('moby', data, joint=False))
         chosen.init_from = dict(config=recipes.stage(first), head='new')
     chosen.split = dict(labels=0, validation=0)
-    chosen.active = dict(rule=dict(name=rule), start=start, budget=budget, cycles=cycles)
+    chosen.active = dict(
+        rule=dict(name=rule), start=start, budget=budget, cycles=cycles, **passes(rule)
+    )
     return chosen

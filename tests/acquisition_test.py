@@ -17,7 +17,9 @@ RULES = sorted(
     if '\ndef make(' in path.read_text()
 )
 # Rules whose answer does not depend on the order of the pool.
-BY_VALUE = ('entropy', 'least_confidence', 'margin', 'bald', 'consistency', 'k_center')
+BY_VALUE = (
+    'entropy', 'least_confidence', 'margin', 'bald', 'consistency', 'contrastive', 'k_center',
+)  # fmt: skip
 KEYED = ('random', 'badge', 'per_predicted_class', 'probcover', 'typiclust')
 KEY = jax.random.key(3)
 N, D, K, S = 90, 5, 4, 3
@@ -70,6 +72,27 @@ def test_scores_are_those_of_the_formulas(name):
     if name in made:
         log_p = np.log(p.mean(0)[given[3]])
         np.testing.assert_allclose(np.exp(made[name](log_p)), NAIVE[name](p)[given[3]], rtol=1e-9)
+
+
+def test_contrastive_is_the_loss_of_pairs_of_views():
+    """Against a loop over images and over the other images of the pool, all of them as negatives."""
+    features, logits, labeled, candidates = pool()
+    logits /= np.linalg.norm(logits, axis=-1, keepdims=True)
+    z, whole = logits.astype(np.float64), np.flatnonzero(labeled | candidates)
+
+    def loss(a, b, i):
+        negatives = sum(np.exp(z[a, i] @ z[b, j] / 0.3) for j in whole if j != i)
+        positive = np.exp(z[a, i] @ z[b, i] / 0.3)
+        return -np.log(positive / (positive + negatives))
+
+    pairs = [(a, b) for a in range(S) for b in range(S) if a != b]
+    expected = np.array([np.mean([loss(*pair, i) for pair in pairs]) for i in range(N)])
+    given = features, logits, labeled, candidates
+    found = choose('contrastive', given, temperature=0.3)
+    np.testing.assert_array_equal(found, top(expected, candidates))
+    # Fewer negatives are a sample of all of them, with the same scale of similarities.
+    some = choose('contrastive', given, temperature=0.3, negatives=40)
+    assert len(set(some) & set(found)) > 6
 
 
 @pytest.mark.parametrize('name', ['entropy', 'least_confidence', 'margin'])
@@ -302,6 +325,7 @@ def test_extremes_give_distinct_candidates(name, case):
 
 KNOBS = {
     'badge': {},
+    'contrastive': dict(temperature=2.0, negatives=9, noise=1.0),
     'random': {},
     'k_center': dict(unit=True),  # lazy alters the number of passes alone, see above
     'per_predicted_class': dict(rule={'name': 'margin'}),
@@ -358,14 +382,27 @@ def test_rules_refuse_values_and_logits_that_they_cannot_use():
     features, logits, labeled, candidates = pool()
     none = features, np.zeros((0, N, K)), labeled, candidates
     one = features, logits[:1], labeled, candidates
-    for name in ('entropy', 'least_confidence', 'margin', 'badge', 'per_predicted_class'):
+    for name in (
+        'entropy',
+        'least_confidence',
+        'margin',
+        'badge',
+        'bald',
+        'contrastive',
+        'per_predicted_class',
+    ):
         with pytest.raises(ValueError, match="there is none yet; .*start_from='random'"):
             choose(name, none)
-    for name in ('bald', 'consistency'):
-        with pytest.raises(ValueError, match="compares 2 or more passes.*active.logits to 'views'"):
+    for name in ('bald', 'consistency', 'contrastive'):
+        with pytest.raises(
+            ValueError, match='2 or more passes .* but there is one; raise active.passes'
+        ):
             choose(name, one)
     for name, arguments in (
         ('margin', dict(noise=-1.0)),
+        ('contrastive', dict(noise=-1.0)),
+        ('contrastive', dict(temperature=0.0)),
+        ('contrastive', dict(negatives=0)),
         ('k_center', dict(lazy=0)),
         ('typiclust', dict(neighbors=0)),
         ('probcover', dict(delta=-1.0)),

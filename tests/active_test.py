@@ -22,9 +22,10 @@ from mpl.comparison import acquisition_tables, acquisitions, studies
 from mpl.cycles import acquired, figure, labels, loop, people, report, scoring
 from mpl.cycles import study as cycle_studies
 from mpl.data import source, splits, stream
+from mpl.models import network
 from mpl.pages import acquisitions as acquisitions_page
 from mpl.pages import study as study_page
-from mpl.run import checkpoint, evaluation, records, split_files, stages
+from mpl.run import checkpoint, evaluation, random_passes, records, split_files, stages
 from mpl.run import config as configs
 from mpl.run import report as report_files
 from mpl.run import rows as row_files
@@ -384,6 +385,63 @@ def test_passes_are_of_random_views(study, tmp_path):
     np.testing.assert_array_equal(again.logits[2][pool], some[2])
 
 
+def contrastive(**active):
+    """A study of joint training, whose rule compares projections of two views."""
+    head = NETWORK | dict(model=dict(name='projector', widths=(8,)))
+    given = dict(
+        networks=dict(student=NETWORK | dict(model=CNN), projector=head, predictor=head),
+        algorithm=dict(name='mobyv2al', queue=48, ema_decay=0.9),
+        batch=dict(labeled=8, unlabeled=16, evaluate=200),
+        views=dict(
+            name='pairs', mean=77.9, std=95.9, mirror=False, size=8, area=(0.5, 1.0), labeled='weak',
+            first=dict(name='identity'), second=dict(name='affine'),
+        ),
+    )  # fmt: skip
+    return config(given, 'contrastive', **dict(logits='projections', passes=2, cycles=1) | active)
+
+
+def test_passes_are_of_projections_of_views(tmp_path):
+    """Each with its own crop: view_0, the crop alone, by hand; view_1 from the pieces of the write."""
+    workdir = epath.Path(tmp_path / 'al')
+    loop.run(contrastive(), workdir)
+    _, before, _ = read(workdir, 0)
+    rows = [
+        row_files.read(str(workdir / 'cycle_0' / f'logits_projection_{n}.npy')) for n in range(2)
+    ]
+    pool = before.unlabeled
+    for n in range(2):
+        np.testing.assert_allclose(np.linalg.norm(rows[n][pool], axis=-1), 1, rtol=1e-5)
+    assert rows[0].shape[1] == 8 and np.abs(rows[0][pool] - rows[1][pool]).max() > 0.01
+    stage = evaluation.load(workdir / 'cycle_0')[0]
+    root = stream.derive(jax.random.key(0), 0, 'acquire')
+    zero, one = (
+        random_passes.of_projections(stage.experiment, jax.random.fold_in(root, n), n)
+        for n in range(2)
+    )
+    first = pool[:200]  # a chunk of the write, whose key is of its first image
+    part = zero.read(first)
+    experiment, nets = stage.experiment, stage.experiment.algorithm
+    cropped = experiment.views.crops['view_0'].cut(part['image'], part['box']['view_0'])
+    features = network.predict(
+        nets.networks(stage.state)['student_ema'], experiment.views.evaluate(cropped)
+    ).features
+    head = network.predict(nets.heads(stage.state)['projector_ema'], features).logits
+    head /= np.linalg.norm(head, axis=-1, keepdims=True)
+    np.testing.assert_allclose(rows[0][first], head, atol=1e-5)
+    part = one.read(first)
+    assert set(part) == {'image', 'box'} and len(np.unique(part['box']['view_1'], axis=0)) > 50
+    np.testing.assert_array_equal(
+        one.read(first[::-1])['box']['view_1'][::-1], part['box']['view_1']
+    )
+    found = one.forward(jax.random.fold_in(one.key, first[0]), stage.state, part)['student_ema']
+    np.testing.assert_allclose(rows[1][first], found.logits, atol=1e-5)
+    # The weak views are of crops of their own too; before, such views were refused.
+    weak = random_passes.of_view(stage.experiment, jax.random.key(1), 0)
+    logits = weak.forward(weak.key, stage.state, weak.read(first))['student_ema'].logits
+    plain = row_files.read(str(workdir / 'cycle_0' / 'logits.npy'))[first]
+    assert logits.shape == plain.shape and np.abs(logits - plain).max() > 1e-3
+
+
 def test_passes_are_of_random_dropout(tmp_path):
     model = NETWORK | dict(model=dict(name='mlp', widths=(32,), dropout=0.3))
     given = config(dict(networks=dict(student=model)), 'bald', logits='dropout', passes=3, cycles=1)
@@ -412,6 +470,32 @@ def test_passes_are_of_random_dropout(tmp_path):
         (dict(active=dict(start_from='pixel')), "'pixel'; give one of 'random', 'pixels'"),
         (dict(active=dict(logits='views', passes=0)), 'active.passes is 0'),
         (dict(active=dict(passes=3)), "active.passes is 3, but active.logits is 'network'"),
+        (
+            dict(active=dict(rule=dict(name='bald'), logits='views')),
+            "'bald' compares 2 or more passes .* is 1; raise it, with active.logits='views' or",
+        ),
+        (
+            dict(active=dict(rule=dict(name='contrastive'), logits='views', passes=2)),
+            "'contrastive' takes projections, but active.logits is 'views'; set it to 'projections'",
+        ),
+        (
+            dict(active=dict(logits='projections', passes=2)),
+            "takes logits, but active.logits is 'projections'; set it to 'network'",
+        ),
+        (
+            dict(
+                active=dict(
+                    rule=dict(name='per_predicted_class', rule=dict(name='contrastive')),
+                    logits='projections',
+                    passes=2,
+                )
+            ),
+            "'per_predicted_class' takes logits, but active.logits is 'projections'",
+        ),
+        (
+            dict(active=dict(rule=dict(name='contrastive'), logits='projections', passes=2)),
+            "active.logits is 'projections', but 'supervised' has no projector",
+        ),
         (dict(active=dict(start_from='init_from')), 'init_from has no weights'),
         (
             dict(active=dict(logits='dropout')),

@@ -3,11 +3,13 @@
 import numpy as np
 
 from mpl.acquisition import scores
-from mpl.acquisition.interface import Acquire
+from mpl.acquisition.interface import Acquire, Needs
+
+NEEDS = Needs(passes=2)
 
 
 def make(noise: float = 0.0) -> Acquire:
-    """The score is the entropy of the mean minus the mean entropy. noise: see `scores.highest`.
+    """The score is the entropy of the mean minus the mean entropy. noise: see `scores.ranked`.
 
     It is computed as the mean Kullback-Leibler divergence of the passes from their mean, which is
     the same and is not negative.
@@ -19,4 +21,4 @@ def make(noise: float = 0.0) -> Acquire:
         with np.errstate(divide='ignore'):
             return np.log(information)
 
-    return scores.highest(score, noise, passes=2)
+    return scores.highest(score, noise, NEEDS.passes)

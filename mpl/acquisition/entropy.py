@@ -5,5 +5,5 @@ from mpl.acquisition.interface import Acquire
 
 
 def make(noise: float = 0.0) -> Acquire:
-    """noise: see `scores.highest`."""
+    """noise: see `scores.ranked`."""
     return scores.highest(lambda log_p: scores.log_entropy(scores.mean(log_p)), noise)

@@ -5,7 +5,8 @@ A rule is a file of this folder with `make(**numbers)`, which returns a pure fun
     acquire(features, logits, labeled, candidates, budget, key) -> numbers int64 [budget]
 
     features    [N, D]: of every image of the pool, for rules that compare images
-    logits      S arrays [N, K]: of S passes over the pool (views, networks, dropout); [0, N, K] for none
+    logits      S arrays [N, K]: of S passes over the pool (views, networks, dropout); [0, N, K] for none.
+                Projections of length 1, [N, D], for rules that ask for them
     labeled     bool [N]: the images that have labels
     candidates  bool [N]: the images to choose from
     budget      number of images to choose
@@ -21,6 +22,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -32,13 +34,51 @@ ROWS = 1 << 14  # that are read at a time
 Acquire = Callable[..., np.ndarray]
 
 
+class Needs(NamedTuple):
+    """What a rule needs of the passes, the constant NEEDS of its file; the default where it has none."""
+
+    passes: int = 0  # the smallest S
+    projections: bool = (
+        False  # whether they are projections of views (see `contrastive`), not logits
+    )
+
+
 def find(name: str) -> Callable:
     """The function `make` of mpl/acquisition/<name>.py; raises ValueError if there is none."""
+    return _module(name).make
+
+
+def check_needs(rule: dict, logits: str, passes: int) -> None:
+    """Raises ValueError if a rule, or one that it wraps, needs other passes than the config has.
+
+    Args:
+      rule: the section `active.rule`.
+      logits, passes: `active.logits` and `active.passes`.
+    """
+    module, name = _module(rule['name']), rule['name']
+    needs = module.NEEDS if hasattr(module, 'NEEDS') else Needs()
+    if 'rule' in rule:
+        check_needs(rule['rule'], logits, passes)
+    what, fits = 'logits', ("'network'", "'views' or 'dropout'")
+    if needs.projections:
+        what, fits = 'projections', ("'projections'",) * 2
+    if needs.projections != (logits == 'projections'):
+        raise ValueError(
+            f'The rule {name!r} takes {what}, but active.logits is {logits!r}; set it to {fits[0]}.'
+        )
+    if passes < needs.passes:
+        raise ValueError(
+            f'The rule {name!r} compares {needs.passes} or more passes over the pool, but active.passes is '
+            f'{passes}; raise it, with active.logits={fits[1]}.'
+        )
+
+
+def _module(name):
     if isinstance(name, str) and name.isidentifier():
         if importlib.util.find_spec(f'mpl.acquisition.{name}') is not None:
             module = importlib.import_module(f'mpl.acquisition.{name}')
             if hasattr(module, 'make'):
-                return module.make
+                return module
     names = [
         module.name
         for module in pkgutil.iter_modules(acquisition.__path__)

@@ -7,7 +7,7 @@ from mpl.acquisition.interface import Acquire
 
 
 def make(noise: float = 0.0) -> Acquire:
-    """The score is 1 - (p1 - p2). noise: see `scores.highest`."""
+    """The score is 1 - (p1 - p2). noise: see `scores.ranked`."""
 
     def score(log_p):
         log_p = scores.mean(log_p)

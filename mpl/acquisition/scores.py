@@ -20,8 +20,21 @@ SMALL = -30.0  # log x below which log(-log(1 - x)) is log x in float64
 def highest(score: Callable[[np.ndarray], np.ndarray], noise: float, passes: int = 1) -> Acquire:
     """The rule that takes the highest scores, ties to the smaller number.
 
+    score: log-probabilities float64 [S, n, K] -> log scores [n]. noise, passes: see `ranked`.
+    """
+
+    def prepare(logits, pool, key):
+        return lambda numbers: score(log_probabilities(logits, numbers))
+
+    return ranked(prepare, noise, passes)
+
+
+def ranked(prepare: Callable, noise: float, passes: int) -> Acquire:
+    """The rule that takes the highest scores, ties to the smaller number.
+
     Args:
-      score: log-probabilities float64 [S, n, K] -> log scores [n].
+      prepare: (logits, pool bool [N] of labeled images and candidates, key) -> a function of numbers
+        [n] that returns their log scores [n].
       noise: standard Gumbel noise times this is added to the log scores, which samples images
         in proportion to score^(1/noise), without replacement (stochastic batch acquisition,
         arXiv 2106.12059, section 3): batches with fewer near-copies. 0 for none.
@@ -35,10 +48,11 @@ def highest(score: Callable[[np.ndarray], np.ndarray], noise: float, passes: int
 
     def acquire(features, logits, labeled, candidates, budget, key):
         check_passes(logits, passes)
+        score = prepare(logits, labeled | candidates, key)
         numbers = np.flatnonzero(candidates)
         scores = np.empty(len(numbers))
         for place, chunk in interface.chunks(numbers):
-            scores[place] = score(log_probabilities(logits, chunk))
+            scores[place] = score(chunk)
         if noise:  # By number, so that it does not depend on the other candidates.
             gumbel = np.asarray(jax.random.gumbel(key, (len(candidates),)), np.float64)
             scores = scores + noise * gumbel[numbers]
@@ -51,10 +65,9 @@ def check_passes(logits: Sequence[np.ndarray], passes: int) -> None:
     """Raises ValueError for fewer passes over the pool than a rule needs."""
     if len(logits) < passes:
         raise ValueError(
-            f'The rule compares {passes} or more passes of a network over the pool, but there are '
-            f"{len(logits)}; set active.logits to 'views' or 'dropout', and active.passes to "
-            f'{max(passes, 10)}.'
-            if passes > 1
+            f'The rule compares {passes} or more passes of a network over the pool, but there is one; '
+            f'raise active.passes.'
+            if len(logits)
             else 'The rule needs the logits of a trained network, and there is none yet; start from '
             "images drawn at random (active.start_from='random')."
         )

@@ -9,10 +9,17 @@ import numpy as np
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import stream
-from mpl.run import data_record, evaluation, prediction, provenance, weights
+from mpl.run import data_record, evaluation, prediction, provenance, random_passes, weights
 from mpl.run import experiment as experiments
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
+
+# By active.logits: the name of a pass in files and records, and what makes it.
+RANDOM = {
+    'views': ('view', random_passes.of_view),
+    'dropout': ('dropout', random_passes.with_dropout),
+    'projections': ('projection', random_passes.of_projections),
+}
 
 
 class Inputs(NamedTuple):
@@ -40,20 +47,14 @@ def of_cycle(study: Study, cycle: int) -> Inputs:
         return Inputs(features, _oracle(stage.experiment.source), made_by)
     if active.logits == 'network':
         return Inputs(features, [plain], made_by)
-    dropout = active.logits == 'dropout'
-    kind = 'dropout' if dropout else 'view'
-    if stage.experiment.views.crop is not None and not dropout:
-        raise ValueError(
-            "active.logits is 'views', but the views of this config are random crops of images of "
-            "other sizes, which are not predicted; set it to 'network'."
-        )
+    kind, make_pass = RANDOM[active.logits]
     root = stream.derive(jax.random.key(study.config.seed), cycle, 'acquire')
     logits = []
     for n in range(active.passes):
         path = {row_files.LOGITS: str(folder / f'logits_{kind}_{n}.npy')}
         made = made_by | {'network': f'{name}, random {kind} {n}'}
-        key = jax.random.fold_in(root, n)
-        logits += prediction.write_rows(stage, inner, examples, path, made, key, dropout)
+        one = make_pass(stage.experiment, jax.random.fold_in(root, n), n)
+        logits += prediction.write_rows(stage, inner, examples, path, made, one)
     return Inputs(features, logits, made_by)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
+from mpl.acquisition import interface
 from mpl.data import open_set, splits
 from mpl.data.source import Source
 from mpl.run import checkpoint, identity, records
@@ -16,8 +17,8 @@ from mpl.run.experiment import Experiment
 
 FILE = 'study.json'
 STARTS = ('random', 'pixels', 'init_from')
-LOGITS = ('network', 'views', 'dropout', 'labels')
-RANDOM = ('views', 'dropout')  # of which there may be several passes
+LOGITS = ('network', 'views', 'dropout', 'projections', 'labels')
+RANDOM = ('views', 'dropout', 'projections')  # of which there may be several passes
 
 
 class Study(NamedTuple):
@@ -187,7 +188,13 @@ def _check(config):
     if active.passes > 1 and active.logits not in RANDOM:
         raise ValueError(
             f'active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set '
-            "it to 'views' or 'dropout'."
+            "it to 'views', 'dropout' or 'projections'."
+        )
+    interface.check_needs(active.rule.to_dict(), active.logits, active.passes)
+    if active.logits == 'projections' and 'projector' not in config.networks:
+        raise ValueError(
+            f"active.logits is 'projections', but {config.algorithm.name!r} has no projector; train with a "
+            "contrastive rule, such as 'mobyv2al', or give another active.logits."
         )
     if active.logits == 'dropout' and not _has_dropout(config.networks.student.model):
         raise ValueError(

@@ -234,7 +234,7 @@ def augment(
 
 def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
     """The views of a batch of images, whose parts are as `images` returns them."""
-    batch = {name: _crop(views, name, part) for name, part in batch.items()}
+    batch = {name: apply_crops(views, name, part) for name, part in batch.items()}
     viewed = {}
     if 'labeled' in batch:
         labeled = batch['labeled']
@@ -254,7 +254,7 @@ def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dic
     return viewed
 
 
-def _crop(views, name, part):
+def apply_crops(views: Any, name: str, part: dict) -> dict:
     """The part of a batch with its images cropped to its boxes, if it has boxes."""
     if 'box' not in part:
         return part

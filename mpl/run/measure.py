@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from mpl.algorithms import interface as algorithms
 from mpl.data.source import Pool
-from mpl.models import network as networks
 from mpl.models.network import Outputs
 from mpl.parallel import sharding
 from mpl.run.experiment import Experiment
@@ -21,27 +20,6 @@ BINS = 15  # confidence bins of the calibration error
 def make_forward(experiment: Experiment) -> Callable[[Any, jax.Array], dict[str, Outputs]]:
     """The compiled forward pass of evaluation and prediction: (state, image) -> outputs."""
     return compile_forward(experiment, partial(algorithms.predict, experiment.algorithm))
-
-
-def make_random_forward(
-    experiment: Experiment, dropout: bool = False
-) -> Callable[..., dict[str, Outputs]]:
-    """The compiled forward pass of random weak views: (key, state, image) -> outputs.
-
-    dropout: instead, of plain images with random dropout masks.
-    """
-
-    def forward(key, state, image):
-        if dropout:
-            view = experiment.views.evaluate(image)
-            return {
-                name: networks.predict_with_dropout(frozen, view, key)
-                for name, frozen in experiment.algorithm.networks(state).items()
-            }
-        view = experiment.views.unlabeled(key, image)['weak']
-        return algorithms.predict(experiment.algorithm, state, view)
-
-    return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
 
 
 def compile_forward(experiment: Experiment, predict: Callable) -> Callable[[Any, jax.Array], Any]:
@@ -95,10 +73,12 @@ def outputs(
         chosen = indices[start : start + size]
         padded = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
         local = pool.read(padded[sharding.local_rows(experiment.mesh, size)])
-        image = jax.make_array_from_process_local_data(
-            sharding.rows(experiment.mesh, 0), local, (size, *local.shape[1:])
+        given = jax.make_array_from_process_local_data(
+            sharding.rows(experiment.mesh, 0),
+            local,
+            jax.tree.map(lambda one: (size, *one.shape[1:]), local),
         )
-        parts.append(jax.device_get(forward(state, image)))
+        parts.append(jax.device_get(forward(state, given)))
     return jax.tree.map(lambda *a: np.concatenate(a)[: len(indices)], *parts)
 
 

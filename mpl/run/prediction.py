@@ -20,6 +20,7 @@ from mpl.run import features as features_files
 from mpl.run import measure, prediction_files, provenance, records
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
+from mpl.run.random_passes import RandomPass
 
 THREADS = 8  # for decoding images
 NAMED = 100  # maximum number of unreadable images with a warning each; all are counted
@@ -33,13 +34,18 @@ class Chunk(NamedTuple):
     written: np.ndarray  # int [n], the indices that are written to files
 
 
-def columns(stage: Stage, network: str, kind: row_files.Kind) -> int:
+def columns(
+    stage: Stage, network: str, kind: row_files.Kind, random: RandomPass | None = None
+) -> int:
     """The number of columns of a network's outputs: classes, or dimensions of the features."""
     experiment = stage.experiment
-    image = jax.ShapeDtypeStruct((1, *experiment.source.image_shape), np.float32)
-    forward = measure.make_forward(experiment)
-    outputs = jax.eval_shape(forward, experiment.state, image)[network]
-    return getattr(outputs, kind.name).shape[-1]
+    if random:
+        one = random.read(np.zeros(1, np.int64))
+        outputs = jax.eval_shape(random.forward, random.key, experiment.state, one)
+    else:
+        image = jax.ShapeDtypeStruct((1, *experiment.source.image_shape), np.float32)
+        outputs = jax.eval_shape(measure.make_forward(experiment), experiment.state, image)
+    return getattr(outputs[network], kind.name).shape[-1]
 
 
 def write_rows(
@@ -48,8 +54,7 @@ def write_rows(
     examples: tuple[Pool, np.ndarray],
     paths: dict[row_files.Kind, str],
     made_by: dict,
-    key: jax.Array | None = None,
-    dropout: bool = False,
+    random: RandomPass | None = None,
 ) -> list[row_files.Rows]:
     """Writes the outputs of a network to files of rows, and returns the files, open for reading.
 
@@ -61,22 +66,21 @@ def write_rows(
       examples: a pool, and the indices of its examples to predict.
       paths: of a file for each kind of output.
       made_by: the provenance of the rows.
-      key: of random weak views; None for plain images.
-      dropout: whether the key is of dropout masks for plain images instead.
+      random: a random pass over this pool; None for plain images.
     """
     pool, indices = examples
     with contextlib.ExitStack() as stack:
         files = [
             stack.enter_context(
                 row_files.open_rows(
-                    path, len(pool.label), columns(stage, network, kind), made_by, kind
+                    path, len(pool.label), columns(stage, network, kind, random), made_by, kind
                 )
             )
             for kind, path in paths.items()
         ]
         missing = row_files.missing_in_any(files, indices)
         chunks = from_pool(pool, indices, stage.experiment.config.batch.evaluate, missing)
-        for _ in row_files.store(files, predict(stage, network, iter(chunks), key, dropout)):
+        for _ in row_files.store(files, predict(stage, network, iter(chunks), random)):
             pass
     return [row_files.read(path, kind) for kind, path in paths.items()]
 
@@ -85,13 +89,11 @@ def predict(
     stage: Stage,
     network: str,
     chunks: Iterator[Chunk],
-    key: jax.Array | None = None,
-    dropout: bool = False,
+    random: RandomPass | None = None,
 ) -> Iterator[tuple[list[str], np.ndarray, Outputs]]:
     """Outputs of one network, by its name in the algorithm, for chunks of examples.
 
-    With a key they are of random weak views, or with `dropout` of random dropout masks; both depend on
-    the key and the place in the pool.
+    random: the pass they are of, over the pool of the chunks; None for plain images.
 
     Yields:
       For each chunk the names of its n examples, their `written` indices [n] and the
@@ -100,16 +102,13 @@ def predict(
     Raises:
       FloatingPointError: an output is not finite.
     """
-    forward_all = (
-        measure.make_forward(stage.experiment)
-        if key is None
-        else measure.make_random_forward(stage.experiment, dropout)
-    )
+    forward_all = random.forward if random else measure.make_forward(stage.experiment)
     forward = jax.jit(lambda *given: {network: forward_all(*given)[network]})
     for pool, indices, written in chunks:
         of_chunk = forward
-        if key is not None:
-            of_chunk = functools.partial(forward, jax.random.fold_in(key, indices[0]))
+        if random:
+            pool = pool._replace(read=random.read)
+            of_chunk = functools.partial(forward, jax.random.fold_in(random.key, indices[0]))
         outputs = measure.outputs(stage.experiment, of_chunk, stage.state, pool, indices)[network]
         names = [pool.name[n] for n in indices]
         row_files.check_finite(names, outputs)
