@@ -705,6 +705,17 @@ def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
     with open(paths[1], newline='') as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 15 and {line['rule'] for line in lines} == {'random', 'margin'}
+    one = [
+        line
+        for line in lines
+        if (line['rule'], line['seed'], line['cycle']) == ('margin', '1', '2')
+    ]
+    assert [(line['labels of a'], line['labels of b']) for line in one] == [('10', '0')]
+    other = random._replace(config='o', labels={'c': np.full((2, 3), 4)})
+    acquisition_tables.write([random, other], [], tmp_path)
+    with open(paths[1], newline='') as file:
+        *_, last = csv.DictReader(file)
+    assert (last['labels of a'], last['labels of c']) == ('', '4')
 
 
 def test_skipped_images_and_rare_classes_are_in_the_table():

@@ -97,27 +97,31 @@ def show(curves: list[Curve], style: str) -> str:
 
 
 def write(curves: list[Curve], notes: Sequence[str], workdir: Path) -> list[Path]:
-    """Writes active.md, active.csv (a line per seed and cycle) and active.png; returns their paths."""
+    """Writes active.md, active.csv (a line per seed and cycle, with the labels bought until then) and active.png; returns their paths."""
     paths = [workdir / name for name in FILES]
     listed = ''.join(f'\n- {note}' for note in notes)
     records.write_utf8(paths[0], show(curves, 'github') + '\n' + (listed and f'{listed}\n'))
     with io.StringIO(newline='') as file:
         lines = csv.writer(file)
-        lines.writerow(['config', 'learner', 'rule', 'seed', 'cycle', 'bought', 'accuracy', 'area'])
+        columns = ['config', 'learner', 'rule', 'seed', 'cycle', 'bought', 'accuracy', 'area']
+        classes = list(dict.fromkeys(name for curve in curves for name in curve.labels))
+        lines.writerow(columns + [f'labels of {name}' for name in classes])
         for curve in curves:
-            for seed, accuracy, area in zip(curve.seeds, curve.accuracy, curve.area):
-                for cycle, (bought, value) in enumerate(zip(curve.bought, accuracy)):
-                    row = [
-                        curve.config,
-                        curve.learner,
-                        curve.rule,
-                        seed,
-                        cycle,
-                        bought,
-                        value,
-                        area,
-                    ]
-                    lines.writerow(row)
+            for place, cycle in np.ndindex(curve.accuracy.shape):
+                row = [
+                    curve.config,
+                    curve.learner,
+                    curve.rule,
+                    curve.seeds[place],
+                    cycle,
+                    curve.bought[cycle],
+                    curve.accuracy[place, cycle],
+                    curve.area[place],
+                ]
+                counts = [
+                    curve.labels[k][place, cycle] if k in curve.labels else '' for k in classes
+                ]
+                lines.writerow(row + counts)
         records.write_utf8(paths[1], file.getvalue())
     figures.save(draw(curves), paths[2])
     return paths

@@ -20,6 +20,7 @@ class Curve(NamedTuple):
     bought: np.ndarray  # [cycles], mean over seeds: images, validation included
     accuracy: np.ndarray  # [seeds, cycles]
     area: np.ndarray  # [seeds]
+    labels: dict[str, np.ndarray]  # by class: the labels bought until each cycle, [seeds, cycles]
     difference: np.ndarray  # [shared seeds, cycles] to random of the learner, by seed
     area_difference: np.ndarray  # [shared seeds]
     missing: float  # classes without an image at the end, mean
@@ -59,6 +60,10 @@ def gather(reports: Reports, learners: dict[str, str], rules: dict[str, str]) ->
             np.mean([[row['bought'] for row in report['cycles']] for report in found], 0),
             accuracy,
             100 * np.array([report['area'] for report in found]),
+            {
+                k: np.array([[row['classes'][k] for row in report['cycles']] for report in found])
+                for k in ends[0]['classes']
+            },
             accuracy[:0],
             np.zeros(0),
             float(np.mean([sum(not n for n in end['classes'].values()) for end in ends])),
