@@ -15,10 +15,9 @@ import pytest
 
 from benchmarks import passes
 from configs import laptop, laptop_pretrain
-from mpl.models import cnn, fast_cnn
 from mpl.optimizers import schedules
 from mpl.run import config as configs
-from mpl.run import flops, smoke
+from mpl.run import flops, sections, smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -181,8 +180,7 @@ def test_both_stages_share_the_budget(method):
 @pytest.mark.parametrize('name', laptop.MODELS)
 @pytest.mark.parametrize('data', laptop.DATA)
 def test_flops_of_the_models(data, name):
-    of, spec = laptop.DATA[data], {k: v for k, v in laptop.MODELS[name].items() if k != 'name'}
-    model = {'cnn': cnn, 'fast_cnn': fast_cnn}[name].make(10, **spec)
+    of, model = laptop.DATA[data], sections.build('models', laptop.MODELS[name], num_classes=10)
     image = jnp.zeros((1, of['side'], of['side'], of['colors']))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
