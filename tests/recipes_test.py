@@ -17,7 +17,7 @@ from benchmarks import passes
 from configs import laptop, laptop_pretrain
 from mpl.optimizers import schedules
 from mpl.run import config as configs
-from mpl.run import flops, sections, smoke
+from mpl.run import flops, smoke
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -180,7 +180,7 @@ def test_both_stages_share_the_budget(method):
 @pytest.mark.parametrize('name', laptop.MODELS)
 @pytest.mark.parametrize('data', laptop.DATA)
 def test_flops_of_the_models(data, name):
-    of, model = laptop.DATA[data], sections.build('models', laptop.MODELS[name], num_classes=10)
+    of, model = laptop.DATA[data], configs.build('models', laptop.MODELS[name], num_classes=10)
     image = jnp.zeros((1, of['side'], of['side'], of['colors']))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
