@@ -39,7 +39,7 @@ ENDS = {
     'align': (True, True),
     'two_sided': (False, True),
     'student_statistics': ('unlabeled', 'joint'),
-    'target_pass': ('evaluation', 'separate'),
+    'target_pass': ('joined', 'separate'),
     'mask_sharpened': (True, True),
     'feedback': ('exact', 'exact'),
     'labels': ('soft', 'soft'),

@@ -64,7 +64,7 @@ def step(rule, batch):
     return jax.jit(rule.update).lower(state, batch, 0, jax.random.key(1)), state
 
 
-def test_a_separate_pass_is_two_passes_one_after_the_other():
+def test_a_separate_pass_is_two_passes_with_the_running_statistics_of_one():
     student, batch, key = definition(True), make_batch(), jax.random.key(2)
     net = network.create(student, jax.random.key(0), batch['labeled']['image'], 0.0)
     outputs, batch_stats = interface.forward_targets(
@@ -74,36 +74,21 @@ def test_a_separate_pass_is_two_passes_one_after_the_other():
     def one(stats, *images):
         return network.forward(student, net.params, stats, key, *images)
 
-    (weak,), after = one(net.batch_stats, batch['unlabeled']['weak'])
-    (labeled, strong), after = one(after, batch['labeled']['image'], batch['unlabeled']['strong'])
+    (weak,), _ = one(net.batch_stats, batch['unlabeled']['weak'])
+    images = batch['labeled']['image'], batch['unlabeled']['strong']
+    (labeled, strong), after = one(net.batch_stats, *images)
     chex.assert_trees_all_close(outputs, (labeled, weak, strong), rtol=1e-6)
     chex.assert_trees_all_close(batch_stats, after, rtol=1e-6)
 
 
-def test_targets_in_evaluation_mode_have_the_running_statistics_of_the_other_pass():
-    student, batch, key = definition(True), make_batch(), jax.random.key(2)
-    net = network.create(student, jax.random.key(0), batch['labeled']['image'], 0.0)
-    stats = jax.tree.map(lambda x: x + 0.3, net.batch_stats)  # Not those of the start.
-    (labeled, weak, strong), after = interface.forward_targets(
-        student, net.params, net.replace(batch_stats=stats), batch, key, 'evaluation'
-    )
-    frozen = network.Frozen(student, network.Variables(net.params, stats))
-    expected = network.predict(frozen, batch['unlabeled']['weak'])
-    chex.assert_trees_all_close(weak, expected, rtol=1e-6)
-    images = batch['labeled']['image'], batch['unlabeled']['strong']
-    others, changed = network.forward(student, net.params, stats, key, *images)
-    chex.assert_trees_all_close(((labeled, strong), after), (tuple(others), changed), rtol=1e-6)
-
-
-@pytest.mark.parametrize('target_pass', ['separate', 'evaluation'])
 @pytest.mark.parametrize('has_gradient', [False, True])
-def test_targets_are_constants_unless_they_get_a_gradient(has_gradient, target_pass):
+def test_targets_are_constants_unless_they_get_a_gradient(has_gradient):
     student, batch, key = definition(True), make_batch(), jax.random.key(2)
     net = network.create(student, jax.random.key(0), batch['labeled']['image'], 0.0)
 
     def score(params, target=None):
         (labeled, weak, strong), _ = interface.forward_targets(
-            student, params, net, batch, key, target_pass, has_gradient
+            student, params, net, batch, key, 'separate', has_gradient
         )
         target = weak.logits if target is None else target
         return jnp.sum(labeled.logits**2) + jnp.sum(target * strong.logits), weak.logits
@@ -115,23 +100,21 @@ def test_targets_are_constants_unless_they_get_a_gradient(has_gradient, target_p
 
 
 @pytest.mark.parametrize('name', RULES)
-def test_without_batch_norm_all_passes_are_the_same_rule(name):
+def test_without_batch_norm_both_passes_are_the_same_rule(name):
     batch, states = make_batch(), []
     for target_pass in interface.TARGET_PASSES:
         lowered, state = step(make_rule(name, False, target_pass=target_pass), batch)
         states.append(lowered.compile()(state, batch, 0, jax.random.key(1))[0])
-    for other in states[1:]:
-        chex.assert_trees_all_close(states[0], other, rtol=1e-5, atol=1e-7)
+    chex.assert_trees_all_close(*states, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize('own_pass', ['separate', 'evaluation'])
 @pytest.mark.parametrize('name', RULES)
-def test_a_pass_of_their_own_has_no_backward_pass(name, own_pass):
+def test_a_separate_pass_has_no_backward_pass(name):
     """Of 3 forward passes over the weak views, 2 are saved."""
     batch = make_batch(32, 128)
     joined, separate = (
         step(make_rule(name, True, target_pass=target_pass), batch)[0].compile()
-        for target_pass in ('joined', own_pass)
+        for target_pass in interface.TARGET_PASSES
     )
     saved = joined.cost_analysis()['flops'] - separate.cost_analysis()['flops']
     # The first layer has no gradient towards the image: 1 pass less.

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 
 from mpl.models import network
-from mpl.models.network import Definition, Frozen, Network, Outputs, Variables
+from mpl.models.network import Definition, Frozen, Network, Outputs
 
-TARGET_PASSES = ('joined', 'separate', 'evaluation')
+TARGET_PASSES = ('joined', 'separate')
 
 Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
@@ -88,12 +88,9 @@ def forward_targets(
       target_pass: 'joined': one pass over all three, see `forward`. Its backward pass includes
         the weak views, which add a gradient through the batch statistics alone. 'separate': the weak
         views have a pass of their own, forward only, with their own batch statistics; labeled images
-        and strong views are joined. Running statistics are updated by both passes, one after the
-        other. 'evaluation': as 'separate', but in evaluation mode: the weak views are normalized by the
-        running statistics, which are then those of the labeled images and strong views alone, and have
-        no dropout. With 'separate' neither targets nor evaluation have the statistics that the
+        and strong views are joined, and the running statistics are theirs alone: those that the
         network is trained with (docs/method.md).
-      weak_has_gradient: whether the weak views' own pass has a backward pass.
+      weak_has_gradient: whether a separate pass over the weak views has a backward pass.
 
     Returns:
       The outputs for the labeled images, the weak and the strong views, and the batch statistics.
@@ -108,16 +105,15 @@ def forward_targets(
         )
     if target_pass == 'joined':
         return forward(student, params, net, batch, key, 'weak', 'strong')
-    held = params if weak_has_gradient else jax.lax.stop_gradient(params)
-    image, batch_stats = batch['unlabeled']['weak'], net.batch_stats
-    if target_pass == 'evaluation':
-        weak = network.predict(Frozen(student, Variables(held, batch_stats)), image)
-    else:
-        key, target_key = jax.random.split(key)
-        (weak,), batch_stats = network.forward(student, held, batch_stats, target_key, image)
-    (labeled, strong), batch_stats = network.forward(
-        student, params, batch_stats, key, batch['labeled']['image'], batch['unlabeled']['strong']
+    key, target_key = jax.random.split(key)
+    (weak,), _ = network.forward(
+        student,
+        params if weak_has_gradient else jax.lax.stop_gradient(params),
+        net.batch_stats,
+        target_key,
+        batch['unlabeled']['weak'],
     )
+    (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
     return (labeled, weak, strong), batch_stats
 
 
