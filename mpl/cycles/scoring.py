@@ -14,13 +14,6 @@ from mpl.run import experiment as experiments
 from mpl.run import rows as row_files
 from mpl.run.evaluation import Stage
 
-# By active.logits: the name of a pass in files and records, and what makes it.
-RANDOM = {
-    'views': ('view', random_passes.of_view),
-    'dropout': ('dropout', random_passes.with_dropout),
-    'projections': ('projection', random_passes.of_projections),
-}
-
 
 class Inputs(NamedTuple):
     """The inputs of a rule, and the record of what made them."""
@@ -47,7 +40,7 @@ def of_cycle(study: Study, cycle: int) -> Inputs:
         return Inputs(features, _oracle(stage.experiment.source), made_by)
     if active.logits == 'network':
         return Inputs(features, [plain], made_by)
-    kind, make_pass = RANDOM[active.logits]
+    kind, make_pass = random_passes.MAKES[active.logits]
     root = stream.derive(jax.random.key(study.config.seed), cycle, 'acquire')
     logits = []
     for n in range(active.passes):

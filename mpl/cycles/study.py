@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mpl.acquisition import interface
 from mpl.data import open_set, splits
 from mpl.data.source import Source
-from mpl.run import checkpoint, identity, records
+from mpl.run import checkpoint, identity, random_passes, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -17,8 +17,7 @@ from mpl.run.experiment import Experiment
 
 FILE = 'study.json'
 STARTS = ('random', 'pixels', 'init_from')
-LOGITS = ('network', 'views', 'dropout', 'projections', 'labels')
-RANDOM = ('views', 'dropout', 'projections')  # of which there may be several passes
+LOGITS = ('network', *random_passes.MAKES, 'labels')
 
 
 class Study(NamedTuple):
@@ -185,7 +184,7 @@ def _check(config):
     for key, least in (('start', 0), ('budget', 1), ('cycles', 0), ('passes', 1), ('minimum', 0)):
         if active[key] < least:
             raise ValueError(f'active.{key} is {active[key]}; give {least} or more.')
-    if active.passes > 1 and active.logits not in RANDOM:
+    if active.passes > 1 and active.logits not in random_passes.MAKES:
         raise ValueError(
             f'active.passes is {active.passes}, but active.logits is {active.logits!r}, one pass; set '
             "it to 'views', 'dropout' or 'projections'."

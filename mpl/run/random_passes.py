@@ -16,7 +16,7 @@ from mpl.run.experiment import Experiment
 
 
 class RandomPass(NamedTuple):
-    """One pass; its draws depend on the key and on the examples, not on how many are read at a time."""
+    """One pass. Crops are drawn by example; the key that `forward` gets is of a chunk of examples."""
 
     key: jax.Array
     read: Callable[[np.ndarray], Any]  # indices int [n] of the training pool -> arrays [n, ...]
@@ -87,3 +87,11 @@ def _choose(views: Mapping[str, jax.Array], n: int) -> jax.Array:
 
 def _compile(experiment, forward):
     return jax.jit(forward, out_shardings=sharding.replicated(experiment.mesh))
+
+
+# By active.logits: the name of a pass in files and records, and what makes pass n from its key.
+MAKES = {
+    'views': ('view', of_view),
+    'dropout': ('dropout', with_dropout),
+    'projections': ('projection', of_projections),
+}
