@@ -26,7 +26,6 @@ class State(NamedTuple):
 
     nets: dict[str, Network]
     memory: Any  # a tree of arrays, () for none
-    labeled: Any = ()  # see Labels; of joint training alone: the trunk's statistics and their average
 
 
 class Average(NamedTuple):
@@ -49,8 +48,8 @@ class Labels(NamedTuple):
     weight: of their cross-entropy. At 0 there is an online probe: the last layer alone learns, from
     fixed features in evaluation mode, so that labels change neither the other weights nor any
     statistics. Above 0 training is joint: the labeled images have a pass in training mode of their
-    own, with running statistics of their own, those that the classifier is trained with and the trunk
-    is evaluated with (docs/method.md); and the last layer is in the optimizer of the trunk.
+    own, whose running statistics of the trunk are kept instead of the views', since the classifier is
+    trained with them (docs/method.md); and the last layer is in the optimizer of the trunk.
     rate: learning rate of the probe.
     """
 
@@ -79,8 +78,7 @@ def from_loss(
         step.
       repeats: how often the features of an image are side by side in the input of the first head.
     """
-    is_joint = labels is not None and labels.weight > 0
-    if labels is not None and not is_joint:
+    if labels is not None and not labels.weight:
         student = chain['student']
         student = student._replace(optimizer=backbone.with_probe(student.optimizer, labels.rate))
         chain = dict(chain) | {'student': student}
@@ -99,16 +97,14 @@ def from_loss(
             nets[role] = net = network.create(definition, one_key, x, decay)
             x = _passed_on(role, network.predict(_frozen(definition, net), x[:1]))
             x = jnp.repeat(x, repeats, -1) if role == 'student' else x
-        stats = nets['student'].batch_stats
-        labeled = (stats, stats) if is_joint else ()
-        return State(nets, memory(memory_key, batch, x.shape[-1], sizes), labeled)
+        return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
 
     def total(params, state, batch, step, key):
         value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
-        metrics, of_labeled = {'loss/unlabeled': value} | metrics, state.labeled
+        metrics = {'loss/unlabeled': value} | metrics
         if labels is not None and (labels.weight or 'labeled' in batch):
             key = jax.random.fold_in(key, 1)
-            outputs, of_labeled = _classify(chain['student'], params, state, batch, key)
+            outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
             label = batch['labeled']['label']
             supervised = losses.cross_entropy(outputs.logits, label)
             value += (labels.weight or 1.0) * supervised
@@ -116,11 +112,11 @@ def from_loss(
                 'loss/labeled': supervised,
                 'accuracy/batch': losses.accuracy(outputs.logits, label),
             }
-        return value, (stats, remembered, of_labeled, metrics)
+        return value, (stats, remembered, metrics)
 
     def update(state: State, batch, step, key):
         params = {role: net.params for role, net in state.nets.items()}
-        gradient, (stats, remembered, of_labeled, metrics) = jax.grad(total, has_aux=True)(
+        gradient, (stats, remembered, metrics) = jax.grad(total, has_aux=True)(
             params, state, batch, step, key
         )
         decay = schedules.momentum(step, average.decay, average.steps)
@@ -136,13 +132,10 @@ def from_loss(
             )
             for role, definition in chain.items()
         }
-        if is_joint:
-            ramped = network.ramp_decay(decay, step)
-            of_labeled = of_labeled[0], network.average(ramped, state.labeled[1], of_labeled[0])
-        return State(nets, jax.lax.stop_gradient(remembered), of_labeled), metrics
+        return State(nets, jax.lax.stop_gradient(remembered)), metrics
 
     def networks(state):
-        return network.freeze('student', chain['student'], _evaluated(state))
+        return network.freeze('student', chain['student'], state.nets['student'])
 
     def heads(state):
         found = {}
@@ -218,24 +211,13 @@ def statistics(state: State) -> dict[str, Any]:
     return {role: net.batch_stats for role, net in state.nets.items()}
 
 
-def _classify(student, params, state, batch, key):
-    """The trunk's outputs for the labeled images, and State.labeled with the statistics after them."""
-    image = batch['labeled']['image']
-    if not state.labeled:
-        before = state.nets['student'].batch_stats
-        return network.probe(student, params['student'], before, image), ()
-    before, averaged = state.labeled
+def _classify(student, params, state, stats, batch, key, labels):
+    """The trunk's outputs for the labeled images, and the statistics after their pass."""
+    image, before = batch['labeled']['image'], state.nets['student'].batch_stats
+    if not labels.weight:
+        return network.probe(student, params['student'], before, image), stats
     (outputs,), changed = network.forward(student, params['student'], before, key, image)
-    return outputs, (changed, averaged)
-
-
-def _evaluated(state):
-    """The trunk with the statistics that it is evaluated with."""
-    net = state.nets['student']
-    if not state.labeled:
-        return net
-    plain, averaged = state.labeled
-    return net.replace(batch_stats=plain, ema=net.ema and net.ema.replace(batch_stats=averaged))
+    return outputs, stats | {'student': changed}
 
 
 def _passed_on(role, outputs):

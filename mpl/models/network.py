@@ -182,22 +182,17 @@ def update(
     params = optax.apply_updates(net.params, changes)
     ema = net.ema
     if ema is not None:
-        ramped = ramp_decay(ema_decay, step)
+        ramped = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+
+        def average(decay, old, new):
+            # In this form the average of a constant is that constant, to the bit.
+            return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
+
         ema = Variables(
             average(ramped if ramp else ema_decay, ema.params, params),
             average(ramped, ema.batch_stats, batch_stats),
         )
     return Network(params, batch_stats, opt_state, ema)
-
-
-def ramp_decay(ema_decay: float | jax.Array, step: jax.Array) -> jax.Array:
-    """The ramped decay of `update`."""
-    return jnp.minimum(ema_decay, (1 + step) / (10 + step))
-
-
-def average(decay: float | jax.Array, old: PyTree, new: PyTree) -> PyTree:
-    """One step of a moving average; that of a constant is that constant, to the bit."""
-    return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
 
 
 def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]:
