@@ -77,27 +77,6 @@ def test_labels_of_a_joint_form_change_the_trunk():
     chex.assert_trees_all_equal(one.batch_stats, two.batch_stats)  # of the images alone
 
 
-@pytest.mark.parametrize('name', ['simclr', 'mobyv2al'])
-def test_the_statistics_of_a_joint_form_are_those_of_its_labeled_images(name):
-    """Those that its classifier is trained with; the views change the heads' alone."""
-    numbers = dict(labeled_weight=1.0) if name == 'simclr' else {}
-    learner, before = build(name, **numbers)
-    update, batch = jax.jit(learner.update), contract.make_batch()
-    views = {key: np.sin(3 * view) for key, view in batch['unlabeled'].items() if key != 'index'}
-    image = batch['labeled']['image'] + 1
-    plain, other, others = (
-        update(before, given, 0, contract.KEY)[0].nets
-        for given in (
-            batch,
-            batch | {'unlabeled': batch['unlabeled'] | views},
-            batch | {'labeled': batch['labeled'] | {'image': image}},
-        )
-    )
-    chex.assert_trees_all_equal(plain['student'].batch_stats, other['student'].batch_stats)
-    assert contract.distance(plain['projector'].batch_stats, other['projector'].batch_stats) > 1e-4
-    assert contract.distance(plain['student'].batch_stats, others['student'].batch_stats) > 1e-4
-
-
 def test_the_same_step_without_labeled_images_leaves_the_last_layer():
     learner, before = build('byol')
     batch = {'unlabeled': contract.make_batch()['unlabeled']}

@@ -48,8 +48,7 @@ class Labels(NamedTuple):
     weight: of their cross-entropy. At 0 there is an online probe: the last layer alone learns, from
     fixed features in evaluation mode, so that labels change neither the other weights nor any
     statistics. Above 0 training is joint: the labeled images have a pass in training mode of their
-    own, whose running statistics of the trunk are kept instead of the views', since the classifier is
-    trained with them (docs/method.md); and the last layer is in the optimizer of the trunk.
+    own, and the last layer is in the optimizer of the trunk.
     rate: learning rate of the probe.
     """
 
@@ -213,10 +212,11 @@ def statistics(state: State) -> dict[str, Any]:
 
 def _classify(student, params, state, stats, batch, key, labels):
     """The trunk's outputs for the labeled images, and the statistics after their pass."""
-    image, before = batch['labeled']['image'], state.nets['student'].batch_stats
+    image = batch['labeled']['image']
     if not labels.weight:
-        return network.probe(student, params['student'], before, image), stats
-    (outputs,), changed = network.forward(student, params['student'], before, key, image)
+        net = state.nets['student']
+        return network.probe(student, params['student'], net.batch_stats, image), stats
+    (outputs,), changed = network.forward(student, params['student'], stats['student'], key, image)
     return outputs, stats | {'student': changed}
 
 
