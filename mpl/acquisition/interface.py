@@ -38,9 +38,7 @@ class Needs(NamedTuple):
     """What a rule needs of the passes, the constant NEEDS of its file; the default where it has none."""
 
     passes: int = 0  # the smallest S
-    projections: bool = (
-        False  # whether they are projections of views (see `contrastive`), not logits
-    )
+    projections: bool = False  # in place of logits, as for `contrastive`
 
 
 def find(name: str) -> Callable:

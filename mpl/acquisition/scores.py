@@ -66,7 +66,7 @@ def check_passes(logits: Sequence[np.ndarray], passes: int) -> None:
     if len(logits) < passes:
         raise ValueError(
             f'The rule compares {passes} or more passes of a network over the pool, but there is one; '
-            f'raise active.passes.'
+            'raise active.passes.'
             if len(logits)
             else 'The rule needs the logits of a trained network, and there is none yet; start from '
             "images drawn at random (active.start_from='random')."

@@ -97,7 +97,10 @@ def show(curves: list[Curve], style: str) -> str:
 
 
 def write(curves: list[Curve], notes: Sequence[str], workdir: Path) -> list[Path]:
-    """Writes active.md, active.csv (a line per seed and cycle, with the labels bought until then) and active.png; returns their paths."""
+    """Writes active.md, active.csv and active.png; returns their paths.
+
+    active.csv has a line per seed and cycle, with the labels of each class bought until then.
+    """
     paths = [workdir / name for name in FILES]
     listed = ''.join(f'\n- {note}' for note in notes)
     records.write_utf8(paths[0], show(curves, 'github') + '\n' + (listed and f'{listed}\n'))
