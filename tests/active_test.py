@@ -423,9 +423,9 @@ def test_passes_are_of_projections_of_views(tmp_path):
     experiment, nets = stage.experiment, stage.experiment.algorithm
     cropped = experiment.views.crops['view_0'].cut(part['image'], part['box']['view_0'])
     features = network.predict(
-        nets.networks(stage.state)['student_ema'], experiment.views.evaluate(cropped)
+        nets.networks(stage.state)['student'], experiment.views.evaluate(cropped)
     ).features
-    head = network.predict(nets.heads(stage.state)['projector_ema'], features).logits
+    head = network.predict(nets.heads(stage.state)['projector'], features).logits
     head /= np.linalg.norm(head, axis=-1, keepdims=True)
     np.testing.assert_allclose(rows[0][first], head, atol=1e-5)
     part = one.read(first)
@@ -433,11 +433,11 @@ def test_passes_are_of_projections_of_views(tmp_path):
     np.testing.assert_array_equal(
         one.read(first[::-1])['box']['view_1'][::-1], part['box']['view_1']
     )
-    found = one.forward(jax.random.fold_in(one.key, first[0]), stage.state, part)['student_ema']
+    found = one.forward(jax.random.fold_in(one.key, first[0]), stage.state, part)['student']
     np.testing.assert_allclose(rows[1][first], found.logits, atol=1e-5)
     # The weak views are of crops of their own too; before, such views were refused.
     weak = random_passes.of_view(stage.experiment, jax.random.key(1), 0)
-    logits = weak.forward(weak.key, stage.state, weak.read(first))['student_ema'].logits
+    logits = weak.forward(weak.key, stage.state, weak.read(first))['student'].logits
     plain = row_files.read(str(workdir / 'cycle_0' / 'logits.npy'))[first]
     assert logits.shape == plain.shape and np.abs(logits - plain).max() > 1e-3
 

@@ -422,7 +422,8 @@ def test_contract(name, numbers):
     assert distance(weights(after), weights(other)) > 1e-3
 
     frozen = learner.networks(after)
-    assert {'student', 'student_ema'} <= set(frozen)
+    average = 'student_target' if name in AVERAGED and name != 'mean_teacher' else 'student_ema'
+    assert {'student', average} <= set(frozen)
     image = jnp.ones((7, 2, 2, 1)) * jnp.arange(7.0)[:, None, None, None]
     outputs = jax.jit(lambda state: algorithm.predict(learner, state, image))(after)
     assert set(outputs) == set(frozen)
@@ -518,7 +519,7 @@ def test_no_average_is_kept_or_reported_unless_asked_for(name, numbers):
     learner = build(name, numbers)
     state = jax.eval_shape(starting(name, learner), jax.random.key(0), make_batch())
     assert all(net.ema is None for net in nets(state))
-    assert not any(key.endswith('_ema') for key in learner.networks(state))
+    assert not any(key.endswith(('_ema', '_target')) for key in learner.networks(state))
 
 
 def test_supervised_needs_no_unlabeled_examples():

@@ -315,7 +315,7 @@ def test_a_run_resumes_to_the_same_bits_with_a_full_queue(tmp_path):
         with checkpoint.open_folder(epath.Path(tmp_path / folder / 'checkpoints')) as manager:
             states.append(checkpoint.read_back(manager, 6, experiment.state))
     chex.assert_trees_all_equal(*states)
-    assert states[0].memory[0].place == 0 and found['networks']['student_ema']['test']
+    assert states[0].memory[0].place == 0 and found['networks']['student_target']['test']
 
 
 def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path):

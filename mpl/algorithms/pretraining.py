@@ -33,7 +33,8 @@ class Average(NamedTuple):
 
     decay: 0 keeps none. roles: the networks that have one. steps: over which the decay rises from
     `decay` to 1 by a cosine, see schedules.momentum; 0 for a constant one. target: whether it is a
-    target network, whose decay is not ramped from 0, see network.update.
+    target network, whose decay is not ramped from 0, see network.update. It is named student_target
+    then, not student_ema: with a decay that rises to 1 it lags behind `student`, the network to use.
     """
 
     decay: float
@@ -133,14 +134,16 @@ def from_loss(
         }
         return State(nets, jax.lax.stop_gradient(remembered)), metrics
 
+    name = 'target' if average.target else 'ema'
+
     def networks(state):
-        return network.freeze('student', chain['student'], state.nets['student'])
+        return network.freeze('student', chain['student'], state.nets['student'], name)
 
     def heads(state):
         found = {}
         for role, definition in chain.items():
             if role != 'student':
-                found |= network.freeze(role, definition, state.nets[role])
+                found |= network.freeze(role, definition, state.nets[role], name)
         return found
 
     return Algorithm(init, update, networks, heads)

@@ -195,11 +195,13 @@ def update(
     return Network(params, batch_stats, opt_state, ema)
 
 
-def freeze(name: str, definition: Definition, net: Network) -> dict[str, Frozen]:
-    """The network, and its average if there is one, by the names in reports."""
+def freeze(
+    name: str, definition: Definition, net: Network, average: str = 'ema'
+) -> dict[str, Frozen]:
+    """The network, and its average if there is one, by the names in reports: <name>_<average>."""
     frozen = {name: Frozen(definition, Variables(net.params, net.batch_stats))}
     if net.ema is not None:
-        frozen[name + '_ema'] = Frozen(definition, net.ema)
+        frozen[f'{name}_{average}'] = Frozen(definition, net.ema)
     return frozen
 
 

@@ -146,7 +146,7 @@ def labels_only(
       init_from: the section of that name.
     """
     given = config.to_dict()
-    student = given['networks'][network.removesuffix('_ema')] | {'optimizer': optimizer}
+    student = given['networks'][network.split('_')[0]] | {'optimizer': optimizer}
     if 'trained' not in optimizer or 'lora' not in optimizer['trained']:
         student['lora'] = {}  # They are part of the weights from here on, see network.merge.
     given |= {
