@@ -21,42 +21,22 @@ from .recipes import Labels, Recipe
 
 Data = Literal['cifar10', 'fashion_mnist', 'mnist']
 Model = Literal['fast_cnn', 'cnn', 'wrn_10_1', 'wrn_16_2']
-RANDAUGMENT = dict(name='randaugment', cutout=8)
-# Of digits, whose colors carry nothing.
-AFFINE = dict(name='affine', rotate=20.0, shear=0.2, scale=(0.8, 1.2), translate=2.0, cutout=8)
-# By data set: shape of an image, standardization, whether images may be mirrored, strong views, and by
-# default labels and budget.
+# By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
+# and budget.
 DATA = {
     'cifar10': dict(
-        side=32,
-        colors=3,
-        mean=cifar10.MEAN,
-        std=cifar10.STD,
-        mirror=True,
-        strong=RANDAUGMENT,
-        labels=4000,
-        budget=1e14,
+        side=32, colors=3, mean=cifar10.MEAN, std=cifar10.STD, mirror=True, labels=4000, budget=1e14
     ),
     'fashion_mnist': dict(
-        side=28,
-        colors=1,
-        mean=72.94,
-        std=90.02,
-        mirror=True,
-        strong=RANDAUGMENT,
-        labels=1000,
-        budget=3e13,
+        side=28, colors=1, mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13
     ),
-    'mnist': dict(
-        side=28,
-        colors=1,
-        mean=33.32,
-        std=78.57,
-        mirror=False,
-        strong=AFFINE,
-        labels=100,
-        budget=1e13,
-    ),
+    'mnist': dict(side=28, colors=1, mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
+}
+# Strong views by data set; colors of digits carry nothing.
+STRONG = {
+    'cifar10': dict(name='randaugment', cutout=8),
+    'fashion_mnist': dict(name='randaugment', cutout=8),
+    'mnist': dict(name='affine', rotate=20.0, shear=0.2, scale=(0.8, 1.2), translate=2.0, cutout=8),
 }
 # By name: `fast_cnn` for accuracy, `cnn` for many runs of many steps; the others to compare with.
 MODELS = {
@@ -149,7 +129,7 @@ def config(
                 std=of['std'],
                 labeled='weak',
                 weak=dict(mirror=of['mirror'], shift=2),
-                strong=of['strong'],
+                strong=STRONG[data],
             ),
             networks={role: network for role in roles},
             algorithm=algorithm | dict(ema_decay=0.99),

@@ -134,16 +134,16 @@ def from_loss(
         }
         return State(nets, jax.lax.stop_gradient(remembered)), metrics
 
-    name = 'target' if average.target else 'ema'
+    averaged = 'target' if average.target else 'ema'  # in the names of networks
 
     def networks(state):
-        return network.freeze('student', chain['student'], state.nets['student'], name)
+        return network.freeze('student', chain['student'], state.nets['student'], averaged)
 
     def heads(state):
         found = {}
         for role, definition in chain.items():
             if role != 'student':
-                found |= network.freeze(role, definition, state.nets[role], name)
+                found |= network.freeze(role, definition, state.nets[role], averaged)
         return found
 
     return Algorithm(init, update, networks, heads)
