@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import losses
-from mpl.algorithms.feedback import State
+from mpl.algorithms import student_step as student_steps
 from mpl.algorithms.interface import Algorithm, forward_targets
 from mpl.models import network
 from mpl.models.network import Definition
@@ -57,8 +56,8 @@ def make(
       uda_ramp_steps: steps over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
-      student_labeled_weight: of the labels in the student's loss, see feedback.make_student_step.
+      student_statistics: 'unlabeled' or 'joint', see make_student_step.
+      student_labeled_weight: of the labels in the student's loss, see make_student_step.
       target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
         'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback.
 
@@ -67,7 +66,7 @@ def make(
         outside of [1e-4, 1e4].
     """
     losses.check_temperature('uda_temperature', uda_temperature)
-    student_step = feedbacks.make_student_step(
+    student_step = student_steps.make_student_step(
         student,
         feedback,
         labels,
@@ -87,7 +86,7 @@ def make(
     def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)
         image = batch['labeled']['image']
-        return State(
+        return student_steps.State(
             network.create(teacher, teacher_key, image, 0.0),
             network.create(student, student_key, image, ema_decay),
             jnp.zeros((), jnp.float32),
@@ -105,7 +104,7 @@ def make(
         def teacher_loss(logits, after):
             return loss(logits, batch['labeled']['label'], step, after)
 
-        return feedbacks.update(
+        return student_steps.update(
             teacher, teacher_logits, teacher_loss, student_step, view, state, batch, step, keys
         )
 

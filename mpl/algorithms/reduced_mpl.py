@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import losses
-from mpl.algorithms.feedback import State
+from mpl.algorithms import student_step as student_steps
 from mpl.algorithms.interface import Algorithm
 from mpl.models import network
 from mpl.models.network import Definition
@@ -40,12 +39,12 @@ def make(
       teacher_labeled_weight: of the cross-entropy of the corrected logits of labeled images.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see feedback.make_student_step.
+      student_statistics: 'unlabeled' or 'joint', see make_student_step.
 
     Raises:
       ValueError: unknown name, or labels for which the estimator has no gradient.
     """
-    student_step = feedbacks.make_student_step(
+    student_step = student_steps.make_student_step(
         student,
         feedback,
         labels,
@@ -58,7 +57,7 @@ def make(
 
     def init(key, batch, sizes):
         teacher_key, student_key = jax.random.split(key)
-        return State(
+        return student_steps.State(
             network.create(teacher, teacher_key, log_probabilities(batch['labeled']), 0.0),
             network.create(student, student_key, batch['labeled']['image'], ema_decay),
             jnp.zeros((), jnp.float32),
@@ -77,7 +76,7 @@ def make(
         def teacher_loss(logits, after):
             return loss(logits, batch['labeled']['label'], after)
 
-        return feedbacks.update(
+        return student_steps.update(
             teacher, teacher_logits, teacher_loss, student_step, 1, state, batch, step, keys
         )
 
