@@ -223,6 +223,7 @@ PARTS = (
     'pretext',
     'pretraining',
     'queues',
+    'student_step',
     'target_network',
 )
 # Rules of images with tiles, a hole or colors, held to the contract in algorithms_pretext_test.py.

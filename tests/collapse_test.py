@@ -8,6 +8,7 @@ from etils import epath
 
 from mpl.run import collapse, report, stages
 from mpl.run import config as configs
+from mpl.run import experiment as experiments
 
 EVEN = np.full(10, 4)  # labeled examples by class
 TAIL = np.round(100 * 10 ** (-np.arange(10) / 9))  # imbalanced 1:10
@@ -106,6 +107,14 @@ def test_collapse_is_reported_once_when_it_lasts():
         'step 2: the labels of unlabeled images collapse: student '
         '(20 % are one class; 5 of 10 classes have under 10 % of their share).'
     )
+
+
+def test_predictions_that_are_no_targets_are_not_reported():
+    """Of the classifier beside a self-supervised rule, which has neither threshold nor ramp."""
+    lines = [evaluation(step, student=BAD) for step in (1, 2)]
+    assert collapse.find(lines, EVEN, 1000) and not collapse.find(lines, EVEN, 1000, False)
+    for name, expected in {'digits.py:mpl': True, 'digits_pretrain.py:byol': False}.items():
+        assert experiments.learns_from_predictions(configs.load(f'configs/{name}', [])) == expected
 
 
 def test_collapse_after_the_last_step_is_reported_at_once():

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.usefixtures('haste')
 
 RULES = [name for name in contract.MAKES if 'projector' in contract.roles(name)]
 LABELED = ('supcon', 'mobyv2al')  # whose trunk learns from labels
+QUEUED = ('moco', 'moby', 'mobyv2al')
 
 
 def build(name, **numbers):
@@ -149,7 +150,7 @@ def test_both_losses_are_of_the_queues_before_either_is_changed():
         np.testing.assert_allclose(queue.keys[:4], contrast.unit(k[view]), rtol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['simclr', 'moco', 'barlow_twins', 'dino'])
+@pytest.mark.parametrize('name', RULES)
 def test_one_device_computes_what_eight_do(name, x64):
     """Negatives, statistics and queues are of the global batch."""
     draw = np.random.default_rng(0)
@@ -161,7 +162,7 @@ def test_one_device_computes_what_eight_do(name, x64):
     }
     sizes, results = interface.Sizes(64, 64, contract.CLASSES), []
     for count in (1, 8):
-        numbers = {'queue': 32} if name == 'moco' else {}
+        numbers = {'queue': 32} if name in QUEUED else {}
         learner = contract.build(name, numbers, shards=count, norm=True)
         mesh = sharding.make_mesh(jax.devices()[:count])
         state = jax.tree.map(

@@ -61,7 +61,9 @@ def effective_classes(counts: np.ndarray) -> float:
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
-def find(lines: list[dict[str, Any]], labeled: np.ndarray, steps: int) -> list[Finding]:
+def find(
+    lines: list[dict[str, Any]], labeled: np.ndarray, steps: int, predictions: bool = True
+) -> list[Finding]:
     """The warnings of a run: the first occurrence of each kind.
 
     Collapse is reported after two evaluations in a row, or after the last step: early in
@@ -74,6 +76,8 @@ def find(lines: list[dict[str, Any]], labeled: np.ndarray, steps: int) -> list[F
       lines: of metrics.jsonl, so that a resumed run finds the same warnings.
       labeled: labeled examples by class, counts [K].
       steps: of the whole run.
+      predictions: whether they are targets of the training, see experiment.learns_from_predictions;
+        those of a classifier beside it may be of few classes for long, and harm nothing.
     """
     found, before, evaluated, low = {}, set(), False, 0
     for line in lines:
@@ -91,7 +95,7 @@ def find(lines: list[dict[str, Any]], labeled: np.ndarray, steps: int) -> list[F
             for name, counts in line.items()
             if name.startswith('unlabeled/') and name.endswith('/histogram')
         }
-        if histograms:
+        if histograms and predictions:
             evaluated = True
             now = {name for name, counts in histograms.items() if is_collapsed(counts, labeled)}
             confirmed = now if line['step'] == steps else now & before

@@ -207,7 +207,8 @@ def _warn(experiment, workdir, step):
     config = experiment.config
     counts = experiments.labeled_counts(experiment)
     lines = metrics.read(workdir / 'metrics.jsonl')
-    for finding in collapse.find(lines, counts, config.steps):
+    predictions = experiments.learns_from_predictions(config)
+    for finding in collapse.find(lines, counts, config.steps, predictions):
         if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
             processes.print_line(f'warning: {finding.sentence}')
 
