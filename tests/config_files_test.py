@@ -89,8 +89,9 @@ def test_a_wrong_argument_lists_what_is_allowed(arguments, methods):
 
 
 def test_help_lists_methods_keys_and_recipes(tmp_path):
-    done = run(['--config=configs/cifar10.py:help', '--workdir=x'], ROOT)
+    done = run(['--config=configs/cifar10.py:help'], ROOT)
     assert done.returncode == 0 and done.stderr == ''
+    assert run(['--config', 'configs/cifar10.py:help', '--workdir=x'], ROOT).stdout == done.stdout
     for text in ('fixmatch, flexmatch', 'hyperparameters: released or paper (default released)'):
         assert text in done.stdout
     assert 'mpl  (hyperparameters: configs/released.py; published: 96.11 ± 0.07 %' in done.stdout

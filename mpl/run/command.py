@@ -14,7 +14,7 @@ from typing import TextIO
 import jax
 from absl import logging
 
-from mpl.run import paths
+from mpl.run import config_files, paths
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,7 +27,16 @@ def parser(doc: str) -> argparse.ArgumentParser:
 
 
 def parse(of: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, and the overrides of the config, such as --config.steps=2000."""
+    """The arguments, and the overrides of the config, such as --config.steps=2000.
+
+    Raises:
+      ValueError: an unknown argument.
+      SystemExit: --config=FILE:help, which needs no other argument; the help of the file was printed.
+    """
+    for argument in sys.argv[1:]:
+        file = argument.removeprefix('--config=')
+        if file.endswith('.py:help'):
+            config_files.read(file)
     given, rest = of.parse_known_args()
     for argument in rest:
         if not argument.startswith('--config.') or '=' not in argument:
