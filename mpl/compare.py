@@ -10,6 +10,9 @@ labels.png accuracy over labels, if a method has several numbers of labels, as i
 digits.py:uda,labels=20 and digits.py:uda,labels=40. Differences are paired by seed and relative to
 the first network of the first config with the same number of labels, so give labels only first.
 
+With --probes the features of all runs are measured as by mpl.probe, given these labels, in one more table
+(probes.md, probes.csv), beside those of untrained networks and raw pixels: --probes split all.
+
 With --minutes=25 all active runs are saved after 25 minutes and the exit code is 143, so that a
 long comparison can be trained in pieces:
 
@@ -21,8 +24,8 @@ from pathlib import Path
 
 import jax
 
-from mpl.comparison import plots, protocol, runs, table, workers
-from mpl.run import command, loop
+from mpl.comparison import plots, probes, protocol, runs, table, workers
+from mpl.run import command, loop, probe_settings
 
 
 def main():
@@ -45,6 +48,7 @@ def main():
         '--jobs', type=int, help='parallel runs; default: one per core, or one on a GPU or TPU'
     )
     parser.add_argument('--minutes', type=float, help='stop after this time, as on SIGTERM')
+    parser.add_argument('--probes', nargs='+', default=[], help=probe_settings.LABELS)
     given, overrides = command.parse(parser)
     for name in ('seeds', 'jobs', 'minutes'):
         value = getattr(given, name)
@@ -54,13 +58,19 @@ def main():
         raise ValueError(
             '--config.seed is not allowed here; --seeds=5 trains with the seeds 0 to 4.'
         )
+    given.probes = tuple(given.probes)
     processes = given.jobs or workers.default_count()
     jax.config.update('jax_platforms', 'cpu')  # The workers use the accelerator.
     named, workdir = runs.load(given.configs, overrides), Path(given.workdir)
+    probes.check(named, given.probes)
     jobs, reports = runs.plan(named, given.seeds, workdir)
     try:
         with runs.limit(given.minutes):
             failures = runs.run(jobs, processes, reports)
+            probed = {name: {} for name in named}
+            if given.probes:
+                jobs = probes.plan(named, reports, given.probes, workdir)
+                failures += runs.run(jobs, processes, probed, probes.summarize)
     except loop.Stopped as stopped:
         finished = sum(map(len, reports.values()))
         print(
@@ -77,6 +87,10 @@ def main():
         notes = runs.warnings(reports) + failures
         files = table.write(rows, summary, notes, workdir) + plots.write(rows, workdir) + drawn
         print(f'{summary}\n\n{table.show(rows, "simple")}\n')
+        if any(probed.values()):
+            shown = probes.gather(probed)
+            files += probes.write(shown, workdir)
+            print(f'{probes.show(shown, "simple")}\n')
         for warning in runs.warnings(reports):
             print(f'Warning: {warning}')
         print('Written:', ', '.join(map(str, files)))

@@ -18,39 +18,41 @@ def make_parser():
     parser.add_argument(
         '--workdir', required=True, type=command.path, help='folder of a finished run'
     )
-    parser.add_argument('--network', default='student', help='name in the report')
-    parser.add_argument('--layer', default='features', help="'features', a layer, or 'help'")
+    default = probe_settings.Settings()
+    parser.add_argument('--network', default=default.network, help='name in the report')
+    parser.add_argument('--layer', default=default.layer, help="'features', a layer, or 'help'")
     parser.add_argument(
-        '--grid', type=int, default=1, help='average feature maps over GRID x GRID cells'
+        '--grid', type=int, default=default.grid, help='average feature maps over GRID x GRID cells'
     )
-    parser.add_argument(
-        '--labels',
-        nargs='+',
-        default=['split'],
-        help="'split': those of the run; 'all' of the training images; a number; or '1%%'",
-    )
+    parser.add_argument('--labels', nargs='+', default=default.labels, help=probe_settings.LABELS)
     parser.add_argument(
         '--probes',
         nargs='+',
-        default=['neighbors', 'linear'],
+        default=default.probes,
         help=f'some of {", ".join(probe_settings.PROBES)}',
     )
-    parser.add_argument('--neighbors', nargs='+', type=int, default=[20], help='to choose from')
-    parser.add_argument('--temperature', type=float, default=0.07, help='of their weights')
+    parser.add_argument(
+        '--neighbors', nargs='+', type=int, default=default.neighbors, help='to choose from'
+    )
+    parser.add_argument(
+        '--temperature', type=float, default=default.temperature, help='of their weights'
+    )
     parser.add_argument(
         '--decays',
         nargs='+',
         type=float,
-        default=[10.0**n for n in range(-6, 2)],
+        default=default.decays,
         help='L2 penalties of the linear classifier, to choose from',
     )
-    parser.add_argument('--steps', type=int, default=500, help='of fine-tuning')
-    parser.add_argument('--batch', type=int, default=32, help='images per step of fine-tuning')
+    parser.add_argument('--steps', type=int, default=default.steps, help='of fine-tuning')
+    parser.add_argument(
+        '--batch', type=int, default=default.batch, help='images per step of fine-tuning'
+    )
     parser.add_argument(
         '--rates',
         nargs='+',
         type=float,
-        default=[0.01, 0.03, 0.1],
+        default=default.rates,
         help='learning rates of fine-tuning, to choose from',
     )
     return parser

@@ -24,7 +24,7 @@ from mpl.run import workdir as folders
 # Files that the command writes to its folder.
 FILES = (
     'compare.md', 'compare.csv', 'compare.png', 'labels.png', 'compute.png', 'curves.png',
-    'report.html',
+    'probes.md', 'probes.csv', 'report.html',
 )  # fmt: skip
 
 

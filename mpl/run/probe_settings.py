@@ -12,23 +12,26 @@ from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
 PROBES = ('neighbors', 'linear', 'finetune')
+LABELS = (
+    "'split': those of the run; 'all' of the training images; a number; or '1%%'"  # in a help text
+)
 CHOICES = ('neighbors', 'decays', 'rates')  # their settings that are chosen on validation
 
 
 class Settings(NamedTuple):
     """What to measure, and the values to choose from on validation."""
 
-    network: str  # by its name in the report
-    layer: str  # 'features', or a path of network.capture
-    grid: int  # feature maps are averaged over grid x grid cells
-    labels: tuple[str, ...]  # see find_labels
-    probes: tuple[str, ...]  # of PROBES
-    neighbors: tuple[int, ...]
-    temperature: float  # of the neighbors' weights
-    decays: tuple[float, ...]  # of the linear probe, see linear_probe.fit
-    steps: int  # of fine-tuning
-    rates: tuple[float, ...]  # learning rates of fine-tuning
-    batch: int  # images per step of fine-tuning
+    network: str = 'student'  # by its name in the report
+    layer: str = 'features'  # or a path of network.capture
+    grid: int = 1  # feature maps are averaged over grid x grid cells
+    labels: tuple[str, ...] = ('split',)  # see find_labels
+    probes: tuple[str, ...] = ('neighbors', 'linear')  # of PROBES
+    neighbors: tuple[int, ...] = (20,)
+    temperature: float = 0.07  # of the neighbors' weights
+    decays: tuple[float, ...] = tuple(10.0**n for n in range(-6, 2))  # see linear_probe.fit
+    steps: int = 500  # of fine-tuning
+    rates: tuple[float, ...] = (0.01, 0.03, 0.1)  # learning rates of fine-tuning
+    batch: int = 32  # images per step of fine-tuning
 
 
 class Part(NamedTuple):

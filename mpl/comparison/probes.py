@@ -1,0 +1,162 @@
+"""Probes of all runs of a comparison as one table, beside untrained networks and raw pixels."""
+
+import csv
+import io
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+from tabulate import tabulate
+
+from mpl.comparison import table
+from mpl.comparison.table import Reports
+from mpl.comparison.workers import Job
+from mpl.run import config as configs
+from mpl.run import evaluation, probe_features, probe_settings, probing, records
+from mpl.run import experiment as experiments
+
+FILES = ('probes.md', 'probes.csv')
+FLOORS = (probe_features.UNTRAINED, probe_features.PIXELS)
+
+
+class Row(NamedTuple):
+    """One kind of features with the same labels, over seeds."""
+
+    config: str  # of the untrained network and of raw pixels: the first with as many dimensions
+    features: str  # the name of the network, or one of FLOORS
+    dimensions: int
+    labels: str  # as given
+    count: int  # of these labels
+    seeds: list[int]
+    accuracy: dict[str, np.ndarray]  # by probe, fractions [seeds]
+
+
+def check(named: dict[str, ConfigDict], labels: tuple[str, ...]) -> None:
+    """Refuses labels that a config can not be probed with, before anything is trained.
+
+    Raises:
+      ValueError: names the config.
+    """
+    settings = probe_settings.Settings(labels=labels)
+    for name, config in named.items() if labels else ():
+        try:
+            experiment = experiments.assemble(config)
+            banks = {text: probe_settings.find_labels(experiment, text) for text in labels}
+            parts = probe_settings.find_parts(experiment)
+            probe_settings.check(settings, config, {settings.layer: (1, 1)}, banks, parts)
+        except ValueError as error:
+            raise ValueError(f'{name}: {error}') from error
+
+
+def measure(config: ConfigDict, folder: epath.Path, labels: tuple[str, ...]) -> dict:
+    """The probes of a finished run, of the network that it predicts with; see probing.run."""
+    del config
+    network = evaluation.default_network(evaluation.load(folder))
+    return probing.run(folder, probe_settings.Settings(network=network, labels=labels))
+
+
+def plan(
+    named: dict[str, ConfigDict], reports: Reports, labels: tuple[str, ...], workdir: Path
+) -> list[Job]:
+    """A job for each finished run."""
+    return [
+        Job(
+            name,
+            seed,
+            configs.complete(named[name].to_dict() | {'seed': seed}).to_dict(),
+            str(workdir / name / str(seed)),
+            partial(measure, labels=labels),
+        )
+        for name, by_seed in reports.items()
+        for seed in by_seed
+    ]
+
+
+def summarize(result: dict) -> str:
+    """A result as a log line."""
+    part = _part(result)
+    texts = [
+        f'{row.features}, {row.labels} labels, {probing.TITLES[row.probe]} {table.percent(row.accuracy[part])} %'
+        for row in (probing.Row(**row) for row in result['rows'])
+        if row.features not in FLOORS
+    ]
+    return f'{part} {"; ".join(texts)}'
+
+
+def gather(results: Reports) -> list[Row]:
+    """The rows, of the results of `measure`: for each labels the floors first, then one for each config."""
+    found, labels = {}, {}
+    for config, by_seed in results.items():
+        for seed, result in sorted(by_seed.items()):
+            part = _part(result)
+            for row in (probing.Row(**row) for row in result['rows']):
+                floor = row.features in FLOORS
+                key = (row.labels, '' if floor else config, row.features, row.dimensions)
+                first, _, measured = found.setdefault(key, (config, row.count, {}))
+                if first == config:
+                    measured.setdefault(row.probe, {})[seed] = row.accuracy[part]
+                labels.setdefault(row.labels, len(labels))
+    order = sorted(found.items(), key=lambda item: (labels[item[0][0]], item[0][2] not in FLOORS))
+    return [
+        Row(
+            first,
+            features,
+            dimensions,
+            text,
+            count,
+            list(next(iter(measured.values()))),
+            {probe: np.array([*by_seed.values()]) for probe, by_seed in measured.items()},
+        )
+        for (text, _, features, dimensions), (first, count, measured) in order
+    ]
+
+
+def _part(result):
+    return 'test' if 'test' in result['examples'] else 'validation'
+
+
+def show(rows: list[Row], style: str) -> str:
+    """The rows as a table in a format of tabulate."""
+    probes = list(rows[0].accuracy)
+    headers = ['labels', 'config', 'features', 'dimensions', 'seeds']
+    headers += [f'{probing.TITLES[probe]} (%)' for probe in probes]
+    lines = [
+        [
+            row.labels if row.labels == str(row.count) else f'{row.labels} ({row.count:,})',
+            '-' if row.features in FLOORS else row.config,
+            row.features,
+            row.dimensions,
+            len(row.seeds),
+            *(
+                f'{table.percent(values.mean())} ± {table.percent(table.spread(values))}'
+                for values in row.accuracy.values()
+            ),
+        ]
+        for row in rows
+    ]
+    align = ['left'] * 3 + ['right'] * (len(headers) - 3)
+    return tabulate(lines, headers, style, colalign=align, disable_numparse=True)
+
+
+def write(rows: list[Row], workdir: Path) -> list[Path]:
+    """Writes probes.md and probes.csv; returns both."""
+    markdown, values = (workdir / name for name in FILES)
+    records.write_utf8(
+        markdown,
+        'Probes of fixed features, see mpl.probe: test accuracy, mean ± sample standard deviation over seeds.\n\n'
+        f'{show(rows, "github")}\n',
+    )
+    with io.StringIO(newline='') as file:
+        lines = csv.writer(file)
+        lines.writerow(
+            ['labels', 'count', 'config', 'features', 'dimensions', 'probe', 'seed', 'accuracy']
+        )
+        for row in rows:
+            for probe, accuracies in row.accuracy.items():
+                for seed, accuracy in zip(row.seeds, accuracies):
+                    lines.writerow([*row[3:5], *row[:3], probe, seed, accuracy])
+        records.write_utf8(values, file.getvalue())
+    return [markdown, values]

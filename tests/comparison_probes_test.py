@@ -1,0 +1,86 @@
+"""Probes of all runs of a comparison: what the table holds, and refusals before any run."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+from etils import epath
+
+from mpl import compare
+from mpl.comparison import probes
+from mpl.run import probe_settings, probing
+
+SMOKE = 'configs/smoke.py'
+
+
+def command(monkeypatch, tmp_path, *arguments):
+    """The exit code of a comparison of two seeds of the smoke config."""
+    monkeypatch.setenv('XLA_FLAGS', '')
+    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+    given = ['--configs', SMOKE, '--seeds=2', '--jobs=1', f'--workdir={tmp_path}', *arguments]
+    monkeypatch.setattr(sys, 'argv', ['compare', *given])
+    with pytest.raises(SystemExit) as ended:
+        compare.main()
+    return ended.value.code
+
+
+def test_a_comparison_has_the_probes_of_every_run(tmp_path, monkeypatch, capfd):
+    assert command(monkeypatch, tmp_path, '--probes', 'split', '100') == 0
+    lines = list(csv.DictReader((tmp_path / 'probes.csv').read_text().splitlines()))
+    settings = probe_settings.Settings(network='finetuned', labels=('split', '100'))
+    for seed in '01':
+        alone = probing.run(epath.Path(tmp_path / 'smoke' / seed), settings)
+        expected = {
+            (row['labels'], row['features'], row['probe']): row['accuracy']['test']
+            for row in alone['rows']
+        }
+        found = {
+            (line['labels'], line['features'], line['probe']): float(line['accuracy'])
+            for line in lines
+            if line['seed'] == seed
+        }
+        assert found == expected and len(found) == 2 * 3 * 2
+    printed, table = capfd.readouterr().out, (tmp_path / 'probes.md').read_text()
+    for shown in (printed, table):
+        assert shown.index('raw pixels') < shown.rindex('finetuned')
+    rows = probes.gather({'smoke': {0: alone}})
+    assert [row.features for row in rows[:3]] == ['untrained network', 'raw pixels', 'finetuned']
+
+
+def result(**accuracies):
+    """What `measure` returns, with one probe of features of 4 dimensions."""
+    rows = [
+        probing.Row(
+            'split', 40, name.replace('_', ' '), 4, 'linear', {}, {'validation': 0.0, 'test': value}
+        )._asdict()
+        for name, value in accuracies.items()
+    ]
+    return {'examples': {'validation': 5, 'test': 5}, 'rows': rows}
+
+
+def test_means_are_over_seeds_and_floors_those_of_the_first_config():
+    first = {s: result(student=0.5 + s / 10, raw_pixels=0.3) for s in (0, 1)}
+    second = {0: result(student_ema=0.9, raw_pixels=0.9)}
+    pixels, one, two = probes.gather({'a': first, 'b': second})
+    assert (pixels.features, pixels.seeds, one.config, two.config) == (
+        'raw pixels',
+        [0, 1],
+        'a',
+        'b',
+    )
+    np.testing.assert_array_equal(pixels.accuracy['linear'], [0.3, 0.3])
+    np.testing.assert_array_equal(one.accuracy['linear'], [0.5, 0.6])
+    shown = probes.show([pixels, one, two], 'github')
+    assert '55.00 ± 7.07' in shown and '90.00 ± -' in shown and 'split (40)' in shown
+
+
+def test_labels_are_refused_before_any_run(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="smoke: --labels is 'many'; give 'split'"):
+        monkeypatch.setattr(
+            sys,
+            'argv',
+            ['compare', '--configs', SMOKE, f'--workdir={tmp_path}/x', '--probes', 'many'],
+        )
+        compare.main()
+    assert not (tmp_path / 'x').exists()
