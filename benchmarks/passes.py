@@ -2,7 +2,8 @@
 
 Counted in the traced update (mpl/run/flops.py), in passes forward of one image of the fast network
 on CIFAR-10. The least: 3 passes for an image with a loss (forward, and twice as much backward), 1 for a
-view that only gives targets, 2 for the product with a tangent. `joined` is the form in which the views
+view that only gives targets, 2 for the product with a tangent. For self-supervised rules it is that of
+the trunk alone, so that heads are in the ratio. `joined` is the form in which the views
 that give targets are in one pass with the others. Nothing is compiled.
 """
 
@@ -10,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from configs import laptop
+from configs import laptop, laptop_pretrain
 from mpl.planning import footprint
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -18,7 +19,7 @@ from mpl.run import flops
 
 
 def count(config: ConfigDict) -> float:
-    """Passes forward of one image in a step of a config of configs/laptop.py on CIFAR-10."""
+    """Passes forward of one image in a step of a config with the fast network on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
     return flops.of_step(experiment) / laptop.FORWARD['fast_cnn']['cifar10']
 
@@ -35,6 +36,10 @@ def rows() -> list[list]:
             other = configs.load(path, ['--config.algorithm.target_pass=joined'])
             joined = f'{count(other) / least:.2f}'
         found.append([method, f'{least:,}', f'{passes:,.0f}', f'{passes / least:.2f}', joined])
+    for method, (labeled, unlabeled) in laptop_pretrain.COSTS.items():
+        least = labeled * laptop_pretrain.LABELED + unlabeled * laptop_pretrain.UNLABELED
+        passes = count(configs.load(f'configs/laptop_pretrain.py:{method}', []))
+        found.append([method, f'{least:,}', f'{passes:,.0f}', f'{passes / least:.2f}', '-'])
     return found
 
 

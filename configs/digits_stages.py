@@ -18,16 +18,8 @@ import ml_collections
 from . import digits, digits_pretrain, pretraining, recipes
 from .recipes import Labels, Recipe
 
-# Of each task: numbers of the rule, and its head.
-TASKS = {
-    'rotation': ({}, dict(classifier=pretraining.head(64, 4))),
-    'inpainting': (dict(hole=4, overlap=1), dict(decoder=pretraining.head(64, 16))),
-    'jigsaw': (
-        dict(tile=3, grid=2, permutations=24),
-        dict(classifier=pretraining.head(64, 24)),
-    ),
-    's4l': ({}, dict(classifier=pretraining.head(64, 4))),
-}
+TASKS = pretraining.tasks(hidden=64, side=8, channels=1)
+del TASKS['colorization']  # The digits are gray.
 
 
 def pretext(task: str, labels: Labels = 40):
@@ -35,14 +27,8 @@ def pretext(task: str, labels: Labels = 40):
     numbers, head = TASKS[task]
     data = digits.config(labels, dict(name=task, ema_decay=0.99) | numbers).to_dict()
     views, student = data['views'], data['networks']['student']
-    data['views'] = dict(
-        name='pairs',
-        mean=views['mean'],
-        std=views['std'],
-        mirror=False,
-        first=views['strong'] | dict(rotate=0.0),
-        parts=1,
-        labeled='strong' if task == 's4l' else 'none',
+    data['views'] = pretraining.task_views(
+        task, views['strong'] | dict(rotate=0.0), mean=views['mean'], std=views['std'], mirror=False
     )
     data['batch'] |= dict(labeled=64, unlabeled=128)
     model = student['model'] | dict(pool='mean')

@@ -32,6 +32,26 @@ COSTS = {
     'dino': (1, 8),
     'supcon': (4, 6),
     'mobyv2al': (3, 8),
+    'rotation': (1, 12),
+    's4l': (12, 12),
+    'inpainting': (1, 3),
+    'colorization': (1, 3),
+}
+# FLOPs of a model forward for one tile of `jigsaw`, of which an image has four.
+TILE = {
+    'fast_cnn': {'cifar10': 10_997_248, 'fashion_mnist': 5_427_968, 'mnist': 5_427_968},
+    'fast_cnn_16': {'cifar10': 3_309_824, 'fashion_mnist': 1_477_632, 'mnist': 1_477_632},
+    'cnn': {'cifar10': 447_104, 'fashion_mnist': 423_200, 'mnist': 423_200},
+    'wrn_10_1': {'cifar10': 3_517_184, 'fashion_mnist': 2_700_672, 'mnist': 2_700_672},
+    'wrn_16_2': {'cifar10': 28_438_528, 'fashion_mnist': 22_575_744, 'mnist': 22_575_744},
+}
+# Of each model: its last maps, from which colors are predicted.
+LAST = {
+    'fast_cnn': 'stage_2',
+    'fast_cnn_16': 'stage_2',
+    'cnn': 'stage_2',
+    'wrn_10_1': 'group_2_block_0/activate_1',
+    'wrn_16_2': 'group_2_block_1/activate_1',
 }
 RULES = {
     'simclr': dict(temperature=0.2),
@@ -46,17 +66,21 @@ RULES = {
     'supcon': dict(temperature=0.2),
     'mobyv2al': dict(queue=4096, temperature=0.2),
 }
+TASKS = ('rotation', 's4l', 'inpainting', 'jigsaw', 'colorization')
 HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256, key_norm='plain')
 
 
 def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
-    labeled, unlabeled = COSTS[method]
+    if method == 'jigsaw':
+        labeled, unlabeled = 1, 12 * TILE[model][data] / laptop.FORWARD[model][data]
+    else:
+        labeled, unlabeled = COSTS[method]
     return laptop.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, model)
 
 
 def views(name: str, data: Data) -> dict:
-    """Pairs of crops; gray images have no hue and saturation to change."""
+    """Pairs of crops, one crop for a pretext task; gray images have no hue and saturation to change."""
     of, gray = DATA[data], data != 'cifar10'
     strong = dict(
         name='color',
@@ -67,15 +91,12 @@ def views(name: str, data: Data) -> dict:
         grayscale=0.0 if gray else 0.2,
         blurred=0.0,
     )
-    pair = dict(
-        name='pairs',
-        mean=of['mean'],
-        std=of['std'],
-        size=32 if data == 'cifar10' else 28,
-        area=(0.2, 1.0),
-        mirror=of['mirror'],
-        first=strong,
+    given = dict(
+        mean=of['mean'], std=of['std'], size=of['side'], area=(0.2, 1.0), mirror=of['mirror']
     )
+    if name in TASKS:
+        return pretraining.task_views(name, strong, **given)
+    pair = dict(name='pairs', first=strong, **given)
     if name == 'mobyv2al':  # A weak and a strong view, and weak ones of labeled images.
         pair |= dict(first=dict(name='identity'), second=strong, labeled='weak')
     return pair
@@ -88,7 +109,7 @@ def method(
     budget: float | None = None,
     model: Model = 'fast_cnn',
 ):
-    """The method of this name in RULES; budget: FLOPs of the run, None for that in BUDGETS."""
+    """The method of this name in RULES or TASKS; budget: FLOPs of the run, None for that in BUDGETS."""
     steps = count_steps(budget or BUDGETS[data], name, data, model)
     chosen = laptop.config(dict(name='supervised'), steps, data, labels, model).to_dict()
     optimizer = dict(
@@ -97,16 +118,21 @@ def method(
         warmup_steps=steps // 10,
         weight_decay=5e-4,
     )
+    if name in TASKS:
+        of = DATA[data]
+        rule, heads = pretraining.tasks(128, of['side'], of['colors'], LAST[model])[name]
+    else:
+        rule, heads = RULES[name], HEADS[name]
     chosen |= dict(
         batch=dict(labeled=LABELED, unlabeled=UNLABELED, evaluate=500),
         views=views(name, data),
-        networks=pretraining.networks(laptop.MODELS[model], optimizer, HEADS[name]),
-        algorithm=dict(name=name) | RULES[name],
+        networks=pretraining.networks(laptop.MODELS[model], optimizer, heads),
+        algorithm=dict(name=name) | rule,
     )
     return ml_collections.ConfigDict(chosen)
 
 
-METHODS = {name: partial(method, name) for name in RULES}
+METHODS = {name: partial(method, name) for name in (*RULES, *TASKS)}
 SOURCE = (
     "the methods' papers, heads and queue made small; learning rate 0.3 and 1.0 tried once for SimCLR, on "
     'Fashion-MNIST with 2e12 FLOPs'

@@ -1,4 +1,4 @@
-"""Heads and networks of self-supervised rules, at any size; used by the configs of each data set."""
+"""Heads, networks and pretext tasks of self-supervised rules, at any size; used by the configs of each data set."""
 
 
 def head(*widths: int, **more) -> dict:
@@ -39,6 +39,44 @@ def heads(
             )
         ),
     }  # fmt: skip
+
+
+def tasks(hidden: int, side: int, channels: int, layer: str = '') -> dict[str, tuple[dict, dict]]:
+    """Pretext tasks by name: the arguments of each rule, and its head.
+
+    Args:
+      hidden: width of the heads' hidden layer.
+      side, channels: of the images. The square to predict is half as wide, a tile three eighths, as in the
+        papers' images of 128 and 225 pixels (there 64, and 64 of cells of 75), and there are 2 x 2 tiles.
+      layer: of the trunk, whose maps colors are predicted from.
+    """
+    hole = side // 2
+    told = dict(classifier=head(hidden, 4))
+    return {
+        'rotation': ({}, told),
+        's4l': ({}, told),
+        'inpainting': (
+            dict(hole=hole, overlap=max(hole // 16, 1)),
+            dict(decoder=head(hidden, hole**2 * channels)),
+        ),
+        'jigsaw': (
+            dict(tile=side * 3 // 8, grid=2, permutations=24),
+            dict(classifier=head(hidden, 24)),
+        ),
+        # 74 bins of colors with this spacing.
+        'colorization': (dict(layer=layer, spacing=20.0), dict(classifier=head(74))),
+    }
+
+
+def task_views(task: str, first: dict, **given) -> dict:
+    """The section `views` of a pretext task: one view of each image, by the policy `first`.
+
+    given: mean, std, size, area, mirror of mpl/augment/pairs.py. Gray images and their colors have no policy.
+    """
+    if task == 'colorization':
+        return dict(name='colorization', **given)
+    labeled = 'strong' if task == 's4l' else 'none'
+    return dict(name='pairs', first=first, parts=1, labeled=labeled, **given)
 
 
 def networks(model: dict, optimizer: dict, heads: dict[str, dict]) -> dict:

@@ -160,7 +160,7 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
     assert 0.97 < total * FORWARD / BUDGET < 1.03
 
 
-@pytest.mark.parametrize('method', laptop_pretrain.COSTS)
+@pytest.mark.parametrize('method', laptop_pretrain.METHODS)
 def test_a_budget_of_self_supervised_training_buys_the_steps_that_it_pays(method):
     """With the heads, whose products are not in COSTS."""
     config = load(f'laptop_pretrain.py:{method}')
