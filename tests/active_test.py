@@ -249,6 +249,29 @@ def begin(workdir, given):
     return study, acquired.acquire(study, 0, None)
 
 
+def test_a_study_ends_when_labels_do_not_pay(study, tmp_path, monkeypatch):
+    """The steps are of two binomials of 40 images: 0.5 +- 0.11 after 0.5, so a rise of 0.1 is none."""
+    made = cycle_studies.make(config(patience=2), tmp_path / 'none')
+
+    def has_settled(*accuracies):
+        rows = iter([{'accuracy': {'validation': a}} for a in accuracies[-3:]])
+        monkeypatch.setattr(report, '_row', lambda *_: next(rows))
+        return report.has_settled(made, list(accuracies))
+
+    assert has_settled(0.3, 0.5, 0.6, 0.7) and has_settled(0.5, 0.4, 0.3)
+    assert not has_settled(0.5, 0.6, 0.75) and not has_settled(0.5, 0.62, 0.63)
+    assert not has_settled(0.5, 0.5)  # Two cycles are one step.
+    monkeypatch.undo()
+    workdir = epath.Path(tmp_path / 'al')
+    found = loop.run(config(rule='random', cycles=4, budget=1, patience=1), workdir)
+    accuracy = [row['accuracy']['validation'] for row in found['cycles']]
+    assert found['settled'] and len(accuracy) < 5
+    error = np.sqrt(sum(a * (1 - a) / 40 for a in accuracy[-2:]))
+    assert accuracy[-1] - accuracy[-2] < error and 'so the study ended' in report.show(found)
+    assert not study[1]['settled'] and 'ended' not in report.show(study[1])
+    assert loop.run(config(rule='random', cycles=4, budget=1, patience=1), workdir) == found
+
+
 def test_classes_that_are_not_learned_are_skipped_and_leave_the_pool(tmp_path):
     given = config(dict(split=dict(unlabeled_only=('8', '9'))), start=40)
     study, record = begin(tmp_path, given)
@@ -505,6 +528,11 @@ def test_passes_are_of_random_dropout(tmp_path):
         (dict(split=dict(file='x.json')), 'split.file'),
         (dict(split=dict(validation=1190)), '14 images, but the pool has 7 candidates'),
         (dict(split=dict(validation=1200)), '1200 to hold out cannot be drawn from 1197'),
+        (
+            dict(active=dict(patience=2), split=dict(validation=0)),
+            'active.patience is 2, but there are no validation images',
+        ),
+        (dict(active=dict(patience=-1)), 'active.patience is -1; give 0 or more'),
         (dict(batch=dict(labeled=0)), 'batch.labeled and batch.unlabeled are 0'),
     ],
 )
@@ -515,6 +543,11 @@ def test_refusals_before_anything_is_written(tmp_path, changed, sentence):
     with pytest.raises(ValueError, match=sentence):
         loop.run(configs.complete(given), workdir)
     assert not workdir.exists()
+
+
+def test_compared_studies_buy_equally_many_images(tmp_path):
+    with pytest.raises(ValueError, match='x: active.patience is 1, but compared studies buy'):
+        studies.plan({'x': config(patience=1)}, 1, tmp_path)
 
 
 def test_unknown_rules_and_arguments_are_refused_with_the_config():

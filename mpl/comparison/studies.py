@@ -91,6 +91,11 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
                 f'{name}: there are neither test nor validation images to compare rules on; give '
                 'split.validation.'
             )
+        if config.active.patience:
+            raise ValueError(
+                f'{name}: active.patience is {config.active.patience}, but compared studies buy equally many '
+                'images; set it to 0.'
+            )
         if study.asks:
             raise ValueError(
                 f'{name}: images of the pool have no label, so rules cannot be compared on them; '

@@ -54,6 +54,8 @@ def run(config: ConfigDict, workdir: epath.Path) -> dict:
             written = stages.run(cycle_config, study.folder(cycle), answered.source)
             found.append(report.Cycle(record, written, before, answered))
             processes.print_line(report.describe(study, found[-1]))
+            if report.has_settled(study, found):
+                break
         return report.write(study, found)
 
 

@@ -15,6 +15,10 @@ from mpl.run import figures, measure, records
 
 NAME = 'active'
 PARTS = ('validation', 'test')
+SETTLED = (
+    ' The last cycles raised the accuracy on validation by less than its standard error, so the study ended '
+    '(active.patience).'
+)
 COLUMNS = (
     'cycle', 'bought', 'labeled', 'validation', 'skipped', 'network', 'test', 'validation_accuracy',
     'train_seconds', 'select_seconds',
@@ -32,6 +36,8 @@ class Cycle(NamedTuple):
 
 def write(study: Study, cycles: list[Cycle]) -> dict:
     """Writes the three files and returns the content of active.json, JSON-able.
+
+    `settled`: whether the study ended by active.patience, see `has_settled`.
 
     `bought` counts labeled, skipped and validation images: all that somebody had to look at.
     Accuracies are fractions, of the network that chooses, in all and by true class; `area` is the
@@ -55,6 +61,7 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
         'pool': None if study.asks else acquired.count_classes(
             study, np.union1d(study.labeled, study.candidates)
         ),
+        'settled': has_settled(study, cycles),
         'cycles': rows,
     }  # fmt: skip
     with io.StringIO(newline='') as file:
@@ -74,6 +81,23 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
         logging.warning('The figure could not be drawn: %r', error)
     records.write(study.workdir / f'{NAME}.json', report)  # Last: it marks a finished study.
     return report
+
+
+def has_settled(study: Study, cycles: list[Cycle]) -> bool:
+    """Whether more labels have not paid in the last `active.patience` cycles; False with a patience of 0.
+
+    They have not if the accuracy on validation rose by less than the standard error of the difference
+    of two binomials in each of these cycles. The images are the same, so the error is overestimated.
+    """
+    patience = study.config.active.patience
+    if not patience or len(cycles) <= patience:
+        return False
+    held = study.validation.size or int(np.sum(study.source.validation.label >= 0))
+    accuracy = np.array(
+        [_row(study, one)['accuracy']['validation'] for one in cycles[-patience - 1 :]]
+    )
+    variance = accuracy * (1 - accuracy) / held
+    return bool(np.all(np.diff(accuracy) < np.sqrt(variance[1:] + variance[:-1])))
 
 
 def area(bought: list[int], accuracy: list[float]) -> float:
@@ -105,7 +129,9 @@ def show(report: dict) -> str:
         f'{report["rule"]["name"]}{" (oracle)" if report["oracle"] else ""}, '
         f'{report["algorithm"]} {report["training"]}, seed {report["seed"]}: mean '
         f'{report["part"]} accuracy over {report["cycles"][0]["bought"]} to {last["bought"]} bought '
-        f'images {area}.' + (f' No image of {", ".join(missing)} was bought.' if missing else '')
+        f'images {area}.'
+        + (f' No image of {", ".join(missing)} was bought.' if missing else '')
+        + (SETTLED if 'settled' in report and report['settled'] else '')
     )
 
 

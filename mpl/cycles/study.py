@@ -58,6 +58,11 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
             f'split.validation is {held}, but the source has a validation part of its own; set it '
             'to 0.'
         )
+    if config.active.patience and not held and source.validation is None:
+        raise ValueError(
+            f'active.patience is {config.active.patience}, but there are no validation images on which the '
+            'accuracy could rise; give split.validation, or set it to 0.'
+        )
     if asks and held > len(labeled):
         raise ValueError(
             f'split.validation is {held}, but {len(labeled)} images of the pool have labels; lower '
@@ -181,7 +186,8 @@ def _check(config):
             raise ValueError(
                 f'active.{key} is {active[key]!r}; give one of {", ".join(map(repr, allowed))}.'
             )
-    for key, least in (('start', 0), ('budget', 1), ('cycles', 0), ('passes', 1), ('minimum', 0)):
+    numbers = dict(start=0, budget=1, cycles=0, passes=1, patience=0, minimum=0)
+    for key, least in numbers.items():
         if active[key] < least:
             raise ValueError(f'active.{key} is {active[key]}; give {least} or more.')
     if active.passes > 1 and active.logits not in random_passes.MAKES:
