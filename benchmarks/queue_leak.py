@@ -29,8 +29,8 @@ from mpl.run import loop
 BATCHES = 8  # whose images are mixed
 
 
-def measure(seed: int, keys: str, steps: int) -> dict:
-    """The pretext accuracies of one run after its last step."""
+def measure(seed: int, keys: str, steps: int, *overrides: str) -> dict:
+    """The pretext accuracies of one run after its last step; overrides: more of its config."""
     config = configs.load(
         'configs/digits_pretrain.py:moco',
         [
@@ -40,6 +40,7 @@ def measure(seed: int, keys: str, steps: int) -> dict:
             f'--config.every.evaluate={steps}',
             f'--config.every.save={steps}',
             f'--config.every.log={steps}',
+            *overrides,
         ],
     )
     experiment = experiments.assemble(config)
@@ -49,10 +50,14 @@ def measure(seed: int, keys: str, steps: int) -> dict:
     root, images = jax.random.key(seed), batches.resident(experiment.pipeline)
     fetch = batches.make_fetch(experiment.pipeline, 1)
 
+    @jax.jit
+    def augment(batch, step):
+        return batches.augment(experiment.pipeline, batch, images, root, step)['unlabeled']
+
     def views(step):
         batch = jax.tree.map(lambda leaf: leaf[0], fetch(step))
         batch.pop('step')
-        return batches.augment(experiment.pipeline, batch, images, root, step)['unlabeled']
+        return augment(batch, step)
 
     def encode(image):
         key = jax.random.key(0)
