@@ -179,11 +179,13 @@ def method(
     budget: float | None = None,
     model: Model = 'fast_cnn',
     finetune: Literal['off', 'on'] = 'off',
+    view: recipes.View = 'weak',
 ):
     """The method of this name in RULES.
 
     budget: FLOPs of the run, None for that in DATA.
     finetune: 'on' has the last stage of `mpl`, out of the same budget.
+    view: of the labeled images.
     """
     budget = budget or DATA[data]['budget']
     share = 1 - FINETUNED if finetune == 'on' else 1
@@ -192,6 +194,7 @@ def method(
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
     chosen = config(algorithm, steps, data, labels, model)
+    chosen.views.labeled = view
     if finetune == 'on':
         chosen.finetune = last_stage(budget, data, model)
     return chosen
@@ -205,9 +208,9 @@ def supervised(
     view: recipes.View = 'strong',
     finetune: Literal['off', 'on'] = 'off',
 ):
-    """Labels only; `view` is that of the images, the other arguments are those of `method`."""
-    chosen = method('supervised', data, labels, budget, model, finetune)
-    chosen.batch.unlabeled, chosen.views.labeled = 0, view
+    """Labels only; the arguments are those of `method`."""
+    chosen = method('supervised', data, labels, budget, model, finetune, view)
+    chosen.batch.unlabeled = 0
     return chosen
 
 
