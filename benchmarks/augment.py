@@ -6,7 +6,8 @@
 2. The ways to give each image of a batch an operation of its own: one layer of RandAugment.
 3. What part of an MPL step with WRN-28-2 (float32, `exact`) the views of its batch take. The views
    are also timed at 128 + 896 images; where the step is too slow for that, its time is that at
-   --labeled images, in proportion. The column `step` says which.
+   --labeled images, in proportion. The column `step` says which. And what part of a step of SimCLR with the
+   networks of configs/laptop_pretrain.py the two crops of 256 images take, on made-up images.
 
 Prints tables and writes JSON. Pin it to one core for numbers of one core: taskset -c 0.
 """
@@ -51,6 +52,7 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
 PIXELS = 896 * 32**2  # of a batch, whatever the size of its images
+PAIRED = ('cnn', 'fast_cnn')  # networks of a step of SimCLR
 FULL = 128  # labeled images of the released batch; seven times as many are unlabeled
 ARGUMENTS = randaugment.arguments('rising', 10.0, 4.0, 8)
 POLICIES = {
@@ -228,6 +230,27 @@ def measure_share(
     return rows
 
 
+def measure_pairs(name: str, config: ConfigDict, seconds: float) -> dict:
+    """A row of `measure_share`: the views of a batch of the config, crops included, beside its update."""
+    experiment, root = experiments.assemble(config, jax.devices()[:1]), jax.random.key(0)
+    pipeline, resident = experiment.pipeline, batches.resident(experiment.pipeline)
+    drawn = jax.tree.map(lambda leaf: leaf[0], batches.make_fetch(pipeline, 1)(0))
+    drawn.pop('step')
+    see = jax.jit(lambda batch: batches.augment(pipeline, batch, resident, root, 0))
+    update = jax.jit(lambda state, batch: experiment.algorithm.update(state, batch, 0, root))
+    spent = measure(partial(see, drawn), seconds)
+    rest = measure(partial(update, experiments.initialize(experiment), see(drawn)), seconds)
+    return {
+        'views': name,
+        'step': 'measured',
+        'views_seconds': spent,
+        'update_seconds': rest,
+        'batch': f'{config.batch.labeled}+{config.batch.unlabeled}',
+        'share': {clock: spent[clock] / (spent[clock] + rest[clock]) for clock in rest},
+        'load': os.getloadavg()[0],
+    }
+
+
 def _see(views, batch, root):
     return batches.view(views, batch, root, 0)
 
@@ -239,6 +262,13 @@ def step_config(labeled: int, policy: str, pictures: str) -> ConfigDict:
     if policy != 'released':
         views = views | {'strong': {'name': policy}}
     return configs.complete(config | {'views': views})
+
+
+def pair_config(model: str) -> ConfigDict:
+    """SimCLR with a network of configs/laptop.py, on made-up images of CIFAR-10's size."""
+    config = configs.load(f'configs/laptop_pretrain.py:simclr,model={model}', []).to_dict()
+    source = dict(name='synthetic', examples=2000)
+    return configs.complete(config | {'source': source, 'split': {}})
 
 
 def show(result: dict) -> str:
@@ -304,6 +334,10 @@ def main() -> None:
                 for name in ('randaugment', 'released')
             }
             result['share'] = measure_share(config, views, FULL, given.seconds)
+        for model in PAIRED:
+            result['share'].append(
+                measure_pairs(f'pairs, {model}', pair_config(model), given.seconds)
+            )
     given.json.parent.mkdir(parents=True, exist_ok=True)
     records.write_utf8(epath.Path(given.json), json.dumps(result, indent=2) + '\n')
     print(show(result))

@@ -43,6 +43,17 @@ def test_rows_of_images_and_ways(haste):
     assert f'{row["ours"]["images_per_second"]:,.0f}' in table and 'loop over the images' in table
 
 
+def test_pairs_are_those_of_the_config(haste):
+    config = augment.pair_config('cnn')
+    given = configs.load('configs/laptop_pretrain.py:simclr,model=cnn', [])
+    assert configs.differences(given.views.to_dict(), config.views.to_dict()) == []
+    assert config.batch == given.batch and config.source.name == 'synthetic'
+    small = configs.complete(config.to_dict() | {'batch': {'labeled': 8, 'unlabeled': 16}})
+    row = augment.measure_pairs('pairs', small, 0.0)
+    assert row['batch'] == '8+16' and 0 < row['share']['processor'] < 1
+    assert 'pairs' in augment.show({'images': [], 'ways': [], 'share': [row]})
+
+
 def test_share_says_what_was_scaled(haste):
     config = configs.load('configs/smoke.py', [])
     rows = augment.measure_share(config, {'own': config.views}, 64, 0.0)
