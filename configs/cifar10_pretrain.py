@@ -5,8 +5,8 @@
 
 The data are prepared as in configs/cifar10.py. All 50,000 images are unlabeled, and `labels` of
 them train the online probe. Pretext tasks have one view of each image, the others two. One epoch with
-two views costs about 3.3e14 FLOPs, so a run of 1,000 epochs takes hours on a GPU. Published figures are of different protocols (each is named) and most
-are the best epoch on test.
+two views costs about 3.3e14 FLOPs, so a run of 1,000 epochs takes hours on a GPU. Published figures are
+of different protocols (each is named) and most are the best epoch on test.
 """
 
 from functools import partial

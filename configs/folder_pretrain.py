@@ -57,6 +57,8 @@ def method(
             rule['ema_steps'] = steps
         views = like.views.to_dict() | given
         views['first']['blurred'] = 0.5
+        if views['second']:
+            views['second']['blurred'] = 0.1
     optimizer = dict(name='sgd', learning_rate=rate, warmup_steps=steps // 20, weight_decay=5e-4)
     chosen |= dict(
         batch=dict(labeled=0 if probe == 'off' else 32, unlabeled=BATCH, evaluate=512),

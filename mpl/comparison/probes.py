@@ -146,7 +146,8 @@ def write(rows: list[Row], workdir: Path) -> list[Path]:
     markdown, values = (workdir / name for name in FILES)
     records.write_utf8(
         markdown,
-        'Probes of fixed features, see mpl.probe: test accuracy, mean ± sample standard deviation over seeds.\n\n'
+        'Probes of fixed features, see mpl.probe: accuracy on test (on validation without one), mean ± sample standard '
+        'deviation over seeds.\n\n'
         f'{show(rows, "github")}\n',
     )
     with io.StringIO(newline='') as file:
