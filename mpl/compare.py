@@ -10,8 +10,9 @@ labels.png accuracy over labels, if a method has several numbers of labels, as i
 digits.py:uda,labels=20 and digits.py:uda,labels=40. Differences are paired by seed and relative to
 the first network of the first config with the same number of labels, so give labels only first.
 
-With --probes the features of all runs are measured as by mpl.probe, given these labels, in one more table
-(probes.md, probes.csv), beside those of untrained networks and raw pixels: --probes split all.
+With --probes the features of all runs, each of the network that it predicts with, are measured as by
+mpl.probe, given these labels: --probes split all. One more table (probes.md, probes.csv) has them beside those
+of untrained networks and raw pixels.
 
 With --minutes=25 all active runs are saved after 25 minutes and the exit code is 143, so that a
 long comparison can be trained in pieces:
@@ -23,12 +24,14 @@ import sys
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from mpl.comparison import plots, probes, protocol, runs, table, workers
+from mpl.comparison.table import Reports
 from mpl.run import command, loop, probe_settings
 
 
-def main():
+def make_parser():
     parser = command.parser(__doc__)
     parser.add_argument(
         '--configs',
@@ -49,7 +52,26 @@ def main():
     )
     parser.add_argument('--minutes', type=float, help='stop after this time, as on SIGTERM')
     parser.add_argument('--probes', nargs='+', default=[], help=probe_settings.LABELS)
-    given, overrides = command.parse(parser)
+    return parser
+
+
+def show(
+    reports: Reports, named: dict[str, ConfigDict], failures: list[str], seeds: int, workdir: Path
+):
+    """Writes and prints the table of the finished runs and their figures."""
+    drawn, rows = runs.draw_curves(named, seeds, workdir), table.gather(reports)
+    if rows:
+        summary = protocol.show(reports, named)
+        notes = runs.warnings(reports) + failures
+        files = table.write(rows, summary, notes, workdir) + plots.write(rows, workdir) + drawn
+        print(f'{summary}\n\n{table.show(rows, "simple")}\n')
+        for warning in runs.warnings(reports):
+            print(f'Warning: {warning}')
+        print('Written:', ', '.join(map(str, files)))
+
+
+def main():
+    given, overrides = command.parse(make_parser())
     for name in ('seeds', 'jobs', 'minutes'):
         value = getattr(given, name)
         if value is not None and value <= 0:
@@ -58,42 +80,33 @@ def main():
         raise ValueError(
             '--config.seed is not allowed here; --seeds=5 trains with the seeds 0 to 4.'
         )
-    given.probes = tuple(given.probes)
-    processes = given.jobs or workers.default_count()
+    labels, processes = tuple(given.probes), given.jobs or workers.default_count()
     jax.config.update('jax_platforms', 'cpu')  # The workers use the accelerator.
     named, workdir = runs.load(given.configs, overrides), Path(given.workdir)
-    probes.check(named, given.probes)
+    probes.check(named, labels)
     jobs, reports = runs.plan(named, given.seeds, workdir)
+    what, done = 'runs are finished, the active ones are saved', reports
     try:
         with runs.limit(given.minutes):
             failures = runs.run(jobs, processes, reports)
-            probed = {name: {} for name in named}
-            if given.probes:
-                jobs = probes.plan(named, reports, given.probes, workdir)
-                failures += runs.run(jobs, processes, probed, probes.summarize)
+            show(reports, named, failures, given.seeds, workdir)
+            probes.remove(workdir)
+            if labels:
+                what, done = 'runs have their probes', {name: {} for name in named}
+                jobs = probes.plan(named, reports, labels, workdir)
+                failures += [
+                    f'Probes of {failure}'
+                    for failure in runs.run(jobs, processes, done, probes.summarize)
+                ]
+                probes.show_and_write(done, workdir)
     except loop.Stopped as stopped:
-        finished = sum(map(len, reports.values()))
         print(
-            f'{stopped} {finished} of {len(named) * given.seeds} runs are finished, the active '
-            f'ones are saved in {workdir}. The same command resumes from there.',
+            f'{stopped} {sum(map(len, done.values()))} of {len(named) * given.seeds} {what} in {workdir}. The '
+            'same command resumes from there.',
             file=sys.stderr,
         )
         runs.draw_curves(named, given.seeds, workdir)
         sys.exit(128 + stopped.signal)
-    drawn = runs.draw_curves(named, given.seeds, workdir)
-    rows = table.gather(reports)
-    if rows:
-        summary = protocol.show(reports, named)
-        notes = runs.warnings(reports) + failures
-        files = table.write(rows, summary, notes, workdir) + plots.write(rows, workdir) + drawn
-        print(f'{summary}\n\n{table.show(rows, "simple")}\n')
-        if any(probed.values()):
-            shown = probes.gather(probed)
-            files += probes.write(shown, workdir)
-            print(f'{probes.show(shown, "simple")}\n')
-        for warning in runs.warnings(reports):
-            print(f'Warning: {warning}')
-        print('Written:', ', '.join(map(str, files)))
     for failure in failures:
         print(failure, file=sys.stderr)
     sys.exit(1 if failures else 0)

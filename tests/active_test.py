@@ -258,7 +258,11 @@ def test_a_study_ends_when_labels_do_not_pay(study, tmp_path, monkeypatch):
         monkeypatch.setattr(report, '_row', lambda *_: next(rows))
         return report.has_settled(made, list(accuracies))
 
-    assert has_settled(0.3, 0.5, 0.6, 0.7) and has_settled(0.5, 0.4, 0.3)
+    assert (
+        has_settled(0.3, 0.5, 0.6, 0.7)
+        and has_settled(0.5, 0.4, 0.3)
+        and has_settled(1.0, 1.0, 1.0)
+    )
     assert not has_settled(0.5, 0.6, 0.75) and not has_settled(0.5, 0.62, 0.63)
     assert not has_settled(0.5, 0.5)  # Two cycles are one step.
     monkeypatch.undo()
@@ -530,7 +534,7 @@ def test_passes_are_of_random_dropout(tmp_path):
         (dict(split=dict(validation=1200)), '1200 to hold out cannot be drawn from 1197'),
         (
             dict(active=dict(patience=2), split=dict(validation=0)),
-            'active.patience is 2, but there are no validation images',
+            'active.patience is 2, but no accuracy on validation is measured',
         ),
         (dict(active=dict(patience=-1)), 'active.patience is -1; give 0 or more'),
         (dict(batch=dict(labeled=0)), 'batch.labeled and batch.unlabeled are 0'),

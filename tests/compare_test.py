@@ -118,6 +118,14 @@ def test_files_of_the_table(reports, tmp_path):
     assert lines[1]['labels'] == '20'
 
 
+def test_runs_without_any_accuracy_have_no_figure(tmp_path):
+    """Of self-supervised training without labels, which a table of probes may follow."""
+    rows = table.gather({'a': {0: report(np.nan)}})
+    assert plots.write(rows, tmp_path) == [] and not list(tmp_path.iterdir())
+    both = table.gather({'a': {0: report(np.nan)}, 'b': {0: report(0.5)}})
+    assert [path.name for path in plots.write(both, tmp_path)] == ['compare.png']
+
+
 def test_odd_names_break_no_table_and_no_picture(tmp_path):
     names = ['a|b', '<b>*x*', '$5$ & $\\bad{', '"q", \'r\'', '_c']
     reports = {name: {0: report(0.5), 1: report(0.6)} for name in names}

@@ -48,11 +48,17 @@ def test_a_comparison_has_the_probes_of_every_run(tmp_path, monkeypatch, capfd):
     assert [row.features for row in rows[:3]] == ['untrained network', 'raw pixels', 'finetuned']
 
 
-def result(**accuracies):
+def result(count=20, **accuracies):
     """What `measure` returns, with one probe of features of 4 dimensions."""
     rows = [
         probing.Row(
-            'split', 40, name.replace('_', ' '), 4, 'linear', {}, {'validation': 0.0, 'test': value}
+            'split',
+            count,
+            name.replace('_', ' '),
+            4,
+            'linear',
+            {},
+            {'validation': 0.0, 'test': value},
         )._asdict()
         for name, value in accuracies.items()
     ]
@@ -63,6 +69,8 @@ def test_means_are_over_seeds_and_floors_those_of_the_first_config():
     first = {s: result(student=0.5 + s / 10, raw_pixels=0.3) for s in (0, 1)}
     second = {0: result(student_ema=0.9, raw_pixels=0.9)}
     pixels, one, two = probes.gather({'a': first, 'b': second})
+    other = {0: result(40, raw_pixels=0.8)}
+    assert [row.count for row in probes.gather({'a': first, 'c': other})] == [20, 40, 20]
     assert (pixels.features, pixels.seeds, one.config, two.config) == (
         'raw pixels',
         [0, 1],
@@ -72,15 +80,28 @@ def test_means_are_over_seeds_and_floors_those_of_the_first_config():
     np.testing.assert_array_equal(pixels.accuracy['linear'], [0.3, 0.3])
     np.testing.assert_array_equal(one.accuracy['linear'], [0.5, 0.6])
     shown = probes.show([pixels, one, two], 'github')
-    assert '55.00 ± 7.07' in shown and '90.00 ± -' in shown and 'split (40)' in shown
+    assert '55.00 ± 7.07' in shown and '90.00 ± -' in shown and 'split (20)' in shown
 
 
-def test_labels_are_refused_before_any_run(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="smoke: --labels is 'many'; give 'split'"):
-        monkeypatch.setattr(
-            sys,
-            'argv',
-            ['compare', '--configs', SMOKE, f'--workdir={tmp_path}/x', '--probes', 'many'],
-        )
+@pytest.mark.parametrize(
+    'given, sentence',
+    [
+        ('--probes many', "smoke: --labels is 'many'; give 'split'"),
+        ('--probes 10', 'smoke: --probes 10 gives 10 labels, fewer than the 20 nearest neighbors'),
+        ('--probes split --config.split.validation=0', 'smoke: --probes choose on validation'),
+    ],
+)
+def test_refusals_come_before_any_run(tmp_path, monkeypatch, given, sentence):
+    arguments = ['compare', '--configs', SMOKE, f'--workdir={tmp_path}/x', *given.split()]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    with pytest.raises(ValueError, match=sentence):
         compare.main()
     assert not (tmp_path / 'x').exists()
+
+
+def test_tables_of_other_configs_are_removed(tmp_path, capsys):
+    probes.write(probes.gather({'a': {0: result(raw_pixels=0.5)}}), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(probes.FILES)
+    probes.remove(tmp_path)
+    probes.show_and_write({'a': {}}, tmp_path)
+    assert not list(tmp_path.iterdir()) and not capsys.readouterr().out

@@ -185,6 +185,9 @@ def test_flops_of_the_models(data, name):
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
     assert flops.count(forward(variables, image)) == laptop.FORWARD[name][data]
+    side = laptop_pretrain.METHODS['jigsaw'](data, model=name).algorithm.tile
+    tile = jnp.zeros((1, side, side, of['colors']))
+    assert flops.count(forward(variables, tile)) == laptop_pretrain.TILE[name][data]
 
 
 STEPS = 2**20

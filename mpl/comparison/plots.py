@@ -18,10 +18,16 @@ TEXT = 8  # points
 
 
 def write(rows: list[Row], workdir: Path) -> list[Path]:
-    """Writes compare.png and, if the rows allow them, labels.png and compute.png; returns the paths."""
+    """Writes compare.png and, if the rows allow them, labels.png and compute.png; returns the paths.
+
+    Rows without any accuracy, of runs without labels, are left out.
+    """
+    rows = [row for row in rows if not np.isnan([*row.test, *row.validation]).all()]
     names = distinct([row.config for row in rows])
     rows = [row._replace(config=names[row.config]) for row in rows]
-    drawn = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
+    drawn = dict.fromkeys(('compare', 'labels', 'compute'))
+    if rows:
+        drawn = {'compare': seeds(rows), 'labels': by_labels(rows), 'compute': by_compute(rows)}
     written = []
     for name, figure in drawn.items():
         path = workdir / f'{name}.png'

@@ -15,8 +15,9 @@ from mpl.comparison import table
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
 from mpl.run import config as configs
-from mpl.run import evaluation, probe_features, probe_settings, probing, records
 from mpl.run import experiment as experiments
+from mpl.run import measure as measures
+from mpl.run import probe_features, probe_settings, probing, records
 
 FILES = ('probes.md', 'probes.csv')
 FLOORS = (probe_features.UNTRAINED, probe_features.PIXELS)
@@ -25,7 +26,7 @@ FLOORS = (probe_features.UNTRAINED, probe_features.PIXELS)
 class Row(NamedTuple):
     """One kind of features with the same labels, over seeds."""
 
-    config: str  # of the untrained network and of raw pixels: the first with as many dimensions
+    config: str  # of the untrained network and of raw pixels: the first with as many dimensions and labels
     features: str  # the name of the network, or one of FLOORS
     dimensions: int
     labels: str  # as given
@@ -44,34 +45,47 @@ def check(named: dict[str, ConfigDict], labels: tuple[str, ...]) -> None:
     for name, config in named.items() if labels else ():
         try:
             experiment = experiments.assemble(config)
-            banks = {text: probe_settings.find_labels(experiment, text) for text in labels}
             parts = probe_settings.find_parts(experiment)
+            if 'validation' not in parts:
+                raise ValueError(
+                    '--probes choose on validation, and there are no images with a label; give split.validation.'
+                )
+            banks = {text: probe_settings.find_labels(experiment, text) for text in labels}
+            for text, bank in banks.items():
+                if len(bank.indices) < max(settings.neighbors):
+                    raise ValueError(
+                        f'--probes {text} gives {len(bank.indices)} labels, fewer than the '
+                        f'{max(settings.neighbors)} nearest neighbors; give more labels, or mpl.probe --neighbors.'
+                    )
             probe_settings.check(settings, config, {settings.layer: (1, 1)}, banks, parts)
         except ValueError as error:
             raise ValueError(f'{name}: {error}') from error
 
 
-def measure(config: ConfigDict, folder: epath.Path, labels: tuple[str, ...]) -> dict:
-    """The probes of a finished run, of the network that it predicts with; see probing.run."""
-    del config
-    network = evaluation.default_network(evaluation.load(folder))
-    return probing.run(folder, probe_settings.Settings(network=network, labels=labels))
+def measure(config: ConfigDict, folder: epath.Path, settings: probe_settings.Settings) -> dict:
+    """The probes of the finished run in a folder, in the form of a job's function; see probing.run."""
+    return probing.run(folder, settings)
 
 
 def plan(
     named: dict[str, ConfigDict], reports: Reports, labels: tuple[str, ...], workdir: Path
 ) -> list[Job]:
-    """A job for each finished run."""
+    """A job for each finished run: the probes of the network that it predicts with."""
     return [
         Job(
             name,
             seed,
             configs.complete(named[name].to_dict() | {'seed': seed}).to_dict(),
             str(workdir / name / str(seed)),
-            partial(measure, labels=labels),
+            partial(
+                measure,
+                settings=probe_settings.Settings(
+                    measures.result(report['networks']), labels=labels
+                ),
+            ),
         )
         for name, by_seed in reports.items()
-        for seed in by_seed
+        for seed, report in by_seed.items()
     ]
 
 
@@ -94,12 +108,13 @@ def gather(results: Reports) -> list[Row]:
             part = _part(result)
             for row in (probing.Row(**row) for row in result['rows']):
                 floor = row.features in FLOORS
-                key = (row.labels, '' if floor else config, row.features, row.dimensions)
-                first, _, measured = found.setdefault(key, (config, row.count, {}))
+                which = '' if floor else config
+                key = (row.labels, row.count, which, row.features, row.dimensions)
+                first, measured = found.setdefault(key, (config, {}))
                 if first == config:
                     measured.setdefault(row.probe, {})[seed] = row.accuracy[part]
                 labels.setdefault(row.labels, len(labels))
-    order = sorted(found.items(), key=lambda item: (labels[item[0][0]], item[0][2] not in FLOORS))
+    order = sorted(found.items(), key=lambda item: (labels[item[0][0]], item[0][3] not in FLOORS))
     return [
         Row(
             first,
@@ -110,7 +125,7 @@ def gather(results: Reports) -> list[Row]:
             list(next(iter(measured.values()))),
             {probe: np.array([*by_seed.values()]) for probe, by_seed in measured.items()},
         )
-        for (text, _, features, dimensions), (first, count, measured) in order
+        for (text, count, _, features, dimensions), (first, measured) in order
     ]
 
 
@@ -139,6 +154,19 @@ def show(rows: list[Row], style: str) -> str:
     ]
     align = ['left'] * 3 + ['right'] * (len(headers) - 3)
     return tabulate(lines, headers, style, colalign=align, disable_numparse=True)
+
+
+def remove(workdir: Path) -> None:
+    """Deletes the tables, which may be of a comparison of other configs."""
+    for name in FILES:
+        (workdir / name).unlink(missing_ok=True)
+
+
+def show_and_write(results: Reports, workdir: Path) -> None:
+    """Prints the table and writes it, if there is any result."""
+    if rows := gather(results):
+        written = write(rows, workdir)
+        print(f'{show(rows, "simple")}\nWritten:', ', '.join(map(str, written)))
 
 
 def write(rows: list[Row], workdir: Path) -> list[Path]:

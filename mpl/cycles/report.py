@@ -16,7 +16,7 @@ from mpl.run import figures, measure, records
 NAME = 'active'
 PARTS = ('validation', 'test')
 SETTLED = (
-    ' The last cycles raised the accuracy on validation by less than its standard error, so the study ended '
+    ' The last cycles raised the accuracy on validation by no more than its standard error, so the study ended '
     '(active.patience).'
 )
 COLUMNS = (
@@ -86,18 +86,23 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
 def has_settled(study: Study, cycles: list[Cycle]) -> bool:
     """Whether more labels have not paid in the last `active.patience` cycles; False with a patience of 0.
 
-    They have not if the accuracy on validation rose by less than the standard error of the difference
+    They have not if the accuracy on validation rose by no more than the standard error of the difference
     of two binomials in each of these cycles. The images are the same, so the error is overestimated.
     """
     patience = study.config.active.patience
     if not patience or len(cycles) <= patience:
         return False
-    held = study.validation.size or int(np.sum(study.source.validation.label >= 0))
+    label = (
+        study.source.train.label[study.validation]
+        if len(study.validation)
+        else study.source.validation.label
+    )
+    held = np.sum(label >= 0)
     accuracy = np.array(
         [_row(study, one)['accuracy']['validation'] for one in cycles[-patience - 1 :]]
     )
     variance = accuracy * (1 - accuracy) / held
-    return bool(np.all(np.diff(accuracy) < np.sqrt(variance[1:] + variance[:-1])))
+    return bool(np.all(np.diff(accuracy) <= np.sqrt(variance[1:] + variance[:-1])))
 
 
 def area(bought: list[int], accuracy: list[float]) -> float:
@@ -131,7 +136,7 @@ def show(report: dict) -> str:
         f'{report["part"]} accuracy over {report["cycles"][0]["bought"]} to {last["bought"]} bought '
         f'images {area}.'
         + (f' No image of {", ".join(missing)} was bought.' if missing else '')
-        + (SETTLED if 'settled' in report and report['settled'] else '')
+        + (SETTLED if report['settled'] else '')
     )
 
 

@@ -58,10 +58,11 @@ def make(config: ConfigDict, workdir: epath.Path) -> Study:
             f'split.validation is {held}, but the source has a validation part of its own; set it '
             'to 0.'
         )
-    if config.active.patience and not held and source.validation is None:
+    measured = held or source.validation is not None
+    if config.active.patience and not (measured and experiments.has_head(config)):
         raise ValueError(
-            f'active.patience is {config.active.patience}, but there are no validation images on which the '
-            'accuracy could rise; give split.validation, or set it to 0.'
+            f'active.patience is {config.active.patience}, but no accuracy on validation is '
+            'measured that could rise; give split.validation and batch.labeled, or set it to 0.'
         )
     if asks and held > len(labeled):
         raise ValueError(
