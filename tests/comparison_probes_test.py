@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from mpl import compare
+from mpl import compare, report
 from mpl.comparison import probes
 from mpl.run import probe_settings, probing
 
@@ -44,6 +44,9 @@ def test_a_comparison_has_the_probes_of_every_run(tmp_path, monkeypatch, capfd):
     printed, table = capfd.readouterr().out, (tmp_path / 'probes.md').read_text()
     for shown in (printed, table):
         assert shown.index('raw pixels') < shown.rindex('finetuned')
+    monkeypatch.setattr(sys, 'argv', ['report', f'--workdir={tmp_path}'])
+    report.main()
+    assert 'Probes of fixed features' in (tmp_path / 'report.html').read_text()
     rows = probes.gather({'smoke': {0: alone}})
     assert [row.features for row in rows[:3]] == ['untrained network', 'raw pixels', 'finetuned']
 
@@ -97,6 +100,13 @@ def test_refusals_come_before_any_run(tmp_path, monkeypatch, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         compare.main()
     assert not (tmp_path / 'x').exists()
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    rows = probes.gather({'a': {s: result(student=0.5 + s / 10, raw_pixels=0.3) for s in (0, 1)}})
+    assert probes.read(tmp_path) == []
+    probes.write(rows, tmp_path)
+    assert probes.cells(probes.read(tmp_path)) == probes.cells(rows)
 
 
 def test_tables_of_other_configs_are_removed(tmp_path, capsys):

@@ -116,29 +116,28 @@ def gather(results: Reports) -> list[Row]:
                 labels.setdefault(row.labels, len(labels))
     order = sorted(found.items(), key=lambda item: (labels[item[0][0]], item[0][3] not in FLOORS))
     return [
-        Row(
-            first,
-            features,
-            dimensions,
-            text,
-            count,
-            list(next(iter(measured.values()))),
-            {probe: np.array([*by_seed.values()]) for probe, by_seed in measured.items()},
-        )
+        _row(first, features, dimensions, text, count, measured)
         for (text, count, _, features, dimensions), (first, measured) in order
     ]
+
+
+def _row(config, features, dimensions, labels, count, measured):
+    """A row of accuracies by probe and seed."""
+    accuracy = {probe: np.array([*by_seed.values()]) for probe, by_seed in measured.items()}
+    seeds = list(next(iter(measured.values())))
+    return Row(config, features, dimensions, labels, count, seeds, accuracy)
 
 
 def _part(result):
     return 'test' if 'test' in result['examples'] else 'validation'
 
 
-def show(rows: list[Row], style: str) -> str:
-    """The rows as a table in a format of tabulate."""
+def cells(rows: list[Row]) -> tuple[list[str], list[list]]:
+    """The header of the table, and its cells."""
     probes = list(rows[0].accuracy)
-    headers = ['labels', 'config', 'features', 'dimensions', 'seeds']
-    headers += [f'{probing.TITLES[probe]} (%)' for probe in probes]
-    lines = [
+    header = ['labels', 'config', 'features', 'dimensions', 'seeds']
+    header += [f'{probing.TITLES[probe]} (%)' for probe in probes]
+    return header, [
         [
             row.labels if row.labels == str(row.count) else f'{row.labels} ({row.count:,})',
             '-' if row.features in FLOORS else row.config,
@@ -152,8 +151,30 @@ def show(rows: list[Row], style: str) -> str:
         ]
         for row in rows
     ]
-    align = ['left'] * 3 + ['right'] * (len(headers) - 3)
-    return tabulate(lines, headers, style, colalign=align, disable_numparse=True)
+
+
+def show(rows: list[Row], style: str) -> str:
+    """The rows as a table in a format of tabulate."""
+    header, lines = cells(rows)
+    align = ['left'] * 3 + ['right'] * (len(header) - 3)
+    return tabulate(lines, header, style, colalign=align, disable_numparse=True)
+
+
+def read(workdir: Path) -> list[Row]:
+    """The rows in probes.csv of a comparison; none where it was not probed."""
+    path, found = workdir / FILES[1], {}
+    if path.exists():
+        with open(path, newline='', encoding='utf-8') as file:
+            for line in csv.DictReader(file):
+                key = tuple(
+                    line[name] for name in ('config', 'features', 'dimensions', 'labels', 'count')
+                )
+                measured = found.setdefault(key, {}).setdefault(line['probe'], {})
+                measured[int(line['seed'])] = float(line['accuracy'])
+    return [
+        _row(config, features, int(dimensions), labels, int(count), measured)
+        for (config, features, dimensions, labels, count), measured in found.items()
+    ]
 
 
 def remove(workdir: Path) -> None:

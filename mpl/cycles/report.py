@@ -136,7 +136,7 @@ def show(report: dict) -> str:
         f'{report["part"]} accuracy over {report["cycles"][0]["bought"]} to {last["bought"]} bought '
         f'images {area}.'
         + (f' No image of {", ".join(missing)} was bought.' if missing else '')
-        + (SETTLED if report['settled'] else '')
+        + (SETTLED if 'settled' in report and report['settled'] else '')  # Older reports lack it.
     )
 
 

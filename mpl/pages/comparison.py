@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from etils import epath
 
-from mpl.comparison import plots, protocol, runs, table
+from mpl.comparison import plots, probes, protocol, runs, table
 from mpl.comparison.table import Row
 from mpl.pages import charts, page
 from mpl.pages.page import Section
@@ -35,6 +35,7 @@ def render(workdir: Path) -> str:
     lead = protocol.show(measured, named).split('\n')
     sections = [
         Section('Results', header=table.HEADERS, rows=table.cells(rows)),
+        *_probes(workdir),
         Section('Accuracy', charts=[_seeds(rows, part), *_by_labels(rows, part)]),
         *_curves(found),
         _commands(workdir, found, named),
@@ -66,6 +67,15 @@ def read(workdir: Path) -> dict[str, dict[int, Path]]:
                     'the command of the comparison again.'
                 )
     return found
+
+
+def _probes(workdir: Path) -> list[Section]:
+    """The probes of the runs, where the comparison has them."""
+    rows = probes.read(workdir)
+    if not rows:
+        return []
+    header, lines = probes.cells(rows)
+    return [Section('Probes of fixed features', header=header, rows=lines)]
 
 
 def _seeds(rows: list[Row], part: str) -> dict:
