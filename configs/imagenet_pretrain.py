@@ -31,6 +31,7 @@ TRAINING = {
     'vicreg': (LARS, 0.2, 1e-6, 1000, 10, 2048),
     'barlow_twins': (LARS, 0.2, 1e-6, 1000, 10, 2048),
     'dino': (SGD, 0.03, 1e-4, 100, 10, 512),
+    'rotation': (SGD, 0.4, 1e-4, 70, 0, 128),
 }
 # Of the average: decay at first, and whether it rises to 1.
 AVERAGES = {
@@ -48,6 +49,7 @@ ALGORITHMS = {
     'vicreg': dict(),
     'barlow_twins': dict(),
     'dino': dict(),
+    'rotation': dict(),
 }
 HEADS = pretraining.heads(hidden=4096, out=256, wide=8192, prototypes=65_536) | {
     'simclr': dict(projector=head(2048, 128, last_norm='scale')),
@@ -56,6 +58,7 @@ HEADS = pretraining.heads(hidden=4096, out=256, wide=8192, prototypes=65_536) | 
     'dino': dict(
         projector=head(2048, 2048, 256, activation='gelu', norm='none', prototypes=65_536)
     ),
+    'rotation': dict(classifier=head(4)),
 }
 # Brightness, contrast, saturation, hue; the probability of gray; the smallest crop's area.
 SYMMETRIC = {
@@ -67,7 +70,10 @@ ASYMMETRIC, AREAS = (0.4, 0.4, 0.2, 0.1, 0.2), {'moco_v3': 0.2, 'dino': 0.14}
 
 
 def views(name: str) -> dict:
-    """The pairs of a method; DINO has 8 small crops too."""
+    """The pairs of a method; DINO has 8 small crops too, rotation one crop."""
+    if name == 'rotation':
+        given = dict(mean=imagenet.MEAN, std=imagenet.STD, size=224)
+        return pretraining.task_views(name, dict(name='identity'), **given)
     found = dict(name='pairs', mean=imagenet.MEAN, std=imagenet.STD, size=224)
     if name in SYMMETRIC:
         strength, area = SYMMETRIC[name]
@@ -130,5 +136,10 @@ RECIPES = [
     Recipe('simsiam', 'facebookresearch/simsiam; biases are not decayed', '68.1 % linear'),
     Recipe('vicreg', 'facebookresearch/vicreg', '73.2 % linear'),
     Recipe('barlow_twins', 'facebookresearch/barlowtwins', '73.5 % linear'),
+    Recipe(
+        'rotation',
+        'open-mmlab/mmselfsup, with a cosine instead of steps',
+        '47.0 % linear, 54.2 % after the third stage',
+    ),
     Recipe('dino', 'facebookresearch/dino', '75.3 % linear, by a longer run (recalled)'),
 ]  # fmt: skip
