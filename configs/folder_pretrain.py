@@ -21,7 +21,7 @@ from .recipes import Labels, Recipe
 BATCH = 256
 QUEUE = 1024  # at most the number of images
 TASKS = ('rotation', 'jigsaw', 'inpainting', 'colorization')
-LAST = 'group_2_block_3/activate_1'  # of WRN-28-2: its last maps
+LAST = 'activate'  # of a wide ResNet: its last maps
 
 
 def method(

@@ -50,8 +50,8 @@ LAST = {
     'fast_cnn': 'stage_2',
     'fast_cnn_16': 'stage_2',
     'cnn': 'stage_2',
-    'wrn_10_1': 'group_2_block_0/activate_1',
-    'wrn_16_2': 'group_2_block_1/activate_1',
+    'wrn_10_1': 'activate',
+    'wrn_16_2': 'activate',
 }
 RULES = {
     'simclr': dict(temperature=0.2),
