@@ -1,9 +1,10 @@
 """Your own images without labels: self-supervised training, before any method of configs/folder.py.
 
     python -m mpl.train --config=configs/folder_pretrain.py:simclr,path=photos,size=96 --workdir=runs/photos_simclr
-    python -m mpl.train --config=configs/folder.py:fixmatch,path=photos,size=96 --config.init_from.workdir=runs/photos_simclr --config.init_from.head=new --workdir=runs/photos
+    python -m mpl.train --config=configs/folder_pretrain.py:byol,path=photos,size=96,probe=off --workdir=runs/photos_byol
 
-`path` is as in configs/folder.py; all its training images are used. Labels, if there are any, train a
+A method of configs/folder.py starts from such a run with --config.init_from.workdir=runs/photos_simclr
+--config.init_from.head=new. `path` is as in configs/folder.py; all its training images are used. Labels, if there are any, train a
 linear classifier beside them, on fixed features; without any give probe=off. The network is that of
 configs/folder.py, WRN-28-2, for 10,000 steps of 256 images of 96 pixels. Heads and colors are those of
 configs/cifar10_pretrain.py, and its rate for 512 images is halved; half of the first views are blurred, a
