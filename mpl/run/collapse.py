@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mpl.run import experiment as experiments
+from mpl.run.experiment import Experiment
+
 LOST = 0.1  # a class is lost below this fraction of its share among the labeled examples
 PART = 0.25  # collapse: the lost classes have at least this share of the labeled examples
 PATIENCE = 5  # log windows in a row
@@ -59,6 +62,16 @@ def effective_classes(counts: np.ndarray) -> float:
     share = np.asarray(counts) / np.sum(counts)
     share = share[share > 0]
     return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def of_run(experiment: Experiment, lines: list[dict[str, Any]]) -> list[Finding]:
+    """The warnings of a run, from the lines of its metrics.jsonl; see `find`."""
+    return find(
+        lines,
+        experiments.labeled_counts(experiment),
+        experiment.config.steps,
+        experiments.learns_from_predictions(experiment.config),
+    )
 
 
 def find(

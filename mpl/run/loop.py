@@ -204,12 +204,9 @@ def _evaluate(experiment, forward, state, step, writer):
 
 def _warn(experiment, workdir, step):
     """Logs the warnings that are new since the previous evaluation."""
-    config = experiment.config
-    counts = experiments.labeled_counts(experiment)
-    lines = metrics.read(workdir / 'metrics.jsonl')
-    predictions = experiments.learns_from_predictions(config)
-    for finding in collapse.find(lines, counts, config.steps, predictions):
-        if finding.step > (step - 1) // config.every.evaluate * config.every.evaluate:
+    every = experiment.config.every.evaluate
+    for finding in collapse.of_run(experiment, metrics.read(workdir / 'metrics.jsonl')):
+        if finding.step > (step - 1) // every * every:
             processes.print_line(f'warning: {finding.sentence}')
 
 

@@ -115,12 +115,7 @@ def _compose(experiment, networks, seconds, stages, workdir):
         others = stages[stage]['networks'] if stage in stages else {}
         networks |= {f'{stage}/{name}': net for name, net in others.items()}
     lines = metrics.read(workdir / 'metrics.jsonl')
-    findings = collapse.find(
-        lines,
-        experiments.labeled_counts(experiment),
-        config.steps,
-        experiments.learns_from_predictions(config),
-    )
+    findings = collapse.of_run(experiment, lines)
     if not experiments.has_head(config):
         findings.append(collapse.Finding('labels', config.steps, NO_LABELS))
     gray, left_out = _damaged(experiment), experiment.source.left_out
