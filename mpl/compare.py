@@ -83,7 +83,8 @@ def main():
     labels, processes = tuple(given.probes), given.jobs or workers.default_count()
     jax.config.update('jax_platforms', 'cpu')  # The workers use the accelerator.
     named, workdir = runs.load(given.configs, overrides), Path(given.workdir)
-    probes.check(named, labels)
+    if labels:
+        probes.check(named, labels)
     jobs, reports = runs.plan(named, given.seeds, workdir)
     what, done = 'runs are finished, the active ones are saved', reports
     try:

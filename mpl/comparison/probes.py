@@ -42,7 +42,7 @@ def check(named: dict[str, ConfigDict], labels: tuple[str, ...]) -> None:
       ValueError: names the config.
     """
     settings = probe_settings.Settings(labels=labels)
-    for name, config in named.items() if labels else ():
+    for name, config in named.items():
         try:
             experiment = experiments.assemble(config)
             parts = probe_settings.find_parts(experiment)
@@ -75,7 +75,7 @@ def plan(
         Job(
             name,
             seed,
-            configs.complete(named[name].to_dict() | {'seed': seed}).to_dict(),
+            configs.seeded(named[name], seed).to_dict(),
             str(workdir / name / str(seed)),
             partial(
                 measure,

@@ -67,7 +67,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     for seed in range(seeds):
         for name, config in named.items():
             folder = workdir / name / str(seed)
-            seeded = configs.complete(config.to_dict() | {'seed': seed})
+            seeded = configs.seeded(config, seed)
             folders.check(seeded, folder)
             if (folder / 'report.json').exists():
                 reports[name][seed] = report.read(folder)

@@ -105,7 +105,7 @@ def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[
     for seed in range(seeds):
         for name, config in named.items():
             folder = workdir / name / str(seed)
-            seeded = configs.complete(config.to_dict() | {'seed': seed})
+            seeded = configs.seeded(config, seed)
             path = epath.Path(folder / f'{study_reports.NAME}.json')
             if path.exists():
                 studies.prepare(studies.make(seeded, epath.Path(folder)))  # Of this config?

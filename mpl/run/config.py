@@ -81,6 +81,11 @@ def complete(config: dict) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(run).lock()
 
 
+def seeded(config: ml_collections.ConfigDict, seed: int) -> ml_collections.ConfigDict:
+    """A copy of the config with another seed."""
+    return complete(config.to_dict() | {'seed': seed})
+
+
 def read(path: epath.Path) -> ml_collections.ConfigDict:
     """The completed config of a run, from its config.json.
 
