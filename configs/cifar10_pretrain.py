@@ -44,7 +44,7 @@ HEADS = pretraining.heads(hidden=1024, out=256, wide=2048, prototypes=4096) | {
     'simclr': dict(projector=pretraining.head(1024, 128, norm='none')),
     'moco': dict(projector=pretraining.head(128)),
 }
-TASKS = pretraining.tasks(hidden=512, side=32, channels=3, layer='group_3_block_1')
+TASKS = pretraining.tasks(hidden=512, side=32, channels=3, model=RESNET18['name'])
 # Brightness, contrast, saturation, hue; the probability of gray.
 WEAK, ASYMMETRIC = (0.4, 0.4, 0.4, 0.1, 0.2), (0.4, 0.4, 0.2, 0.1, 0.2)
 COLORS = dict.fromkeys(EPOCHS, WEAK) | dict.fromkeys(

@@ -18,7 +18,7 @@ import ml_collections
 from . import digits, digits_pretrain, pretraining, recipes
 from .recipes import Labels, Recipe
 
-TASKS = pretraining.tasks(hidden=64, side=8, channels=1)
+TASKS = pretraining.tasks(hidden=64, side=8, channels=1, model='cnn')
 del TASKS['colorization']  # The digits are gray.
 
 

@@ -4,11 +4,11 @@
     python -m mpl.train --config=configs/folder_pretrain.py:byol,path=photos,size=96,probe=off --workdir=runs/photos_byol
 
 A method of configs/folder.py starts from such a run with --config.init_from.workdir=runs/photos_simclr
---config.init_from.head=new. `path` is as in configs/folder.py; all its training images are used. Labels, if there are any, train a
-linear classifier beside them, on fixed features; without any give probe=off. The network is that of
-configs/folder.py, WRN-28-2, for 10,000 steps of 256 images of 96 pixels. Heads and colors are those of
-configs/cifar10_pretrain.py, and its rate for 512 images is halved; half of the first views are blurred, a
-tenth of different second ones. Nothing was tuned.
+--config.init_from.head=new. `path` is as in configs/folder.py; all its training images are used. Labels,
+if there are any, train a linear classifier beside them, on fixed features; without any give probe=off.
+The network is that of configs/folder.py, WRN-28-2, for 10,000 steps of 256 images of 96 pixels. Heads and
+colors are those of configs/cifar10_pretrain.py, and its rate for 512 images is halved; half of the first
+views are blurred, a tenth of different second ones. Nothing was tuned.
 """
 
 from functools import partial
@@ -22,7 +22,6 @@ from .recipes import Labels, Recipe
 BATCH = 256
 QUEUE = 1024  # at most the number of images
 TASKS = ('rotation', 'jigsaw', 'inpainting', 'colorization')
-LAST = 'activate'  # of a wide ResNet: its last maps
 
 
 def method(
@@ -47,7 +46,7 @@ def method(
     given = dict(**folder.STANDARDIZED['wide_resnet'], size=size)
     if name in TASKS:
         rate = 0.2  # That of 128 images, doubled.
-        rule, heads = pretraining.tasks(512, size, 3, LAST)[name]
+        rule, heads = pretraining.tasks(512, size, 3, 'wide_resnet')[name]
         views = pretraining.task_views(name, dict(name='identity'), area=(0.5, 1.0), **given)
     else:
         like = cifar10_pretrain.METHODS[name]()

@@ -45,14 +45,6 @@ TILE = {
     'wrn_10_1': {'cifar10': 3_517_184, 'fashion_mnist': 2_700_672, 'mnist': 2_700_672},
     'wrn_16_2': {'cifar10': 28_438_528, 'fashion_mnist': 22_575_744, 'mnist': 22_575_744},
 }
-# Of each model: its last maps, from which colors are predicted.
-LAST = {
-    'fast_cnn': 'stage_2',
-    'fast_cnn_16': 'stage_2',
-    'cnn': 'stage_2',
-    'wrn_10_1': 'activate',
-    'wrn_16_2': 'activate',
-}
 RULES = {
     'simclr': dict(temperature=0.2),
     'moco': dict(queue=4096, temperature=0.2),
@@ -120,7 +112,8 @@ def method(
     )
     if name in TASKS:
         of = DATA[data]
-        rule, heads = pretraining.tasks(128, of['side'], of['colors'], LAST[model])[name]
+        trunk = laptop.MODELS[model]['name']
+        rule, heads = pretraining.tasks(128, of['side'], of['colors'], trunk)[name]
     else:
         rule, heads = RULES[name], HEADS[name]
     chosen |= dict(

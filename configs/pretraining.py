@@ -41,14 +41,23 @@ def heads(
     }  # fmt: skip
 
 
-def tasks(hidden: int, side: int, channels: int, layer: str = '') -> dict[str, tuple[dict, dict]]:
+# Of the models by name: the layer with the last maps, of which colors are predicted; of a ResNet that of 18 layers.
+LAST = {
+    'cnn': 'stage_2',
+    'fast_cnn': 'stage_2',
+    'resnet': 'group_3_block_1',
+    'wide_resnet': 'activate',
+}
+
+
+def tasks(hidden: int, side: int, channels: int, model: str) -> dict[str, tuple[dict, dict]]:
     """Pretext tasks by name: the arguments of each rule, and its head.
 
     Args:
       hidden: width of the heads' hidden layer.
       side, channels: of the images. The square to predict is half as wide, a tile three eighths, as in the
         papers' images of 128 and 225 pixels (there 64, and 64 of cells of 75), and there are 2 x 2 tiles.
-      layer: of the trunk, whose maps colors are predicted from.
+      model: the trunk's, by name.
     """
     hole = side // 2
     told = dict(classifier=head(hidden, 4))
@@ -64,7 +73,7 @@ def tasks(hidden: int, side: int, channels: int, layer: str = '') -> dict[str, t
             dict(classifier=head(hidden, 24)),
         ),
         # 74 bins of colors with this spacing.
-        'colorization': (dict(layer=layer, spacing=20.0), dict(classifier=head(74))),
+        'colorization': (dict(layer=LAST[model], spacing=20.0), dict(classifier=head(74))),
     }
 
 
