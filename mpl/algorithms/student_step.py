@@ -91,17 +91,10 @@ def make_student_step(
         student_key, labeled_key, label_key = keys
         target = pseudo_labels(label_key, logits, is_sampled)
 
-        # Linearized once: transposed, the same map gives the student's gradient.
-        def log_probabilities(params):
-            images = [batch['unlabeled']['strong']]
-            if joins_labeled:
-                images.append(batch['labeled']['image'])
-            outputs, batch_stats = network.forward(
-                student, params, net.batch_stats, student_key, *images
-            )
-            return [jax.nn.log_softmax(output.logits) for output in outputs], batch_stats
-
-        log_p, log_p_jvp, batch_stats = jax.linearize(log_probabilities, net.params, has_aux=True)
+        images = [batch['unlabeled']['strong']]
+        if joins_labeled:
+            images.append(batch['labeled']['image'])
+        log_p, log_p_jvp, batch_stats = _log_probabilities(student, net, student_key, images)
         smoothed = losses.smooth(target, target.shape[-1], label_smoothing, log_p[0].dtype)
         cotangents = [-smoothed / len(smoothed)]
         if joins_labeled:
@@ -143,6 +136,20 @@ def make_student_step(
         return StudentStep(new, baseline, objective, metrics)
 
     return student_step
+
+
+def _log_probabilities(student, net, key, images):
+    """The student's log-probabilities [B, K] of each part of the images, linear map and statistics.
+
+    The map is the product with a tangent of the parameters; transposed, it gives the student's gradient, so
+    that one linearization serves both.
+    """
+
+    def log_probabilities(params):
+        outputs, batch_stats = network.forward(student, params, net.batch_stats, key, *images)
+        return [jax.nn.log_softmax(output.logits) for output in outputs], batch_stats
+
+    return jax.linearize(log_probabilities, net.params, has_aux=True)
 
 
 def update(
