@@ -223,10 +223,8 @@ def measure_share(
                 state = experiments.initialize(experiment)
                 rest = measure(partial(update, state, see(batch, root)), seconds)
             whole = {clock: times * value for clock, value in rest.items()}
-            row = {'views': name, 'step': step, 'views_seconds': spent, 'update_seconds': whole}
-            row['batch'] = '+'.join(str(times * config.batch[part]) for part in batch)
-            row['share'] = {c: spent[c] / (spent[c] + whole[c]) for c in whole}
-            rows.append(row | {'load': os.getloadavg()[0]})
+            sizes = [times * config.batch[part] for part in batch]
+            rows.append(_share(name, step, sizes, spent, whole))
     return rows
 
 
@@ -240,12 +238,18 @@ def measure_pairs(name: str, config: ConfigDict, seconds: float) -> dict:
     update = jax.jit(lambda state, batch: experiment.algorithm.update(state, batch, 0, root))
     spent = measure(partial(see, drawn), seconds)
     rest = measure(partial(update, experiments.initialize(experiment), see(drawn)), seconds)
+    sizes = [config.batch.labeled, config.batch.unlabeled]
+    return _share(name, 'measured', sizes, spent, rest)
+
+
+def _share(views, step, sizes, spent, rest):
+    """A row: seconds of views and of the update, by clock, for a batch of these sizes."""
     return {
-        'views': name,
-        'step': 'measured',
+        'views': views,
+        'step': step,
         'views_seconds': spent,
         'update_seconds': rest,
-        'batch': f'{config.batch.labeled}+{config.batch.unlabeled}',
+        'batch': '+'.join(map(str, sizes)),
         'share': {clock: spent[clock] / (spent[clock] + rest[clock]) for clock in rest},
         'load': os.getloadavg()[0],
     }

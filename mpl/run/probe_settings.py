@@ -12,9 +12,8 @@ from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
 PROBES = ('neighbors', 'linear', 'finetune')
-LABELS = (
-    "'split': those of the run; 'all' of the training images; a number; or '1%%'"  # in a help text
-)
+# The help text of their labels.
+LABELS = "'split': those of the run; 'all' of the training images; a number; or '1%%'"
 CHOICES = ('neighbors', 'decays', 'rates')  # their settings that are chosen on validation
 
 

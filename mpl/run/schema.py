@@ -126,10 +126,10 @@ class Active(NamedTuple):
     `passes` passes over random weak views; 'dropout', `passes` passes with random dropout masks;
     'labels', the true labels, an oracle for comparison. warm_start: each training starts from the
     student of the cycle before, not from scratch. patience: end before `cycles` if the accuracy on
-    validation has risen by no more than its standard error in so many cycles in a row; 0 for never. minimum: answers of people after which a cycle
-    may be trained; 0 for all. forms: in which people are asked, files of mpl/labeling/forms/.
-    suggest: whether these show the class that the network of the cycle before predicts, which
-    biases people.
+    validation has risen by no more than its standard error in so many cycles in a row; 0 for never.
+    minimum: answers of people after which a cycle may be trained; 0 for all. forms: in which people
+    are asked, files of mpl/labeling/forms/. suggest: whether these show the class that the network
+    of the cycle before predicts, which biases people.
     """
 
     rule: dict = {}
