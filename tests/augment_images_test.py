@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from mpl.augment import affine, images, points
+from mpl.augment import affine, images, points, resize
 
 pytestmark = pytest.mark.usefixtures('haste')
 
@@ -76,6 +76,26 @@ def test_views_are_functions_of_key_and_image_number(case):
     np.testing.assert_array_equal(plain(key, image), views.evaluate(image))
     expected = (np.asarray(image, np.float64) - numbers['mean']) / numbers['std']
     np.testing.assert_allclose(views.evaluate(image), expected, atol=1e-5)
+
+
+def test_views_of_another_size_are_the_views_of_the_image_resized():
+    image, key = colors(5), jax.random.key(5)
+    mean, std = np.array([120.0, 110.0, 100.0], np.float32), np.float32(60)
+    spec = dict(weak={'mirror': True, 'shift': 2}, strong={'name': 'affine', 'rotate': 20.0})
+    as_given = images.make(0.0, 1.0, 'strong', **spec)
+    small = images.make(mean, std, 'strong', **spec, size=9)
+    views = as_given.unlabeled(key, image) | {
+        'labeled': as_given.labeled(key, image),
+        'evaluate': as_given.evaluate(image),
+    }
+    resized = small.unlabeled(key, image) | {
+        'labeled': small.labeled(key, image),
+        'evaluate': small.evaluate(image),
+    }
+    for name, view in views.items():
+        wanted = (np.asarray(resize.resize(view, (9, 9))) - mean) / std
+        assert resized[name].shape == (5, 9, 9, 3)
+        np.testing.assert_allclose(resized[name], wanted, atol=1e-5, err_msg=name)
 
 
 def test_uint8_and_float32_and_scan_agree():
@@ -247,6 +267,7 @@ def test_points():
         ({'strong': {'name': 'affine', 'rotate': -3}}, 'rotate'),
         ({'strong': {'name': 'affine', 'scale': (1.2, 0.8)}}, 'scale'),
         ({'strong': {'name': 'affine', 'fill': -1}}, 'fill'),
+        ({'size': -1}, 'size=-1'),
     ],
 )
 def test_refuses(numbers, match):

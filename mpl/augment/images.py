@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpl.augment import policies, warp
+from mpl.augment import policies, resize, warp
 from mpl.augment.mix import mixing
 from mpl.augment.views import Views
 from mpl.parallel import spatial
@@ -72,6 +73,7 @@ def make(
     strong: Annotated[dict | None, policies.find] = {'name': 'identity'},
     strong_geometry: str = 'own',
     mix: Annotated[dict, mixing] = {},
+    size: int = 0,
 ) -> Views:
     """Views of images [B, H, W, C] with pixels in [0, 255], uint8 or float32.
 
@@ -85,10 +87,16 @@ def make(
             the weak view of the same image; 'twice': as 'shared', with an independent flip and shift after the
             policy (as in the released Meta Pseudo Labels code); 'none': the image without augmentation.
         mix: the parameters of `mix.mixing`, which is applied last, to the labeled images.
+        size: height and width to which every view is resized after its augmentation, as in `resize.resize`; 0
+            for those of the image.
 
     Raises ValueError for a name or value that is not allowed.
     """
     _check(mean, std, labeled, strong_geometry)
+    if size < 0:
+        raise ValueError(
+            f'augment images: size={size}; give a number of pixels, 0 for those of the image.'
+        )
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     move = _build(geometry, weak, 'weak')
     change = _policy({'name': 'identity'} if strong is None else strong)
@@ -99,7 +107,10 @@ def make(
                 f'augment images: mean has {mean.size} and std {std.size} values, but the images '
                 f'{image.shape} have {image.shape[-1]} channels; give one number, or one for each.'
             )
-        return (image.astype(jnp.float32) - mean) / std
+        image = image.astype(jnp.float32)
+        if size:
+            image = spatial.row_by_row(partial(resize.resize, size=(size, size)), image)
+        return (image - mean) / std
 
     def both(key, image):
         weak_key, own_key, policy_key = jax.random.split(key, 3)
