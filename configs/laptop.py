@@ -20,7 +20,8 @@ from . import cifar10, recipes
 from .recipes import Labels, Recipe
 
 Data = Literal['cifar10', 'fashion_mnist', 'mnist']
-Model = Literal['fast_cnn', 'fast_cnn_16', 'cnn', 'wrn_10_1', 'wrn_16_2']
+Model = Literal['fast_cnn', 'fast_cnn_16', 'fast_cnn_64', 'cnn', 'wrn_10_1', 'wrn_16_2']
+Size = Literal[0, 24]  # pixels
 # By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
 # and budget.
 DATA = {
@@ -38,11 +39,12 @@ STRONG = {
     'fashion_mnist': dict(name='randaugment', cutout=8),
     'mnist': dict(name='affine', rotate=20.0, shear=0.2, scale=(0.8, 1.2), translate=2.0, cutout=8),
 }
-# By name: `fast_cnn` for accuracy, half as wide for more images at the same FLOPs, `cnn` for many runs of many
-# steps; the others to compare with.
+# By name: `fast_cnn` for accuracy, half as wide for more images at the same FLOPs, twice as wide for all labels,
+# `cnn` for many runs of many steps; the others to compare with.
 MODELS = {
     'fast_cnn': dict(name='fast_cnn', channels=(32, 128, 128)),
     'fast_cnn_16': dict(name='fast_cnn', channels=(16, 64, 64)),
+    'fast_cnn_64': dict(name='fast_cnn', channels=(64, 256, 256)),
     'cnn': dict(name='cnn', channels=(16, 32, 64), strides=(2, 2, 1), norm='batch', pool='mean'),
     'wrn_10_1': dict(name='wide_resnet', depth=10, width=1, norm_decay=0.9),
     'wrn_16_2': dict(name='wide_resnet', depth=16, width=2, norm_decay=0.9),
@@ -51,9 +53,26 @@ MODELS = {
 FORWARD = {
     'fast_cnn': {'cifar10': 80_808_448, 'fashion_mnist': 53_284_352, 'mnist': 53_284_352},
     'fast_cnn_16': {'cifar10': 24_184_064, 'fashion_mnist': 14_262_528, 'mnist': 14_262_528},
+    'fast_cnn_64': {
+        'cifar10': 293_147_648,
+        'fashion_mnist': 205_756_416,
+        'mnist': 205_756_416,
+    },
     'cnn': {'cifar10': 3_171_584, 'fashion_mnist': 2_315_648, 'mnist': 2_315_648},
     'wrn_10_1': {'cifar10': 25_003_264, 'fashion_mnist': 18_691_840, 'mnist': 18_691_840},
     'wrn_16_2': {'cifar10': 202_213_888, 'fashion_mnist': 154_369_024, 'mnist': 154_369_024},
+}
+FORWARD_24 = {  # with images of 24 pixels
+    'fast_cnn': {'cifar10': 45_455_872, 'fashion_mnist': 39_852_544, 'mnist': 39_852_544},
+    'fast_cnn_16': {'cifar10': 13_604_096, 'fashion_mnist': 10_654_976, 'mnist': 10_654_976},
+    'fast_cnn_64': {
+        'cifar10': 164_897_792,
+        'fashion_mnist': 153_986_048,
+        'mnist': 153_986_048,
+    },
+    'cnn': {'cifar10': 1_784_576, 'fashion_mnist': 1_701_632, 'mnist': 1_701_632},
+    'wrn_10_1': {'cifar10': 14_064_896, 'fashion_mnist': 13_733_120, 'mnist': 13_733_120},
+    'wrn_16_2': {'cifar10': 113_746_432, 'fashion_mnist': 113_414_656, 'mnist': 113_414_656},
 }
 LABELED = dict.fromkeys(MODELS, 64) | {'cnn': 32}  # images per step
 RATIO = 2  # of unlabeled to labeled images
@@ -108,7 +127,7 @@ def config(
       model: the network, one of MODELS.
     """
     of, measured = DATA[data], max(steps // 300, 1) * 50  # 6 to 12 times in a run
-    saved = 50 if model == 'fast_cnn' else measured  # about once a minute
+    saved = 50 if model in ('fast_cnn', 'fast_cnn_64') else measured  # about once a minute
     network = dict(
         model=MODELS[model],
         optimizer=dict(
@@ -142,15 +161,16 @@ def config(
     )
 
 
-def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
+def count_steps(budget: float, method: str, data: Data, model: Model, size: Size = 0) -> int:
     """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
     labeled, unlabeled = COSTS[method]
-    return steps_of(budget, (labeled + RATIO * unlabeled) * LABELED[model], data, model)
+    return steps_of(budget, (labeled + RATIO * unlabeled) * LABELED[model], data, model, size)
 
 
-def steps_of(budget: float, passes: int, data: Data, model: Model) -> int:
+def steps_of(budget: float, passes: int, data: Data, model: Model, size: Size = 0) -> int:
     """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
-    return max(round(budget / (passes * FORWARD[model][data]) / 10), 1) * 10
+    forward = (FORWARD_24 if size else FORWARD)[model][data]
+    return max(round(budget / (passes * forward) / 10), 1) * 10
 
 
 def start_from(chosen: ml_collections.ConfigDict, first: ml_collections.ConfigDict, **how) -> None:
@@ -180,21 +200,30 @@ def method(
     model: Model = 'fast_cnn',
     finetune: Literal['off', 'on'] = 'off',
     view: recipes.View = 'weak',
+    size: Size = 0,
+    start: Literal['random', 'supervised'] = 'random',
+    start_size: Size = 0,
 ):
     """The method of this name in RULES.
 
     budget: FLOPs of the run, None for that in DATA.
     finetune: 'on' has the last stage of `mpl`, out of the same budget.
     view: of the labeled images.
+    size: pixels to which all views are resized, along both axes; 0 leaves them as they are.
+    start: 'random' weights, or a run of `supervised` with half of the budget.
+    start_size: the size in that run.
     """
     budget = budget or DATA[data]['budget']
-    share = 1 - FINETUNED if finetune == 'on' else 1
-    steps = count_steps(share * budget, name, data, model)
+    share = 1 - (FINETUNED if finetune == 'on' else 0) - (STARTED if start == 'supervised' else 0)
+    steps = count_steps(share * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
     chosen = config(algorithm, steps, data, labels, model)
-    chosen.views.labeled = view
+    chosen.views.update(labeled=view, size=size)
+    if start == 'supervised':
+        first = supervised(data, labels, STARTED * budget, model, size=start_size)
+        start_from(chosen, first, network='student_ema')
     if finetune == 'on':
         chosen.finetune = last_stage(budget, data, model)
     return chosen
@@ -207,9 +236,14 @@ def supervised(
     model: Model = 'fast_cnn',
     view: recipes.View = 'strong',
     finetune: Literal['off', 'on'] = 'off',
+    size: Size = 0,
+    start: Literal['random', 'supervised'] = 'random',
+    start_size: Size = 0,
 ):
     """Labels only; the arguments are those of `method`."""
-    chosen = method('supervised', data, labels, budget, model, finetune, view)
+    chosen = method(
+        'supervised', data, labels, budget, model, finetune, view, size, start, start_size
+    )
     chosen.batch.unlabeled = 0
     return chosen
 
@@ -254,7 +288,27 @@ def mpl(
     return chosen
 
 
-METHODS = {name: partial(method, name) for name in RULES} | {'supervised': supervised, 'mpl': mpl}
+def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'fast_cnn_64'):
+    """Labels only with all images of the training set, none held out, and accuracies of images and their mirror images.
+
+    Rates, decay and label smoothing are those of Jordan's airbench94 (arXiv 2404.00498, listing 4),
+    converted from batches of 1,024 to 64 images.
+    """
+    chosen = supervised(data, 'all', budget, model, view='weak')
+    chosen.split.validation = 0
+    chosen.average_mirrored = DATA[data]['mirror']
+    chosen.algorithm.label_smoothing = 0.2
+    chosen.networks.student.optimizer.update(
+        learning_rate=0.06, weight_decay=1.3e-3, bias_rate=64.0
+    )
+    return chosen
+
+
+METHODS = {name: partial(method, name) for name in RULES} | {
+    'supervised': supervised,
+    'mpl': mpl,
+    'all_labels': all_labels,
+}
 
 SOURCE = (
     "the methods' papers, thresholds for short runs; learning rate between 0.1 and 0.3, each tried "

@@ -41,6 +41,7 @@ COSTS = {
 TILE = {
     'fast_cnn': {'cifar10': 10_997_248, 'fashion_mnist': 5_427_968, 'mnist': 5_427_968},
     'fast_cnn_16': {'cifar10': 3_309_824, 'fashion_mnist': 1_477_632, 'mnist': 1_477_632},
+    'fast_cnn_64': {'cifar10': 39_753_728, 'fashion_mnist': 20_765_952, 'mnist': 20_765_952},
     'cnn': {'cifar10': 447_104, 'fashion_mnist': 423_200, 'mnist': 423_200},
     'wrn_10_1': {'cifar10': 3_517_184, 'fashion_mnist': 2_700_672, 'mnist': 2_700_672},
     'wrn_16_2': {'cifar10': 28_438_528, 'fashion_mnist': 22_575_744, 'mnist': 22_575_744},

@@ -137,11 +137,14 @@ def test_fewer_labels_change_the_labels_alone():
 
 FORWARD = laptop.FORWARD['fast_cnn']['cifar10']  # FLOPs
 BUDGET = laptop.DATA['cifar10']['budget']
-STARTED = [
-    'mpl,start=uda',
-    'mpl,start=uda,feedback=off',
-    'mpl,start=uda,student_labels=on',
-]
+STARTED = {  # methods with a start, and the method of the start
+    'mpl,start=uda': 'uda',
+    'mpl,start=uda,feedback=off': 'uda',
+    'mpl,start=uda,student_labels=on': 'uda',
+    'uda,start=supervised': 'supervised',
+    'uda,start=supervised,start_size=24': 'supervised,size=24',
+    'fixmatch,start=supervised,finetune=on': 'supervised',
+}
 
 
 @pytest.mark.parametrize(
@@ -155,8 +158,9 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
     )
     if method in STARTED:
         stage = config.init_from.config
-        assert stage.algorithm == load('laptop.py:uda').algorithm
-        total += passes.count(load('laptop.py:uda')) * stage.steps
+        first = load(f'laptop.py:{STARTED[method]}')
+        assert stage.algorithm == first.algorithm and stage.views == first.views
+        total += passes.count(first) * stage.steps
     assert 0.97 < total * FORWARD / BUDGET < 1.03
 
 
