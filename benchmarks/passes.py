@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 from tabulate import tabulate
 
-from configs import laptop, laptop_pretrain
+from configs import budgets, laptop_pretrain
 from mpl.planning import footprint
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -21,14 +21,14 @@ from mpl.run import flops
 def count(config: ConfigDict) -> float:
     """Passes forward of one image in a step of a config with the fast network on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
-    return flops.of_step(experiment) / laptop.FORWARD['fast_cnn']['cifar10']
+    return flops.of_step(experiment) / budgets.FORWARD['fast_cnn']['cifar10']
 
 
 def rows() -> list[list]:
     """Of each method: its name, the least, the passes of its step, their ratio, the joined form."""
     found = []
-    for method, (labeled, unlabeled) in laptop.COSTS.items():
-        least = (labeled + laptop.RATIO * unlabeled) * laptop.LABELED['fast_cnn']
+    for method, (labeled, unlabeled) in budgets.COSTS.items():
+        least = (labeled + budgets.RATIO * unlabeled) * budgets.LABELED['fast_cnn']
         path, joined = f'configs/laptop.py:{method}', '-'
         config = configs.load(path, [])
         passes = count(config)

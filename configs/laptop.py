@@ -5,10 +5,8 @@
     python -m mpl.train --config=configs/laptop.py:mpl,data=fashion_mnist,model=cnn,budget=4e12 --workdir=runs/small
 
 The data are prepared as in configs/cifar10.py. Every method has as many steps as its budget allows, so
-methods are compared at equal compute. FLOPs are those of convolutions and matrix products, forward
-and backward, with products with padding (mpl/run/flops.py); a test holds COSTS against the
-compiled steps. The stages of a run share its budget. Two CPU cores do about 1e11 FLOPs per second:
-1e14 takes about a quarter of an hour.
+methods are compared at equal compute (configs/budgets.py). The stages of a run share its budget. Two CPU
+cores do about 1e11 FLOPs per second: 1e14 takes about a quarter of an hour.
 """
 
 from functools import partial
@@ -16,12 +14,10 @@ from typing import Literal
 
 import ml_collections
 
-from . import cifar10, recipes
+from . import budgets, cifar10, recipes
+from .budgets import LABELED, RATIO, Data, Model, Size
 from .recipes import Labels, Recipe
 
-Data = Literal['cifar10', 'fashion_mnist', 'mnist']
-Model = Literal['fast_cnn', 'fast_cnn_16', 'fast_cnn_64', 'cnn', 'wrn_10_1', 'wrn_16_2']
-Size = Literal[0, 24]  # pixels
 # By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
 # and budget.
 DATA = {
@@ -48,49 +44,6 @@ MODELS = {
     'cnn': dict(name='cnn', channels=(16, 32, 64), strides=(2, 2, 1), norm='batch', pool='mean'),
     'wrn_10_1': dict(name='wide_resnet', depth=10, width=1, norm_decay=0.9),
     'wrn_16_2': dict(name='wide_resnet', depth=16, width=2, norm_decay=0.9),
-}
-# FLOPs of a model forward for one image; a test holds them against the models.
-FORWARD = {
-    'fast_cnn': {'cifar10': 80_808_448, 'fashion_mnist': 53_284_352, 'mnist': 53_284_352},
-    'fast_cnn_16': {'cifar10': 24_184_064, 'fashion_mnist': 14_262_528, 'mnist': 14_262_528},
-    'fast_cnn_64': {
-        'cifar10': 293_147_648,
-        'fashion_mnist': 205_756_416,
-        'mnist': 205_756_416,
-    },
-    'cnn': {'cifar10': 3_171_584, 'fashion_mnist': 2_315_648, 'mnist': 2_315_648},
-    'wrn_10_1': {'cifar10': 25_003_264, 'fashion_mnist': 18_691_840, 'mnist': 18_691_840},
-    'wrn_16_2': {'cifar10': 202_213_888, 'fashion_mnist': 154_369_024, 'mnist': 154_369_024},
-}
-FORWARD_24 = {  # with images of 24 pixels
-    'fast_cnn': {'cifar10': 45_455_872, 'fashion_mnist': 39_852_544, 'mnist': 39_852_544},
-    'fast_cnn_16': {'cifar10': 13_604_096, 'fashion_mnist': 10_654_976, 'mnist': 10_654_976},
-    'fast_cnn_64': {
-        'cifar10': 164_897_792,
-        'fashion_mnist': 153_986_048,
-        'mnist': 153_986_048,
-    },
-    'cnn': {'cifar10': 1_784_576, 'fashion_mnist': 1_701_632, 'mnist': 1_701_632},
-    'wrn_10_1': {'cifar10': 14_064_896, 'fashion_mnist': 13_733_120, 'mnist': 13_733_120},
-    'wrn_16_2': {'cifar10': 113_746_432, 'fashion_mnist': 113_414_656, 'mnist': 113_414_656},
-}
-LABELED = dict.fromkeys(MODELS, 64) | {'cnn': 32}  # images per step
-RATIO = 2  # of unlabeled to labeled images
-# Of each method with its arguments: passes over one labeled and over one unlabeled image in a step, in
-# passes forward; a pass backward costs two, and views that only give targets have none.
-COSTS = {
-    'supervised': (3, 0),
-    'pseudo_label': (3, 3),
-    'mean_teacher': (3, 4),
-    'uda': (3, 4),
-    'fixmatch': (3, 4),
-    'flexmatch': (3, 4),
-    'freematch': (3, 4),
-    'softmatch': (3, 4),
-    'mpl': (6, 11),
-    'mpl,feedback=off': (4, 7),
-    'mpl,student_labels=on': (11, 11),
-    'mpl,feedback=off,student_labels=on': (7, 7),
 }
 # Not tuned: from the methods' papers, but thresholds and averages of short runs. Views that only give
 # targets have a pass of their own.
@@ -161,18 +114,6 @@ def config(
     )
 
 
-def count_steps(budget: float, method: str, data: Data, model: Model, size: Size = 0) -> int:
-    """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
-    labeled, unlabeled = COSTS[method]
-    return steps_of(budget, (labeled + RATIO * unlabeled) * LABELED[model], data, model, size)
-
-
-def steps_of(budget: float, passes: int, data: Data, model: Model, size: Size = 0) -> int:
-    """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
-    forward = (FORWARD_24 if size else FORWARD)[model][data]
-    return max(round(budget / (passes * forward) / 10), 1) * 10
-
-
 def start_from(chosen: ml_collections.ConfigDict, first: ml_collections.ConfigDict, **how) -> None:
     """Has the networks start from the run `first`, at RATE; how: more of the section `init_from`."""
     chosen.init_from = dict(config=recipes.stage(first), **how)
@@ -183,7 +124,7 @@ def start_from(chosen: ml_collections.ConfigDict, first: ml_collections.ConfigDi
 def last_stage(budget: float, data: Data, model: Model) -> dict:
     """The section `finetune` of a run with this budget in FLOPs: the student on the labels."""
     return dict(
-        steps=count_steps(FINETUNED * budget, 'supervised', data, model),
+        steps=budgets.count_steps(FINETUNED * budget, 'supervised', data, model),
         network='student_ema',
         labeled=LABELED[model],
         optimizer=dict(
@@ -215,7 +156,7 @@ def method(
     """
     budget = budget or DATA[data]['budget']
     share = 1 - (FINETUNED if finetune == 'on' else 0) - (STARTED if start == 'supervised' else 0)
-    steps = count_steps(share * budget, name, data, model, size)
+    steps = budgets.count_steps(share * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
@@ -267,7 +208,7 @@ def mpl(
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     method += ',student_labels=on' if student_labels == 'on' else ''
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
-    steps = count_steps(share * budget, method, data, model)
+    steps = budgets.count_steps(share * budget, method, data, model)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',
@@ -289,10 +230,11 @@ def mpl(
 
 
 def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'fast_cnn_64'):
-    """Labels only with all images of the training set, none held out, and accuracies of images and their mirror images.
+    """Labels only with all images of the training set, none held out; measured on images and their mirror images.
 
-    Rates, decay and label smoothing are those of Jordan's airbench94 (arXiv 2404.00498, listing 4),
-    converted from batches of 1,024 to 64 images.
+    Rates, weight decay and label smoothing are those of the released airbench94 (Jordan, arXiv 2404.00498),
+    converted from batches of 1,024 images with momentum 0.85. There, mirror images alternate and a lookahead
+    takes the place of the average.
     """
     chosen = supervised(data, 'all', budget, model, view='weak')
     chosen.split.validation = 0
@@ -315,12 +257,17 @@ SOURCE = (
     'once with 4e12 FLOPs'
 )
 RECIPES = [
-    *(Recipe(name, SOURCE) for name in METHODS),
+    *(Recipe(name, SOURCE) for name in (*RULES, 'mpl')),
+    Recipe('all_labels', 'airbench94 (arXiv 2404.00498), for batches of 64 images'),
     Recipe('supervised,view=weak', SOURCE),
     Recipe('mpl,feedback=off', SOURCE),
     Recipe('mpl,start=uda', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,feedback=off', SOURCE + '; learning rate after the start not tried'),
     Recipe('mpl,start=uda,student_labels=on', SOURCE + '; learning rate after the start not tried'),
     *(Recipe(f'{name},finetune=on', SOURCE) for name in ('supervised', 'uda')),
+    Recipe(
+        'uda,start=supervised,start_size=24,view=strong',
+        SOURCE + '; learning rate after the start not tried',
+    ),
     *(Recipe(f'uda,data={data}', SOURCE) for data in ('fashion_mnist', 'mnist')),
 ]

@@ -12,14 +12,15 @@ from functools import partial
 
 import ml_collections
 
-from . import laptop, pretraining
-from .laptop import DATA, Data, Model
+from . import budgets, laptop, pretraining
+from .budgets import TILE, Data, Model
+from .laptop import DATA
 from .recipes import Labels, Recipe
 
 BUDGETS = {'cifar10': 5e13, 'fashion_mnist': 2e13, 'mnist': 1e13}  # FLOPs
 LABELED, UNLABELED = 64, 256  # images per step
 # Of each method: passes over one labeled and over one unlabeled image in a step, in passes forward, as in
-# laptop.COSTS. The probe's labeled images have no pass backward.
+# budgets.COSTS. The probe's labeled images have no pass backward.
 COSTS = {
     'simclr': (1, 6),
     'moco': (1, 4),
@@ -36,15 +37,6 @@ COSTS = {
     's4l': (12, 12),
     'inpainting': (1, 3),
     'colorization': (1, 3),
-}
-# FLOPs of a model forward for one tile of `jigsaw`, of which an image has four.
-TILE = {
-    'fast_cnn': {'cifar10': 10_997_248, 'fashion_mnist': 5_427_968, 'mnist': 5_427_968},
-    'fast_cnn_16': {'cifar10': 3_309_824, 'fashion_mnist': 1_477_632, 'mnist': 1_477_632},
-    'fast_cnn_64': {'cifar10': 39_753_728, 'fashion_mnist': 20_765_952, 'mnist': 20_765_952},
-    'cnn': {'cifar10': 447_104, 'fashion_mnist': 423_200, 'mnist': 423_200},
-    'wrn_10_1': {'cifar10': 3_517_184, 'fashion_mnist': 2_700_672, 'mnist': 2_700_672},
-    'wrn_16_2': {'cifar10': 28_438_528, 'fashion_mnist': 22_575_744, 'mnist': 22_575_744},
 }
 RULES = {
     'simclr': dict(temperature=0.2),
@@ -66,10 +58,10 @@ HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256, key_nor
 def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
     """Steps of a method for the budget in FLOPs, a multiple of 10."""
     if method == 'jigsaw':
-        labeled, unlabeled = 1, 12 * TILE[model][data] / laptop.FORWARD[model][data]
+        labeled, unlabeled = 1, 12 * TILE[model][data] / budgets.FORWARD[model][data]
     else:
         labeled, unlabeled = COSTS[method]
-    return laptop.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, model)
+    return budgets.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, model)
 
 
 def views(name: str, data: Data) -> dict:

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Literal
 
 from . import laptop, laptop_pretrain
-from .laptop import DATA, STARTED, Data, Model
+from .budgets import Data, Model
+from .laptop import DATA, STARTED
 from .recipes import Labels, Recipe
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks import passes
-from configs import laptop, laptop_pretrain
+from configs import budgets, laptop, laptop_pretrain
 from mpl.optimizers import schedules
 from mpl.run import config as configs
 from mpl.run import flops, smoke
@@ -135,7 +135,7 @@ def test_fewer_labels_change_the_labels_alone():
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
-FORWARD = laptop.FORWARD['fast_cnn']['cifar10']  # FLOPs
+FORWARD = budgets.FORWARD['fast_cnn']['cifar10']  # FLOPs
 BUDGET = laptop.DATA['cifar10']['budget']
 STARTED = {  # methods with a start, and the method of the start
     'mpl,start=uda': 'uda',
@@ -148,7 +148,7 @@ STARTED = {  # methods with a start, and the method of the start
 
 
 @pytest.mark.parametrize(
-    'method', [*laptop.COSTS, 'supervised,finetune=on', 'uda,finetune=on', *STARTED]
+    'method', [*budgets.COSTS, 'supervised,finetune=on', 'uda,finetune=on', *STARTED]
 )
 def test_a_budget_buys_the_steps_that_it_pays(method):
     """Counted in the update, each network over all of its passes; no pass is made for nothing."""
@@ -188,10 +188,11 @@ def test_flops_of_the_models(data, name):
     image = jnp.zeros((1, of['side'], of['side'], of['colors']))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
-    assert flops.count(forward(variables, image)) == laptop.FORWARD[name][data]
+    assert flops.count(forward(variables, image)) == budgets.FORWARD[name][data]
+    assert flops.count(forward(variables, image[:, :24, :24])) == budgets.FORWARD_24[name][data]
     side = laptop_pretrain.METHODS['jigsaw'](data, model=name).algorithm.tile
     tile = jnp.zeros((1, side, side, of['colors']))
-    assert flops.count(forward(variables, tile)) == laptop_pretrain.TILE[name][data]
+    assert flops.count(forward(variables, tile)) == budgets.TILE[name][data]
 
 
 STEPS = 2**20
