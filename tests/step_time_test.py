@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import flops, step_time
+from benchmarks import flops, networks, step_time
 from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -75,3 +75,10 @@ def test_counts_flops_of_layers():
     convolutions = 22**2 * 1 * 16 + 11**2 * 16 * 32 + 10**2 * 32 * 32
     forward = 2 * (convolutions + 4 * 4 * 32 * 10)
     assert flops.count_exact(experiment) == forward * (3 * (16 + 64 + 64) + 5 * 64 + 3 * 16)
+
+
+def test_the_speed_of_a_network():
+    row = networks.measure('cnn', images=4, rounds=1)
+    assert row['forward'] == 3_171_584 and 2.9 < row['step'] / (4 * row['forward']) <= 3
+    assert row['parameters'] == 24_346 and 0 < row['seconds'] < 60
+    assert '| cnn' in networks.show({'cnn': row}) and '24,346' in networks.show({'cnn': row})
