@@ -6,13 +6,12 @@ of all threads, the median over turns. FLOPs are those of convolutions and matri
 """
 
 import argparse
-import time
 
 import jax
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks import jax_side, step_time
+from benchmarks import augment, jax_side, step_time
 from configs import budgets, laptop
 from mpl.planning import footprint
 from mpl.run import config as configs
@@ -22,13 +21,13 @@ from mpl.run import flops
 STEPS = 5  # in one call, as in training
 
 
-def measure(name: str, images: int, rounds: int) -> dict:
+def measure(name: str, images: int, seconds: float) -> dict:
     """One network's numbers: parameters, FLOPs forward of an image and of a step, seconds of a step.
 
     Args:
       name: of the network, in laptop.MODELS.
       images: in a step.
-      rounds: measurements, of STEPS steps each.
+      seconds: to measure for, at least; three times or more, STEPS steps each.
     """
     overrides = [f'--config.batch.labeled={images}']
     config = configs.load(f'configs/laptop.py:supervised,model={name}', overrides)
@@ -44,17 +43,12 @@ def measure(name: str, images: int, rounds: int) -> dict:
         lambda key: experiment.algorithm.init(key, batch, jax_side.SIZES), jax.random.key(0)
     )
     run, _, _ = jax_side.make_run(experiment.algorithm, batch, STEPS)
-    run()
-    times = []
-    for _ in range(rounds):
-        started = time.process_time()
-        run()
-        times.append((time.process_time() - started) / STEPS)
+    spent = augment.measure(run, seconds)
     return {
         'parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        'forward': budgets.FORWARD[name]['cifar10'],
+        'forward': budgets.forward(name, 'cifar10'),
         'step': flops.of_step(experiment),
-        'seconds': float(np.median(times)),
+        'seconds': spent['processor'] / STEPS,
     }
 
 
@@ -78,11 +72,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--networks', nargs='+', default=list(laptop.MODELS), choices=laptop.MODELS)
     parser.add_argument('--images', type=int, default=64, help='in a step')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--seconds', type=float, default=5.0, help='for each network')
     given = parser.parse_args(arguments)
     machine = step_time.describe_machine()
     print(', '.join(f'{key} {value}' for key, value in machine.items()))
-    print(show({name: measure(name, given.images, given.rounds) for name in given.networks}))
+    print(show({name: measure(name, given.images, given.seconds) for name in given.networks}))
 
 
 if __name__ == '__main__':

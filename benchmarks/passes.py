@@ -21,7 +21,7 @@ from mpl.run import flops
 def count(config: ConfigDict) -> float:
     """Passes forward of one image in a step of a config with the fast network on CIFAR-10."""
     experiment = experiments.assemble(config, jax.devices()[:1], footprint.stand_in(config, 50_000))
-    return flops.of_step(experiment) / budgets.FORWARD['fast_cnn']['cifar10']
+    return flops.of_step(experiment) / budgets.forward('fast_cnn', 'cifar10')
 
 
 def rows() -> list[list]:

@@ -18,16 +18,12 @@ from . import budgets, cifar10, recipes
 from .budgets import LABELED, RATIO, Data, Model, Size
 from .recipes import Labels, Recipe
 
-# By data set: shape of an image, standardization, whether images may be mirrored, and by default labels
+# By data set: standardization, whether images may be mirrored, and by default labels
 # and budget.
 DATA = {
-    'cifar10': dict(
-        side=32, colors=3, mean=cifar10.MEAN, std=cifar10.STD, mirror=True, labels=4000, budget=1e14
-    ),
-    'fashion_mnist': dict(
-        side=28, colors=1, mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13
-    ),
-    'mnist': dict(side=28, colors=1, mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
+    'cifar10': dict(mean=cifar10.MEAN, std=cifar10.STD, mirror=True, labels=4000, budget=1e14),
+    'fashion_mnist': dict(mean=72.94, std=90.02, mirror=True, labels=1000, budget=3e13),
+    'mnist': dict(mean=33.32, std=78.57, mirror=False, labels=100, budget=1e13),
 }
 # Strong views by data set; colors of digits carry nothing.
 STRONG = {
@@ -162,30 +158,13 @@ def method(
         algorithm['ramp_steps'] = round(0.4 * steps)
     chosen = config(algorithm, steps, data, labels, model)
     chosen.views.update(labeled=view, size=size)
+    if name == 'supervised':
+        chosen.batch.unlabeled = 0
     if start == 'supervised':
-        first = supervised(data, labels, STARTED * budget, model, size=start_size)
+        first = METHODS['supervised'](data, labels, STARTED * budget, model, size=start_size)
         start_from(chosen, first, network='student_ema')
     if finetune == 'on':
         chosen.finetune = last_stage(budget, data, model)
-    return chosen
-
-
-def supervised(
-    data: Data = 'cifar10',
-    labels: Labels | None = None,
-    budget: float | None = None,
-    model: Model = 'fast_cnn',
-    view: recipes.View = 'strong',
-    finetune: Literal['off', 'on'] = 'off',
-    size: Size = 0,
-    start: Literal['random', 'supervised'] = 'random',
-    start_size: Size = 0,
-):
-    """Labels only; the arguments are those of `method`."""
-    chosen = method(
-        'supervised', data, labels, budget, model, finetune, view, size, start, start_size
-    )
-    chosen.batch.unlabeled = 0
     return chosen
 
 
@@ -236,7 +215,7 @@ def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'f
     converted from batches of 1,024 images with momentum 0.85. There, mirror images alternate and a lookahead
     takes the place of the average.
     """
-    chosen = supervised(data, 'all', budget, model, view='weak')
+    chosen = METHODS['supervised'](data, 'all', budget, model, view='weak')
     chosen.split.validation = 0
     chosen.average_mirrored = DATA[data]['mirror']
     chosen.algorithm.label_smoothing = 0.2
@@ -247,7 +226,7 @@ def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'f
 
 
 METHODS = {name: partial(method, name) for name in RULES} | {
-    'supervised': supervised,
+    'supervised': partial(method, 'supervised', view='strong'),
     'mpl': mpl,
     'all_labels': all_labels,
 }

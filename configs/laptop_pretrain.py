@@ -13,7 +13,7 @@ from functools import partial
 import ml_collections
 
 from . import budgets, laptop, pretraining
-from .budgets import TILE, Data, Model
+from .budgets import SHAPES, Data, Model
 from .laptop import DATA
 from .recipes import Labels, Recipe
 
@@ -58,7 +58,8 @@ HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256, key_nor
 def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
     """Steps of a method for the budget in FLOPs, a multiple of 10."""
     if method == 'jigsaw':
-        labeled, unlabeled = 1, 12 * TILE[model][data] / budgets.FORWARD[model][data]
+        tile = budgets.forward(model, data, pretraining.tile(SHAPES[data][0]))
+        labeled, unlabeled = 1, 12 * tile / budgets.forward(model, data)
     else:
         labeled, unlabeled = COSTS[method]
     return budgets.steps_of(budget, labeled * LABELED + unlabeled * UNLABELED, data, model)
@@ -77,7 +78,7 @@ def views(name: str, data: Data) -> dict:
         blurred=0.0,
     )
     given = dict(
-        mean=of['mean'], std=of['std'], size=of['side'], area=(0.2, 1.0), mirror=of['mirror']
+        mean=of['mean'], std=of['std'], size=SHAPES[data][0], area=(0.2, 1.0), mirror=of['mirror']
     )
     if name in TASKS:
         return pretraining.task_views(name, strong, **given)
@@ -104,9 +105,8 @@ def method(
         weight_decay=5e-4,
     )
     if name in TASKS:
-        of = DATA[data]
         trunk = laptop.MODELS[model]['name']
-        rule, heads = pretraining.tasks(128, of['side'], of['colors'], trunk)[name]
+        rule, heads = pretraining.tasks(128, *SHAPES[data], trunk)[name]
     else:
         rule, heads = RULES[name], HEADS[name]
     chosen |= dict(

@@ -55,7 +55,7 @@ def tasks(hidden: int, side: int, channels: int, model: str) -> dict[str, tuple[
 
     Args:
       hidden: width of the heads' hidden layer.
-      side, channels: of the images. The square to predict is half as wide, a tile three eighths, as in the
+      side, channels: of the images. The square to predict is half as wide, a tile as `tile` says, as in the
         papers' images of 128 and 225 pixels (there 64, and 64 of cells of 75), and there are 2 x 2 tiles.
       model: the trunk's, by name.
     """
@@ -69,12 +69,17 @@ def tasks(hidden: int, side: int, channels: int, model: str) -> dict[str, tuple[
             dict(decoder=head(hidden, hole**2 * channels)),
         ),
         'jigsaw': (
-            dict(tile=side * 3 // 8, grid=2, permutations=24),
+            dict(tile=tile(side), grid=2, permutations=24),
             dict(classifier=head(hidden, 24)),
         ),
         # 74 bins of colors with this spacing.
         'colorization': (dict(layer=LAST[model], spacing=20.0), dict(classifier=head(74))),
     }
+
+
+def tile(side: int) -> int:
+    """The side of a tile of `jigsaw` for images of this side: three eighths."""
+    return side * 3 // 8
 
 
 def task_views(task: str, first: dict, **given) -> dict:

@@ -135,7 +135,7 @@ def test_fewer_labels_change_the_labels_alone():
             assert configs.differences(many, few) == [f'split.labels: 4000 -> {labels}']
 
 
-FORWARD = budgets.FORWARD['fast_cnn']['cifar10']  # FLOPs
+FORWARD = budgets.forward('fast_cnn', 'cifar10')  # FLOPs
 BUDGET = laptop.DATA['cifar10']['budget']
 STARTED = {  # methods with a start, and the method of the start
     'mpl,start=uda': 'uda',
@@ -184,15 +184,16 @@ def test_both_stages_share_the_budget(method):
 @pytest.mark.parametrize('name', laptop.MODELS)
 @pytest.mark.parametrize('data', laptop.DATA)
 def test_flops_of_the_models(data, name):
-    of, model = laptop.DATA[data], configs.build('models', laptop.MODELS[name], num_classes=10)
-    image = jnp.zeros((1, of['side'], of['side'], of['colors']))
+    pixels, colors = budgets.SHAPES[data]
+    model = configs.build('models', laptop.MODELS[name], num_classes=10)
+    image = jnp.zeros((1, pixels, pixels, colors))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
     forward = jax.make_jaxpr(lambda v, x: model.apply(v, x, False))
-    assert flops.count(forward(variables, image)) == budgets.FORWARD[name][data]
-    assert flops.count(forward(variables, image[:, :24, :24])) == budgets.FORWARD_24[name][data]
+    assert flops.count(forward(variables, image)) == budgets.forward(name, data)
+    assert flops.count(forward(variables, image[:, :24, :24])) == budgets.forward(name, data, 24)
     side = laptop_pretrain.METHODS['jigsaw'](data, model=name).algorithm.tile
-    tile = jnp.zeros((1, side, side, of['colors']))
-    assert flops.count(forward(variables, tile)) == budgets.TILE[name][data]
+    tile = jnp.zeros((1, side, side, colors))
+    assert flops.count(forward(variables, tile)) == budgets.forward(name, data, side)
 
 
 STEPS = 2**20
