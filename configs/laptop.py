@@ -55,8 +55,9 @@ RULES = {
 }
 RAMPED = ('pseudo_label', 'mean_teacher')  # their weight rises over 40 % of the steps
 FINETUNED = 0.1  # share of the budget of the last stage
-STARTED = 0.5  # and of the training that networks start from
-RATE = 0.05  # learning rate after that start, falling to 0: a quarter of the others'
+STARTED = 0.5  # and, by default, of the training that networks start from
+# Learning rates after that start, falling to 0: half of the others' from labels only, else a quarter.
+RATE, RATE_LABELS = 0.05, 0.1
 
 
 def config(
@@ -110,11 +111,16 @@ def config(
     )
 
 
-def start_from(chosen: ml_collections.ConfigDict, first: ml_collections.ConfigDict, **how) -> None:
-    """Has the networks start from the run `first`, at RATE; how: more of the section `init_from`."""
+def start_from(
+    chosen: ml_collections.ConfigDict,
+    first: ml_collections.ConfigDict,
+    rate: float = RATE,
+    **how,
+) -> None:
+    """Has the networks start from the run `first`; how: more of the section `init_from`."""
     chosen.init_from = dict(config=recipes.stage(first), **how)
     for network in chosen.networks.values():
-        network.optimizer.update(learning_rate=RATE, warmup_steps=0)
+        network.optimizer.update(learning_rate=rate, warmup_steps=0)
 
 
 def last_stage(budget: float, data: Data, model: Model) -> dict:
@@ -140,6 +146,7 @@ def method(
     size: Size = 0,
     start: Literal['random', 'supervised'] = 'random',
     start_size: Size = 0,
+    start_share: float = STARTED,
 ):
     """The method of this name in RULES.
 
@@ -147,11 +154,13 @@ def method(
     finetune: 'on' has the last stage of `mpl`, out of the same budget.
     view: of the labeled images.
     size: pixels to which all views are resized, along both axes; 0 leaves them as they are.
-    start: 'random' weights, or a run of `supervised` with half of the budget.
+    start: 'random' weights, or a run of `supervised`.
     start_size: the size in that run.
+    start_share: its share of the budget.
     """
     budget = budget or DATA[data]['budget']
-    share = 1 - (FINETUNED if finetune == 'on' else 0) - (STARTED if start == 'supervised' else 0)
+    started = start_share if start == 'supervised' else 0
+    share = 1 - started - (FINETUNED if finetune == 'on' else 0)
     steps = budgets.count_steps(share * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
@@ -161,8 +170,8 @@ def method(
     if name == 'supervised':
         chosen.batch.unlabeled = 0
     if start == 'supervised':
-        first = METHODS['supervised'](data, labels, STARTED * budget, model, size=start_size)
-        start_from(chosen, first, network='student_ema')
+        first = METHODS['supervised'](data, labels, started * budget, model, size=start_size)
+        start_from(chosen, first, RATE_LABELS, network='student_ema')
     if finetune == 'on':
         chosen.finetune = last_stage(budget, data, model)
     return chosen
