@@ -4,6 +4,7 @@ FLOPs are those of convolutions and matrix products, forward and backward, with 
 (mpl/run/flops.py). A test holds FORWARD against the models, COSTS against the compiled steps.
 """
 
+import math
 from typing import Literal
 
 Data = Literal['cifar10', 'fashion_mnist', 'mnist']
@@ -83,14 +84,23 @@ COSTS = {
 
 
 def count_steps(budget: float, method: str, data: Data, model: Model, size: Size = 0) -> int:
-    """Steps of a method in COSTS for the budget in FLOPs, a multiple of 10."""
+    """Steps of a method in COSTS, as `steps_of`."""
     labeled, unlabeled = COSTS[method]
     return steps_of(budget, (labeled + RATIO * unlabeled) * LABELED[model], data, model, size)
 
 
 def steps_of(budget: float, passes: int, data: Data, model: Model, size: Size = 0) -> int:
-    """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10."""
-    return max(round(budget / (passes * forward(model, data, size)) / 10), 1) * 10
+    """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10.
+
+    Raises:
+      ValueError: the budget is no finite number, or pays fewer steps.
+    """
+    ten = 10 * passes * forward(model, data, size)
+    if not ten / 2 < budget < math.inf:
+        raise ValueError(
+            f'A stage has {budget:.3g} FLOPs, and ten steps of it take {ten:.3g}; give a larger budget.'
+        )
+    return round(budget / ten) * 10
 
 
 def forward(model: Model, data: Data, size: int = 0) -> int:

@@ -157,8 +157,15 @@ def method(
     start: 'random' weights, or a run of `supervised`.
     start_size: the size in that run.
     start_share: its share of the budget.
+
+    Raises:
+      ValueError: the budget does not pay ten steps of a stage, or a start is described and there is none.
     """
-    budget = budget or DATA[data]['budget']
+    if start == 'random' and (start_size, start_share) != (0, STARTED):
+        raise ValueError(
+            'start_size and start_share need start=supervised; there is no start to describe.'
+        )
+    budget = DATA[data]['budget'] if budget is None else budget
     started = start_share if start == 'supervised' else 0
     share = 1 - started - (FINETUNED if finetune == 'on' else 0)
     steps = budgets.count_steps(share * budget, name, data, model, size)
@@ -192,7 +199,7 @@ def mpl(
       half of the budget.
     student_labels: 'on' has the labels in the student's loss too, and one more pass over them.
     """
-    budget = budget or DATA[data]['budget']
+    budget = DATA[data]['budget'] if budget is None else budget
     method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     method += ',student_labels=on' if student_labels == 'on' else ''
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)

@@ -56,7 +56,7 @@ HEADS = pretraining.heads(hidden=256, out=128, wide=256, prototypes=256, key_nor
 
 
 def count_steps(budget: float, method: str, data: Data, model: Model) -> int:
-    """Steps of a method for the budget in FLOPs, a multiple of 10."""
+    """Steps of a method, as `budgets.steps_of`."""
     if method == 'jigsaw':
         tile = budgets.forward(model, data, pretraining.tile(SHAPES[data][0]))
         labeled, unlabeled = 1, 12 * tile / budgets.forward(model, data)
@@ -96,7 +96,7 @@ def method(
     model: Model = 'fast_cnn',
 ):
     """The method of this name in RULES or TASKS; budget: FLOPs of the run, None for that in BUDGETS."""
-    steps = count_steps(budget or BUDGETS[data], name, data, model)
+    steps = count_steps(BUDGETS[data] if budget is None else budget, name, data, model)
     chosen = laptop.config(dict(name='supervised'), steps, data, labels, model).to_dict()
     optimizer = dict(
         name='sgd',

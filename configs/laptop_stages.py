@@ -25,7 +25,7 @@ def started(
     start: Literal[tuple(laptop_pretrain.METHODS)] = 'simclr',
 ):
     """The method from a start; budget: FLOPs of both stages, None for that in laptop.DATA."""
-    budget = budget or DATA[data]['budget']
+    budget = DATA[data]['budget'] if budget is None else budget
     first = laptop_pretrain.METHODS[start](data, labels, STARTED * budget, model)
     chosen = laptop.METHODS[method](data, labels, (1 - STARTED) * budget, model)
     laptop.start_from(chosen, first, head='new')

@@ -143,6 +143,7 @@ STARTED = {  # methods with a start, and the method of the start
     'mpl,start=uda,student_labels=on': 'uda',
     'uda,start=supervised': 'supervised',
     'uda,start=supervised,start_size=24': 'supervised,size=24',
+    'uda,start=supervised,start_share=0.25': 'supervised',
     'fixmatch,start=supervised,finetune=on': 'supervised',
 }
 
@@ -179,6 +180,30 @@ def test_both_stages_share_the_budget(method):
     assert first.algorithm == before.algorithm and first.networks == before.networks
     total = passes.count(alone) * config.steps + passes.count(before) * first.steps
     assert 0.97 < total * FORWARD / BUDGET < 1.05
+
+
+@pytest.mark.parametrize(
+    ('given', 'match'),
+    [
+        (
+            'laptop.py:uda,budget=0',
+            'A stage has 0 FLOPs, and ten steps of it take 5.69e\\+11; give a larger',
+        ),
+        ('laptop.py:uda,budget=-1e14', 'A stage has -1e\\+14 FLOPs'),
+        ('laptop.py:mpl,budget=nan', 'A stage has nan FLOPs'),
+        ('laptop.py:supervised,budget=inf', 'A stage has inf FLOPs'),
+        ('laptop.py:uda,start=supervised,start_share=1', 'A stage has 0 FLOPs'),
+        ('laptop.py:uda,start=supervised,start_share=0', 'A stage has 0 FLOPs'),
+        ('laptop.py:uda,finetune=on,budget=6e11', 'A stage has 6e\\+10 FLOPs'),
+        ('laptop_pretrain.py:simclr,budget=0', 'A stage has 0 FLOPs'),
+        ('laptop_stages.py:mpl,budget=0', 'A stage has 0 FLOPs'),
+        ('laptop.py:uda,start_size=24', 'start_size and start_share need start=supervised'),
+        ('laptop.py:uda,start_share=0.25', 'start_size and start_share need start=supervised'),
+    ],
+)
+def test_a_budget_of_no_steps_and_a_start_that_is_none_are_refused(given, match):
+    with pytest.raises(ValueError, match=match):
+        load(given)
 
 
 @pytest.mark.parametrize('name', laptop.MODELS)
