@@ -77,7 +77,7 @@ def config(
       model: the network, one of MODELS.
     """
     of, measured = DATA[data], max(steps // 300, 1) * 50  # 6 to 12 times in a run
-    saved = 50 if model in ('fast_cnn', 'fast_cnn_64') else measured  # about once a minute
+    saved = measured if model in ('cnn', 'fast_cnn_16') else 50  # at least every few minutes
     network = dict(
         model=MODELS[model],
         optimizer=dict(
@@ -93,7 +93,9 @@ def config(
         dict(
             steps=steps,
             source=dict(name='tfds', dataset=data),
-            split=dict(labels=recipes.count(labels or of['labels']), validation=5000),
+            split=dict(
+                labels=recipes.count(of['labels'] if labels is None else labels), validation=5000
+            ),
             batch=dict(labeled=LABELED[model], unlabeled=RATIO * LABELED[model], evaluate=500),
             views=dict(
                 name='images',
@@ -123,10 +125,10 @@ def start_from(
         network.optimizer.update(learning_rate=rate, warmup_steps=0)
 
 
-def last_stage(budget: float, data: Data, model: Model) -> dict:
-    """The section `finetune` of a run with this budget in FLOPs: the student on the labels."""
+def last_stage(budget: float, data: Data, model: Model, size: Size = 0) -> dict:
+    """The section `finetune` of a run with this budget in FLOPs: the student on the labels, at the run's size."""
     return dict(
-        steps=budgets.count_steps(FINETUNED * budget, 'supervised', data, model),
+        steps=budgets.count_steps(FINETUNED * budget, 'supervised', data, model, size),
         network='student_ema',
         labeled=LABELED[model],
         optimizer=dict(
@@ -180,7 +182,7 @@ def method(
         first = METHODS['supervised'](data, labels, started * budget, model, size=start_size)
         start_from(chosen, first, RATE_LABELS, network='student_ema')
     if finetune == 'on':
-        chosen.finetune = last_stage(budget, data, model)
+        chosen.finetune = last_stage(budget, data, model, size)
     return chosen
 
 
@@ -200,10 +202,10 @@ def mpl(
     student_labels: 'on' has the labels in the student's loss too, and one more pass over them.
     """
     budget = DATA[data]['budget'] if budget is None else budget
-    method = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
-    method += ',student_labels=on' if student_labels == 'on' else ''
+    named = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
+    named += ',student_labels=on' if student_labels == 'on' else ''
     share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
-    steps = budgets.count_steps(share * budget, method, data, model)
+    steps = budgets.count_steps(share * budget, named, data, model)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',

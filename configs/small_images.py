@@ -17,7 +17,7 @@ from typing import Literal
 
 import ml_collections
 
-from . import noisy_student
+from . import noisy_student, recipes
 from .recipes import Recipe
 
 ALGORITHMS = {
@@ -74,7 +74,9 @@ def config(algorithm: dict, data: Data, labels: int | None):
             seed=0,
             steps=600,
             source=dict(name='tfds', dataset=data, data_dir=None),
-            split=dict(labels=labels or of['labels'], validation=1000),
+            split=dict(
+                labels=recipes.count(of['labels'] if labels is None else labels), validation=1000
+            ),
             batch=dict(labeled=8, unlabeled=unlabeled, evaluate=500),
             views=dict(
                 name='images',

@@ -149,14 +149,21 @@ STARTED = {  # methods with a start, and the method of the start
 
 
 @pytest.mark.parametrize(
-    'method', [*budgets.COSTS, 'supervised,finetune=on', 'uda,finetune=on', *STARTED]
+    'method',
+    [
+        *budgets.COSTS,
+        'supervised,finetune=on',
+        'uda,finetune=on',
+        'uda,finetune=on,size=24',
+        *STARTED,
+    ],
 )
 def test_a_budget_buys_the_steps_that_it_pays(method):
     """Counted in the update, each network over all of its passes; no pass is made for nothing."""
     config = load(f'laptop.py:{method}')
-    total = (
-        passes.count(config) * config.steps + 3 * config.finetune.steps * config.finetune.labeled
-    )
+    last = 3 * config.finetune.steps * config.finetune.labeled  # passes forward
+    last *= budgets.forward('fast_cnn', 'cifar10', config.views.size) / FORWARD
+    total = passes.count(config) * config.steps + last
     if method in STARTED:
         stage = config.init_from.config
         first = load(f'laptop.py:{STARTED[method]}')
@@ -197,11 +204,13 @@ def test_both_stages_share_the_budget(method):
         ('laptop.py:uda,finetune=on,budget=6e11', 'A stage has 6e\\+10 FLOPs'),
         ('laptop_pretrain.py:simclr,budget=0', 'A stage has 0 FLOPs'),
         ('laptop_stages.py:mpl,budget=0', 'A stage has 0 FLOPs'),
+        ('laptop.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
+        ('small_images.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
         ('laptop.py:uda,start_size=24', 'start_size and start_share need start=supervised'),
         ('laptop.py:uda,start_share=0.25', 'start_size and start_share need start=supervised'),
     ],
 )
-def test_a_budget_of_no_steps_and_a_start_that_is_none_are_refused(given, match):
+def test_arguments_that_would_be_ignored_are_refused(given, match):
     with pytest.raises(ValueError, match=match):
         load(given)
 

@@ -14,21 +14,25 @@ SHOWN = 3  # maximum number of differing keys that are listed; more are shown as
 def show(reports: Reports, named: dict[str, ConfigDict]) -> str:
     """The data, the shared and differing settings of the configs, and the metrics of the table."""
     finished = {name: config for name, config in named.items() if reports[name]}
-    data = {}
+    data, weights = {}, {}
     for name, config in finished.items():
         for report in reports[name].values():
             data.setdefault(_data(config, report), {})[name] = None
-    listed = [
-        text + (f' ({", ".join(names)})' if len(data) > 1 else '') for text, names in data.items()
-    ]
-    weights = {report['weights']: None for of in reports.values() for report in of.values()}
+            weights.setdefault(report['weights'], {})[name] = None
     return (
-        f'Data: {"; ".join(listed)}. The seed draws split, weights and order.\n'
+        f'Data: {"; ".join(_list(data))}. The seed draws split, weights and order.\n'
         f'{_compare({name: _aspects(c, reports[name]) for name, c in finished.items()})}\n'
-        f'Accuracy of the {" or the ".join(weights)}, test measured once, after training: mean ± sample '
+        f'Accuracy of the {" or the ".join(_list(weights))}, test measured once, after training: mean ± sample '
         'standard deviation over seeds. Difference: test accuracy minus that of the first row with as '
         'many labels, paired by seed, mean ± standard error.'
     )
+
+
+def _list(holders):
+    """The texts, with the configs that each is of if there are several."""
+    if len(holders) == 1:
+        return list(holders)
+    return [f'{text} ({", ".join(names)})' for text, names in holders.items()]
 
 
 def _data(config, report):

@@ -75,6 +75,12 @@ class FastCNN(nn.Module):
 
     @nn.compact
     def __call__(self, image, train):
+        least = 2 ** len(self.channels)
+        if min(image.shape[1:3]) < least:
+            raise ValueError(
+                f'The image of {image.shape[1]} x {image.shape[2]} pixels is too small: '
+                f'{len(self.channels)} stages halve it; give one of {least} x {least} or more.'
+            )
         stage = nn.remat(Stage, static_argnums=(2,)) if self.remat else Stage
         x = jax.nn.gelu(Whitening(self.dtype, name='whitening')(image))
         for i, channels in enumerate(self.channels):

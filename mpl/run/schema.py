@@ -45,7 +45,7 @@ class Every(NamedTuple):
 
 
 class Finetune(NamedTuple):
-    """The last stage of MPL: the student alone, on the labeled images (section 3.2).
+    """The last stage of MPL: the student alone, on the labeled images (section 3.2), without label smoothing.
 
     steps: 0 skips the stage. network: the network that it starts from, by its name in
     the report. labeled: images per step. optimizer: as in `networks`.

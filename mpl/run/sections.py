@@ -224,3 +224,7 @@ def _check_range(name, value, where):
         raise ValueError(f'{where} is {value}; give 0 or more.')
     if last in shares and name != 'weight_decay' and value > 1:
         raise ValueError(f'{where} is {value}; give a number from 0 to 1.')
+    if last == 'smoothing' and value == 1:
+        raise ValueError(
+            f'{where} is 1, which leaves nothing of the labels; give a number below 1.'
+        )
