@@ -95,6 +95,7 @@ def method(name: str, labels: Labels = 'all'):
                 area=area,
                 first=colors(*COLORS[name]),
                 second=second,
+                labeled=pretraining.labeled_view(name),
             ),
             networks=pretraining.networks(RESNET18, optimizer, HEADS[name]),
             algorithm=dict(name=name) | ALGORITHMS[name] | rising,

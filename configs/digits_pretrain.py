@@ -42,7 +42,7 @@ def method(name: str, labels: Labels = 40):
         std=views['std'],
         mirror=False,
         first=views['strong'],
-        labeled='weak' if name == 'mobyv2al' else 'none',
+        labeled=pretraining.labeled_view(name),
     )
     if name == 'mobyv2al':
         data['views'] |= dict(first=dict(name='identity'), second=views['strong'])

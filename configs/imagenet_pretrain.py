@@ -54,6 +54,7 @@ ALGORITHMS = {
 HEADS = pretraining.heads(hidden=4096, out=256, wide=8192, prototypes=65_536) | {
     'simclr': dict(projector=head(2048, 128, last_norm='scale')),
     'moco': dict(projector=head(2048, 128, norm='none')),
+    'byol': dict.fromkeys(('projector', 'predictor'), head(4096, 256, last_bias=False)),
     'simsiam': dict(projector=head(2048, 2048, 2048, last_norm='plain'), predictor=head(512, 2048)),
     'dino': dict(
         projector=head(2048, 2048, 256, activation='gelu', norm='none', prototypes=65_536)

@@ -82,9 +82,9 @@ def views(name: str, data: Data) -> dict:
     )
     if name in TASKS:
         return pretraining.task_views(name, strong, **given)
-    pair = dict(name='pairs', first=strong, **given)
+    pair = dict(name='pairs', first=strong, labeled=pretraining.labeled_view(name), **given)
     if name == 'mobyv2al':  # A weak and a strong view, and weak ones of labeled images.
-        pair |= dict(first=dict(name='identity'), second=strong, labeled='weak')
+        pair |= dict(first=dict(name='identity'), second=strong)
     return pair
 
 

@@ -82,6 +82,11 @@ def tile(side: int) -> int:
     return side * 3 // 8
 
 
+def labeled_view(name: str) -> str:
+    """The view of labeled images of a rule: augmented where its features learn from labels."""
+    return {'s4l': 'strong', 'supcon': 'strong', 'mobyv2al': 'weak'}.get(name, 'none')
+
+
 def task_views(task: str, first: dict, **given) -> dict:
     """The section `views` of a pretext task: one view of each image, by the policy `first`.
 
@@ -89,8 +94,7 @@ def task_views(task: str, first: dict, **given) -> dict:
     """
     if task == 'colorization':
         return dict(name='colorization', **given)
-    labeled = 'strong' if task == 's4l' else 'none'
-    return dict(name='pairs', first=first, parts=1, labeled=labeled, **given)
+    return dict(name='pairs', first=first, parts=1, labeled=labeled_view(task), **given)
 
 
 def networks(model: dict, optimizer: dict, heads: dict[str, dict]) -> dict:

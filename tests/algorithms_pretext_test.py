@@ -224,7 +224,7 @@ def test_every_weight_learns_and_everything_is_finite(name):
                 assert not np.array_equal(a, b), (role, path)
 
 
-@pytest.mark.parametrize('name', ['inpainting', 'colorization', 'jigsaw'])
+@pytest.mark.parametrize('name', ['inpainting', 'colorization', 'jigsaw', 'rotation'])
 def test_labels_touch_the_probe_alone(name):
     def shuffle(batch):
         return batch | {

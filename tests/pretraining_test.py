@@ -89,14 +89,28 @@ def test_the_same_step_without_labeled_images_leaves_the_last_layer():
     assert contract.distance(params['Dense_0'], start.nets['student'].params['Dense_0']) > 1e-4
 
 
-def test_an_average_without_ramp_starts_at_its_decay_and_its_statistics_do_not():
-    learner, before = build('byol', ema_decay=0.9)
-    after, _ = jax.jit(learner.update)(before, contract.make_batch(), 0, contract.KEY)
-    old, new = before.nets['student'], after.nets['student']
-    wanted = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old.ema.params, new.params)
-    chex.assert_trees_all_close(new.ema.params, wanted, rtol=1e-6)
-    wanted = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, old.ema.batch_stats, new.batch_stats)
-    chex.assert_trees_all_close(new.ema.batch_stats, wanted, rtol=1e-5)
+def test_a_target_is_one_average_of_weights_and_of_the_statistics_of_images():
+    """By hand over three steps: initial weights count, initial statistics, which are of no images, do not."""
+    learner, state = build('moco', ema_decay=0.9)
+    state = learner.init(jax.random.key(0), contract.make_batch(), contract.SIZES)
+    update, kept, wanted = jax.jit(learner.update), 0.99, None  # of flax's batch norm
+    for step in range(3):
+        old, (state, _) = state.nets, update(state, contract.make_batch(step), step, contract.KEY)
+        for role in ('student', 'projector'):
+            params = jax.tree.map(
+                lambda a, b: 0.9 * a + 0.1 * b, old[role].ema.params, state.nets[role].params
+            )
+            chex.assert_trees_all_close(state.nets[role].ema.params, params, rtol=1e-5)
+        images = jax.tree.map(
+            lambda a, b: (b - kept * a) / (1 - kept),
+            *(nets['student'].batch_stats for nets in (old, state.nets)),
+        )
+        wanted = wanted or images
+        wanted = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, wanted, images)
+        found = state.nets['student'].ema.batch_stats
+        chex.assert_trees_all_close(found, wanted, rtol=1e-3, atol=1e-4)
+    byol, before = build('byol', ema_decay=0.9)
+    after, _ = jax.jit(byol.update)(before, contract.make_batch(), 0, contract.KEY)
     assert after.nets['predictor'].ema is None
 
 
@@ -351,6 +365,22 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
             dict(views=dict(name='pairs', mean=1.0, std=1.0, parts=1)),
             'takes the view view_1',
         ),
+        (
+            dict(name='simclr'),
+            dict(views=dict(name='pairs', mean=1.0, std=1.0, size=8, parts=3, small_parts=1, small_size=4)),
+            'simclr does not use small_0, view_2 of small_0, view_0, view_1, view_2; give a smaller views.parts',
+        ),
+        (
+            dict(name='dino'),
+            dict(views=dict(name='pairs', mean=1.0, std=1.0, parts=3)),
+            'dino does not use view_2 of',
+        ),
+        (
+            MOCO | dict(ema_steps=5),
+            dict(steps=6),
+            'ema_steps is 5 of 6 steps, and then the target network stands still; give',
+        ),
+        (MOCO | dict(ema_steps=6), dict(steps=6), ''),
         (
             dict(name='supcon'),
             dict(batch=dict(labeled=0, unlabeled=16)),

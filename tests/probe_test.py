@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from sklearn.neighbors import KNeighborsClassifier
 
 from mpl import probe
@@ -18,6 +19,7 @@ from mpl.run import (
     measure,
     probe_classifiers,
     probe_features,
+    probe_finetuning,
     probe_settings,
     probing,
     records,
@@ -198,6 +200,19 @@ def test_fine_tuning_starts_from_the_network_and_from_random_weights(smoke):
         start = row['features'] == 'student'
         best = max((0.01, 0.1), key=lambda rate: found[start, rate]['validation'])
         assert row['chosen']['value'] == best and row['accuracy'] == found[start, best]
+
+
+@pytest.mark.parametrize('given, wanted', [('none', 'weak'), ('strong', 'strong')])
+def test_fine_tuning_augments_the_labeled_images_of_an_online_probe(
+    loaded, tmp_path, given, wanted
+):
+    config = configs.override(loaded.experiment.config, [f'--config.views.labeled={given}'])
+    stage = loaded._replace(experiment=loaded.experiment._replace(config=config))
+    chosen = settings(probes=('finetune',), labels=('split',))
+    plans = probe_finetuning.plan(
+        stage, 'student', chosen, {'split': None}, epath.Path(tmp_path), 1
+    )
+    assert [plan.config.views.labeled for plan in plans] == 4 * [wanted]
 
 
 MODELS = {

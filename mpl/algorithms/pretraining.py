@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, Batch, Sizes
-from mpl.models import network
+from mpl.models import batch_statistics, network
 from mpl.models.network import Definition, Frozen, Network, Variables
 from mpl.optimizers import backbone, schedules
 
@@ -33,7 +33,7 @@ class Average(NamedTuple):
 
     decay: 0 keeps none. roles: the networks that have one. steps: over which the decay rises from
     `decay` to 1 by a cosine, see schedules.momentum; 0 for a constant one. target: whether it is a
-    target network, whose decay is not ramped from 0, see network.update. It is named student_target
+    target network, with its own statistics and no ramp, see network.update. It is named student_target
     then, not student_ema: with a decay that rises to 1 it lags behind `student`, the network to use.
     """
 
@@ -99,8 +99,23 @@ def from_loss(
             x = jnp.repeat(x, repeats, -1) if role == 'student' else x
         return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
 
+    def unlabeled(params, state, batch, step, key):
+        """The loss, and the statistics of its images if there is a target network."""
+        if not average.target:
+            return loss(params, state, batch, step, key), {}
+
+        def passes(stats):
+            nets = {role: net.replace(batch_stats=stats[role]) for role, net in state.nets.items()}
+            value, (after, *rest) = loss(params, state._replace(nets=nets), batch, step, key)
+            return after, (value, *rest)
+
+        (after, (value, *rest)), of_images = batch_statistics.of_step(passes, statistics(state))
+        return (value, (after, *rest)), of_images
+
     def total(params, state, batch, step, key):
-        value, (stats, remembered, metrics) = loss(params, state, batch, step, key)
+        (value, (stats, remembered, metrics)), of_images = unlabeled(
+            params, state, batch, step, key
+        )
         metrics = {'loss/unlabeled': value} | metrics
         if labels is not None and (labels.weight or 'labeled' in batch):
             key = jax.random.fold_in(key, 1)
@@ -112,11 +127,11 @@ def from_loss(
                 'loss/labeled': supervised,
                 'accuracy/batch': losses.accuracy(outputs.logits, label),
             }
-        return value, (stats, remembered, metrics)
+        return value, (stats, of_images, remembered, metrics)
 
     def update(state: State, batch, step, key):
         params = {role: net.params for role, net in state.nets.items()}
-        gradient, (stats, remembered, metrics) = jax.grad(total, has_aux=True)(
+        gradient, (stats, of_images, remembered, metrics) = jax.grad(total, has_aux=True)(
             params, state, batch, step, key
         )
         decay = schedules.momentum(step, average.decay, average.steps)
@@ -128,7 +143,7 @@ def from_loss(
                 stats[role],
                 step,
                 decay,
-                ramp=not average.target,
+                of_images.get(role),
             )
             for role, definition in chain.items()
         }

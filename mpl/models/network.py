@@ -169,28 +169,33 @@ def update(
     batch_stats: PyTree,
     step: jax.Array,
     ema_decay: float | jax.Array,
-    ramp: bool = True,
+    of_images: PyTree | None = None,
 ) -> Network:
     """One optimizer step, then one step of the average over params and statistics.
 
     The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in the released MPL
-    code, so that the initial values soon have little weight. Without `ramp` that of the parameters is
-    `ema_decay` from the first step on, as in self-supervised rules; the statistics, whose initial
-    values are of no images, are still ramped.
+    code, so that the initial values soon have little weight.
+
+    A target network has `ema_decay` from the first step on. With `of_images`, the batch statistics of
+    the step's images alone, the average is one: over the parameters, whose initial values count, and
+    with the same weights over `of_images`, whose first ones take the place of initial values, which
+    are of no images. So the statistics are those of the averaged parameters (arXiv 2101.08482).
     """
     changes, opt_state = definition.optimizer.update(gradient, net.opt_state, net.params)
     params = optax.apply_updates(net.params, changes)
     ema = net.ema
     if ema is not None:
-        ramped = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+        first = decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+        if of_images is not None:
+            decay, first = ema_decay, jnp.where(step == 0, 0.0, ema_decay)
 
         def average(decay, old, new):
             # In this form the average of a constant is that constant, to the bit.
             return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
 
         ema = Variables(
-            average(ramped if ramp else ema_decay, ema.params, params),
-            average(ramped, ema.batch_stats, batch_stats),
+            average(decay, ema.params, params),
+            average(first, ema.batch_stats, batch_stats if of_images is None else of_images),
         )
     return Network(params, batch_stats, opt_state, ema)
 

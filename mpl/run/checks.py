@@ -1,8 +1,10 @@
 """Checks of a run's values and shapes that need no compiled program."""
 
+import re
 from typing import Any
 
 import jax
+import jax.extend
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -50,6 +52,11 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     }.items():
         if value < 1:
             raise ValueError(f'{name} is {value}; give a number above 0.')
+    if 'ema_steps' in config.algorithm and 0 < config.algorithm.ema_steps < config.steps:
+        raise ValueError(
+            f'algorithm.ema_steps is {config.algorithm.ema_steps:,} of {config.steps:,} steps, and then the '
+            'target network stands still; give all steps, or 0 for a constant decay.'
+        )
 
 
 def _check_lora(where, net):
@@ -82,6 +89,31 @@ def check_crops(source: Source, views: Views) -> None:
                 f'The crops of {name} have {crop.size} pixels, more than the images of {height} x {width}; '
                 f'give views.size (small crops: views.small_size) of at most {min(height, width)}.'
             )
+
+
+def check_views(config: ConfigDict, batch: dict, update: jax.extend.core.ClosedJaxpr) -> None:
+    """Refuses numbered views of unlabeled images, such as view_2, that the algorithm does not use.
+
+    Args:
+      config: of the run.
+      batch: as jax.ShapeDtypeStructs.
+      update: of the algorithm, by jax.make_jaxpr: state, batch, step, key.
+
+    Raises:
+      ValueError: names the views.
+    """
+    views = [name for name in batch.get('unlabeled', {}) if re.fullmatch(r'\w+_\d+', name)]
+    after = len(jax.tree.leaves((batch, 0, jax.random.key(0))))  # arguments behind the state
+    given = jax.tree.unflatten(
+        jax.tree.structure(batch), update.jaxpr.invars[-after:][: len(jax.tree.leaves(batch))]
+    )
+    used = {id(var) for equation in update.jaxpr.eqns for var in equation.invars}
+    idle = [name for name in views if id(given['unlabeled'][name]) not in used]
+    if idle:
+        raise ValueError(
+            f'algorithm {config.algorithm.name} does not use {", ".join(idle)} of '
+            f'{", ".join(views)}; give a smaller views.parts or views.small_parts.'
+        )
 
 
 def check_evaluation(

@@ -35,6 +35,8 @@ def plan(
 ) -> list[Finetuning]:
     """The runs of fine-tuning, checked; none without that probe.
 
+    Labeled images that have no augmentation in the run, where they train an online probe, have the weak view.
+
     Args:
       stage: that has the network.
       inner: the network, by its name in the algorithm.
@@ -62,6 +64,8 @@ def plan(
             {'name': 'sgd', 'learning_rate': rate},
             starts[name],
         )
+        if config.views.labeled == 'none':
+            config.views.labeled = 'weak'
         if text != 'split':
             count = 0 if text == 'all' else len(banks[text].indices)
             config = probe_settings.with_labels(config, count)
