@@ -26,7 +26,7 @@ from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import loop
 
-BATCHES = 8  # whose images are mixed
+BATCHES = 64  # whose images are mixed
 
 
 def measure(seed: int, keys: str, steps: int, *overrides: str) -> dict:

@@ -230,8 +230,7 @@ def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'f
     """Labels only with all images of the training set, none held out; measured on images and their mirror images.
 
     Rates, weight decay and label smoothing are those of the released airbench94 (Jordan, arXiv 2404.00498),
-    converted from batches of 1,024 images with momentum 0.85. There, mirror images alternate and a lookahead
-    takes the place of the average.
+    converted from batches of 1,024 images with momentum 0.85; docs/results.md has the differences.
     """
     chosen = METHODS['supervised'](data, 'all', budget, model, view='weak')
     chosen.split.validation = 0

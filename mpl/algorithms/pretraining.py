@@ -7,6 +7,7 @@ features.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,17 @@ class Labels(NamedTuple):
     rate: float
 
 
+class Rule(NamedTuple):
+    """A rule as `from_loss` takes it."""
+
+    loss: Callable
+    chain: Chain
+    average: Average
+    labels: Labels | None
+    memory: Callable[[jax.Array, Batch, int, Sizes], Any]
+    repeats: int
+
+
 def from_loss(
     loss: Callable,
     chain: Chain,
@@ -82,86 +94,99 @@ def from_loss(
         student = chain['student']
         student = student._replace(optimizer=backbone.with_probe(student.optimizer, labels.rate))
         chain = dict(chain) | {'student': student}
-
-    def init(key, batch, sizes):
-        x = views(batch, 'view_0')[0]
-        if len(x) < 2:
-            raise ValueError(
-                'batch.unlabeled is 1, but self-supervised rules compare the images of a batch; give 2 or '
-                'more.'
-            )
-        memory_key, *keys = jax.random.split(key, len(chain) + 1)
-        nets = {}
-        for (role, definition), one_key in zip(chain.items(), keys):
-            decay = average.decay if role in average.roles else 0.0
-            nets[role] = net = network.create(definition, one_key, x, decay)
-            x = _passed_on(role, network.predict(_frozen(definition, net), x[:1]))
-            x = jnp.repeat(x, repeats, -1) if role == 'student' else x
-        return State(nets, memory(memory_key, batch, x.shape[-1], sizes))
-
-    def unlabeled(params, state, batch, step, key):
-        """The loss, and the statistics of its images if there is a target network."""
-        if not average.target:
-            return loss(params, state, batch, step, key), {}
-
-        def passes(stats):
-            nets = {role: net.replace(batch_stats=stats[role]) for role, net in state.nets.items()}
-            value, (after, *rest) = loss(params, state._replace(nets=nets), batch, step, key)
-            return after, (value, *rest)
-
-        (after, (value, *rest)), of_images = batch_statistics.of_step(passes, statistics(state))
-        return (value, (after, *rest)), of_images
-
-    def total(params, state, batch, step, key):
-        (value, (stats, remembered, metrics)), of_images = unlabeled(
-            params, state, batch, step, key
-        )
-        metrics = {'loss/unlabeled': value} | metrics
-        if labels is not None and (labels.weight or 'labeled' in batch):
-            key = jax.random.fold_in(key, 1)
-            outputs, stats = _classify(chain['student'], params, state, stats, batch, key, labels)
-            label = batch['labeled']['label']
-            supervised = losses.cross_entropy(outputs.logits, label)
-            value += (labels.weight or 1.0) * supervised
-            metrics |= {
-                'loss/labeled': supervised,
-                'accuracy/batch': losses.accuracy(outputs.logits, label),
-            }
-        return value, (stats, of_images, remembered, metrics)
-
-    def update(state: State, batch, step, key):
-        params = {role: net.params for role, net in state.nets.items()}
-        gradient, (stats, of_images, remembered, metrics) = jax.grad(total, has_aux=True)(
-            params, state, batch, step, key
-        )
-        decay = schedules.momentum(step, average.decay, average.steps)
-        nets = {
-            role: network.update(
-                definition,
-                state.nets[role],
-                gradient[role],
-                stats[role],
-                step,
-                decay,
-                of_images.get(role),
-            )
-            for role, definition in chain.items()
-        }
-        return State(nets, jax.lax.stop_gradient(remembered)), metrics
-
+    rule = Rule(loss, chain, average, labels, memory, repeats)
     averaged = 'target' if average.target else 'ema'  # in the names of networks
 
-    def networks(state):
-        return network.freeze('student', chain['student'], state.nets['student'], averaged)
-
-    def heads(state):
+    def frozen(state, roles):
         found = {}
-        for role, definition in chain.items():
-            if role != 'student':
-                found |= network.freeze(role, definition, state.nets[role], averaged)
+        for role in roles:
+            found |= network.freeze(role, chain[role], state.nets[role], averaged)
         return found
 
-    return Algorithm(init, update, networks, heads)
+    return Algorithm(
+        partial(_init, rule),
+        partial(_update, rule),
+        partial(frozen, roles=('student',)),
+        partial(frozen, roles=[role for role in chain if role != 'student']),
+    )
+
+
+def _init(rule, key, batch, sizes):
+    x = views(batch, 'view_0')[0]
+    if len(x) < 2:
+        raise ValueError(
+            'batch.unlabeled is 1, but self-supervised rules compare the images of a batch; give 2 or more.'
+        )
+    memory_key, *keys = jax.random.split(key, len(rule.chain) + 1)
+    nets = {}
+    for (role, definition), one_key in zip(rule.chain.items(), keys):
+        decay = rule.average.decay if role in rule.average.roles else 0.0
+        nets[role] = net = network.create(definition, one_key, x, decay)
+        x = _passed_on(
+            role, network.predict(Frozen(definition, Variables(net.params, net.batch_stats)), x[:1])
+        )
+        x = jnp.repeat(x, rule.repeats, -1) if role == 'student' else x
+    return State(nets, rule.memory(memory_key, batch, x.shape[-1], sizes))
+
+
+def _update(rule, state, batch, step, key):
+    params = {role: net.params for role, net in state.nets.items()}
+    gradient, (stats, of_images, memory, metrics) = jax.grad(partial(_total, rule), has_aux=True)(
+        params, state, batch, step, key
+    )
+    decay = schedules.momentum(step, rule.average.decay, rule.average.steps)
+    nets = {
+        role: network.update(
+            definition,
+            state.nets[role],
+            gradient[role],
+            stats[role],
+            step,
+            decay,
+            of_images[role] if rule.average.target else None,
+        )
+        for role, definition in rule.chain.items()
+    }
+    return State(nets, jax.lax.stop_gradient(memory)), metrics
+
+
+def _total(rule, params, state, batch, step, key):
+    """The loss of all images, with (batch_stats, those of the images alone, memory, metrics)."""
+    (stats, (value, memory, metrics)), of_images = _unlabeled(rule, params, state, batch, step, key)
+    metrics, labels = {'loss/unlabeled': value} | metrics, rule.labels
+    if labels is not None and (labels.weight or 'labeled' in batch):
+        outputs, stats = _classify(rule, params, state, stats, batch, jax.random.fold_in(key, 1))
+        label = batch['labeled']['label']
+        supervised = losses.cross_entropy(outputs.logits, label)
+        value += (labels.weight or 1.0) * supervised
+        metrics |= {
+            'loss/labeled': supervised,
+            'accuracy/batch': losses.accuracy(outputs.logits, label),
+        }
+    return value, (stats, of_images, memory, metrics)
+
+
+def _unlabeled(rule, params, state, batch, step, key):
+    """The rule's loss; and the batch statistics of its images, which a target network averages."""
+
+    def passes(stats):
+        nets = {role: net.replace(batch_stats=stats[role]) for role, net in state.nets.items()}
+        value, (after, *rest) = rule.loss(params, state._replace(nets=nets), batch, step, key)
+        return after, (value, *rest)
+
+    if not rule.average.target:
+        return passes(statistics(state)), {}
+    return batch_statistics.of_step(passes, statistics(state))
+
+
+def _classify(rule, params, state, stats, batch, key):
+    """The trunk's outputs for the labeled images, and the statistics after their pass."""
+    student, image = rule.chain['student'], batch['labeled']['image']
+    if not rule.labels.weight:
+        net = state.nets['student']
+        return network.probe(student, params['student'], net.batch_stats, image), stats
+    (outputs,), changed = network.forward(student, params['student'], stats['student'], key, image)
+    return outputs, stats | {'student': changed}
 
 
 def views(batch: Batch, *names: str) -> list[jax.Array]:
@@ -228,20 +253,6 @@ def statistics(state: State) -> dict[str, Any]:
     return {role: net.batch_stats for role, net in state.nets.items()}
 
 
-def _classify(student, params, state, stats, batch, key, labels):
-    """The trunk's outputs for the labeled images, and the statistics after their pass."""
-    image = batch['labeled']['image']
-    if not labels.weight:
-        net = state.nets['student']
-        return network.probe(student, params['student'], net.batch_stats, image), stats
-    (outputs,), changed = network.forward(student, params['student'], stats['student'], key, image)
-    return outputs, stats | {'student': changed}
-
-
 def _passed_on(role, outputs):
     """What the next network of a chain takes: the trunk's features, a head's outputs."""
     return outputs.features if role == 'student' else outputs.logits
-
-
-def _frozen(definition, net):
-    return Frozen(definition, Variables(net.params, net.batch_stats))
