@@ -16,8 +16,8 @@ def heads(
       out: width of embeddings that are compared by their cosines.
       wide: width of embeddings whose statistics are compared, and of SimSiam's.
       prototypes: outputs of DINO.
-      key_norm: batch norm of MoCo's outputs, 'none' in the paper. Without it averaged keys start in almost one
-        direction, and a short run stays there: 'plain' ends that (docs/self_supervised.md, the leak of queues).
+      key_norm: batch norm of MoCo's outputs, 'none' in the paper. Without it keys start near one direction, which
+        takes a short run some hundred steps: 'plain' saves them (docs/self_supervised.md, the leak of queues).
     """
     pair = dict(projector=head(hidden, out), predictor=head(hidden, out))
     return {

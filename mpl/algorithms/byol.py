@@ -25,7 +25,7 @@ def make(
       projector: its head.
       predictor: on the projector's output, of the same size.
       targets: statistics of the targets' pass: 'batch', those of their view, as in the released code; or
-        'averaged', for comparison (docs/self_supervised.md has one).
+        'averaged' (EMAN, arXiv 2101.08482). docs/self_supervised.md compares them.
       ema_decay: decay of the averages of trunk and projector at first; above 0.
       ema_steps: steps over which it rises to 1 by a cosine; 0 for a constant decay.
       labeled_weight, probe_rate: as in simclr.py.
