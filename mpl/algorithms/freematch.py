@@ -35,7 +35,7 @@ def make(
       memory_decay: decay of the averages; 1 keeps them at 1 / K, and every image passes.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
+      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
     """
 
     def loss(params, net, memory, batch, step, key):

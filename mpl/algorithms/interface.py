@@ -8,7 +8,7 @@ import jax
 from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Outputs
 
-TARGET_PASSES = ('joined', 'separate')
+TARGET_PASSES = ('joined', 'separate', 'averaged')
 
 Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
@@ -89,14 +89,16 @@ def forward_targets(
         the weak views, which add a gradient through the batch statistics alone. 'separate': the weak
         views have a pass of their own, forward only, with their own batch statistics; labeled images
         and strong views are joined, and the running statistics are theirs alone: those that the
-        network is trained with (docs/method.md).
+        network is trained with (docs/method.md). 'averaged': as 'separate', but the weak views' pass is
+        one of the averaged network in evaluation mode, which is better than the network while its rate
+        is high (FixMatch with EMAN, arXiv 2101.08482, section 3.3).
       weak_has_gradient: whether a separate pass over the weak views has a backward pass.
 
     Returns:
       The outputs for the labeled images, the weak and the strong views, and the batch statistics.
 
     Raises:
-      ValueError: unknown target_pass.
+      ValueError: unknown target_pass, or 'averaged' where there is no average or a gradient is needed.
     """
     if target_pass not in TARGET_PASSES:
         raise ValueError(
@@ -105,6 +107,15 @@ def forward_targets(
         )
     if target_pass == 'joined':
         return forward(student, params, net, batch, key, 'weak', 'strong')
+    if target_pass == 'averaged':
+        if net.ema is None or weak_has_gradient:
+            raise ValueError(
+                "algorithm.target_pass is 'averaged': that takes an average of the weights, ema_decay above 0, "
+                'and targets without a gradient; mpl has neither for its teacher.'
+            )
+        weak = network.predict(Frozen(student, net.ema), batch['unlabeled']['weak'])
+        (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
+        return (labeled, weak, strong), batch_stats
     key, target_key = jax.random.split(key)
     (weak,), _ = network.forward(
         student,

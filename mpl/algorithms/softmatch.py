@@ -37,7 +37,7 @@ def make(
       memory_decay: decay of the averages; 1 keeps their initial values, with which all weights are 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
+      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
 
     Raises:
       ValueError: (by `update`) the batch has one unlabeled image, which has no variance.

@@ -36,7 +36,7 @@ def make(
       annealing_steps: steps over which this probability rises to 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined' or 'separate', see interface.forward_targets.
+      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
 
     Raises:
       ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
