@@ -102,7 +102,7 @@ def test_targets_are_constants_unless_they_get_a_gradient(has_gradient):
 @pytest.mark.parametrize('name', RULES)
 def test_without_batch_norm_both_passes_are_the_same_rule(name):
     batch, states = make_batch(), []
-    for target_pass in interface.TARGET_PASSES:
+    for target_pass in ('joined', 'separate'):
         lowered, state = step(make_rule(name, False, target_pass=target_pass), batch)
         states.append(lowered.compile()(state, batch, 0, jax.random.key(1))[0])
     chex.assert_trees_all_close(*states, rtol=1e-5, atol=1e-7)
@@ -112,14 +112,37 @@ def test_without_batch_norm_both_passes_are_the_same_rule(name):
 def test_a_separate_pass_has_no_backward_pass(name):
     """Of 3 forward passes over the weak views, 2 are saved."""
     batch = make_batch(32, 128)
-    joined, separate = (
-        step(make_rule(name, True, target_pass=target_pass), batch)[0].compile()
-        for target_pass in interface.TARGET_PASSES
+    kinds = ['joined', 'separate'] + ['averaged'] * (name != 'mpl')
+    joined, *others = (
+        step(make_rule(name, True, target_pass=target_pass, ema_decay=0.9), batch)[0].compile()
+        for target_pass in kinds
     )
-    saved = joined.cost_analysis()['flops'] - separate.cost_analysis()['flops']
     # The first layer has no gradient towards the image: 1 pass less.
     least = 2 * 128 * (32 * SIZE + 2 * SIZE * SIZE)
-    assert least < saved < 1.4 * least
+    for other in others:
+        saved = joined.cost_analysis()['flops'] - other.cost_analysis()['flops']
+        assert least < saved < 1.4 * least
+
+
+def test_averaged_targets_are_of_the_averaged_network_in_evaluation_mode():
+    student, batch, key = definition(True), make_batch(), jax.random.key(2)
+    net = network.create(student, jax.random.key(0), batch['labeled']['image'], 0.9)
+    net = net.replace(ema=jax.tree.map(lambda leaf: leaf + 0.1, net.ema))
+    (labeled, weak, strong), stats = interface.forward_targets(
+        student, net.params, net, batch, key, 'averaged'
+    )
+    average = network.Frozen(student, net.ema)
+    chex.assert_trees_all_equal(weak, network.predict(average, batch['unlabeled']['weak']))
+    wanted, after = interface.forward(student, net.params, net, batch, key, 'strong')
+    chex.assert_trees_all_equal(((labeled, strong), stats), (wanted, after))
+
+
+def test_averaged_targets_without_an_average_or_of_mpls_teacher_are_refused():
+    for name in ('uda', 'mpl'):
+        with pytest.raises(ValueError, match='ema_decay above 0, and targets without a gradient'):
+            step(make_rule(name, True, target_pass='averaged'), make_batch())
+    with pytest.raises(ValueError, match='mpl has neither'):
+        step(make_rule('mpl', True, target_pass='averaged', ema_decay=0.9), make_batch())
 
 
 def test_an_unknown_pass_is_refused():

@@ -64,6 +64,7 @@ VARIANTS = {
     'uda': [
         {'threshold': 0.0},
         {'threshold': 0.0, 'target_pass': 'separate'},
+        {'threshold': 0.0, 'target_pass': 'averaged', 'ema_decay': 0.5},
         {'threshold': 0.0, 'annealing': 'log', 'annealing_steps': 1},
     ],
     'vat': [{'iterations': 2}, {'entropy_weight': 1.0}],
