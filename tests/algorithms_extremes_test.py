@@ -39,6 +39,7 @@ ENDS = {
     'align': (True, True),
     'two_sided': (False, True),
     'student_statistics': ('unlabeled', 'joint'),
+    'feedback_statistics': ('labeled', 'student'),
     'target_pass': ('joined', 'separate'),
     'mask_sharpened': (True, True),
     'feedback': ('exact', 'exact'),

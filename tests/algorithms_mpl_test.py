@@ -312,6 +312,38 @@ def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoo
     assert error(got, expected) < 1e-9
 
 
+def test_exact_with_the_statistics_of_the_students_pass(x64):
+    """The labeled loss is that of evaluation with the batch statistics of the strong views."""
+    optimizer, step = STUDENTS['plain']
+    teacher, student = Definition(Tiny(True), record()), Definition(Tiny(True), optimizer())
+    batch = make_batch()
+    batch['unlabeled']['strong'] = 3.0 * batch['unlabeled']['strong'] + 1.0
+    state = start(teacher, student)
+    net, strong = state.student, batch['unlabeled']['strong']
+    hidden = strong.reshape(len(strong), -1) @ net.params['Dense_0']['kernel']
+    hidden += net.params['Dense_0']['bias']
+    stats = {'BatchNorm_0': {'mean': hidden.mean(0), 'var': hidden.var(0)}}
+
+    def loss(teacher_params):
+        target = jax.nn.softmax(
+            run_teacher(teacher, state.teacher, teacher_params, batch, 'strong')
+        )
+        gradient = jax.grad(student_loss, 2)(student, net, net.params, batch, target, 0.0)
+        new = step(net.params, gradient, net.opt_state)
+        variables = {'params': new, 'batch_stats': stats}
+        _, logits = student.model.apply(variables, batch['labeled']['image'], train=False)
+        log_p = jax.nn.log_softmax(logits)
+        return -log_p[jnp.arange(len(log_p)), batch['labeled']['label']].mean()
+
+    value, expected = jax.value_and_grad(loss)(state.teacher.params)
+    knobs = {'label_view': 'strong', 'feedback_statistics': 'student'}
+    got, metrics, _ = feedback(teacher, student, batch, **knobs)(state)
+    np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-5)
+    assert error(got, expected) < 1e-4  # The statistics come from running ones.
+    other, *_ = feedback(teacher, student, batch, label_view='strong')(state)
+    assert error(other, expected) > 0.05
+
+
 @pytest.mark.parametrize('weight', [0.0, 0.5])
 def test_exact_with_the_labeled_images_in_the_students_pass(weight, x64):
     """The derivative through a student step that has statistics, and perhaps a loss, of labels."""
@@ -626,6 +658,7 @@ def test_unknown_names_are_refused():
         {'labels': 'hard'},
         {'label_view': 'labeled'},
         {'student_statistics': 'labeled'},
+        {'feedback_statistics': 'unlabeled'},
     ):
         with pytest.raises(ValueError, match='|'.join(wrong.values())):
             mpl.make(definition, definition, **wrong)

@@ -36,6 +36,7 @@ VARIANTS = {
         {'feedback': 'off', 'labels': 'soft'},
         {'feedback': 'exact', 'target_pass': 'separate'},
         {'feedback': 'exact', 'target_pass': 'separate', 'label_view': 'weak'},
+        {'feedback': 'exact', 'feedback_statistics': 'student'},
     ],
     'barlow_twins': [{}],
     'byol': [{}, {'targets': 'averaged'}],
@@ -105,6 +106,7 @@ KNOBS = {
         'baseline_decay': ({'feedback': 'dot', 'labels': 'sampled'}, 0.5),
         'student_statistics': ({}, 'joint'),
         'student_labeled_weight': ({'student_statistics': 'joint'}, 1.0),
+        'feedback_statistics': ({}, 'student'),
     }
     | {
         f'uda_{knob}': ({f'uda_{name}': value for name, value in base.items()}, other)
@@ -578,7 +580,7 @@ def test_no_knob_is_dead(name, knob):
     """After three steps, or three late ones where the ramp of the average is past."""
     first = 1000 if knob == 'ema_decay' else 0
     numbers, other = KNOBS[name][knob]
-    norm = knob in ('student_statistics', 'target_pass', 'keys', 'targets')
+    norm = knob in ('student_statistics', 'feedback_statistics', 'target_pass', 'keys', 'targets')
     one = trained(name, first, norm, **numbers)
     two = trained(name, first, norm, **{**numbers, knob: other})
     assert distance(one, two) > 1e-4

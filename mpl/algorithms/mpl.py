@@ -30,6 +30,7 @@ def make(
     ema_decay: float = 0.0,
     student_statistics: str = 'unlabeled',
     student_labeled_weight: float = 0.0,
+    feedback_statistics: str = 'labeled',
     target_pass: str = 'joined',
 ) -> Algorithm:
     """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
@@ -58,6 +59,7 @@ def make(
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
       student_statistics: 'unlabeled' or 'joint', see make_student_step.
       student_labeled_weight: of the labels in the student's loss, see make_student_step.
+      feedback_statistics: 'labeled' or 'student', see make_student_step.
       target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
         'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback.
 
@@ -75,6 +77,7 @@ def make(
         ema_decay,
         student_statistics,
         student_labeled_weight,
+        feedback_statistics,
     )
     if label_view not in VIEWS:
         raise ValueError(

@@ -53,6 +53,7 @@ def make(
         ema_decay,
         student_statistics,
         student_labeled_weight=0.0,
+        feedback_statistics='labeled',
     )
 
     def init(key, batch, sizes):

@@ -14,10 +14,11 @@ import optax
 from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Batch, Metrics
-from mpl.models import network
-from mpl.models.network import Definition, Network
+from mpl.models import batch_statistics, network
+from mpl.models.network import Definition, Frozen, Network, Variables
 
 STATISTICS = ('unlabeled', 'joint')
+FEEDBACK_STATISTICS = ('labeled', 'student')
 
 
 @flax.struct.dataclass
@@ -47,6 +48,7 @@ def make_student_step(
     ema_decay: float,
     student_statistics: str,
     student_labeled_weight: float,
+    feedback_statistics: str,
 ) -> Callable:
     """The student step on a teacher's pseudo-labels of the strong views.
 
@@ -65,6 +67,10 @@ def make_student_step(
       student_labeled_weight: of the cross-entropy of the labeled images in the student's loss; 0 is
         the paper's student, trained on pseudo-labels alone. Above 0 the labeled images are in the
         student's pass, so student_statistics has to be 'joint'.
+      feedback_statistics: the batch statistics of the labeled loss that is fed back: 'labeled', those of
+        the labeled images alone, as in the released code; or 'student', those of the student's pass, with
+        which it is evaluated too. Where strong views differ much from labeled images, the first is a loss
+        of a function that is never evaluated (docs/method.md).
 
     Returns:
       (net, baseline, batch, logits [B, K] of the teacher for the unlabeled images, step,
@@ -78,6 +84,11 @@ def make_student_step(
         raise ValueError(
             f'algorithm.student_statistics {student_statistics!r} is unknown; choose one of '
             f'{", ".join(STATISTICS)}.'
+        )
+    if feedback_statistics not in FEEDBACK_STATISTICS:
+        raise ValueError(
+            f'algorithm.feedback_statistics {feedback_statistics!r} is unknown; choose one of '
+            f'{", ".join(FEEDBACK_STATISTICS)}.'
         )
     if student_labeled_weight and student_statistics != 'joint':
         raise ValueError(
@@ -94,7 +105,9 @@ def make_student_step(
         images = [batch['unlabeled']['strong']]
         if joins_labeled:
             images.append(batch['labeled']['image'])
-        log_p, log_p_jvp, batch_stats = _log_probabilities(student, net, student_key, images)
+        log_p, log_p_jvp, (batch_stats, of_images) = _log_probabilities(
+            student, net, student_key, images
+        )
         smoothed = losses.smooth(target, target.shape[-1], label_smoothing, log_p[0].dtype)
         cotangents = [-smoothed / len(smoothed)]
         if joins_labeled:
@@ -110,9 +123,11 @@ def make_student_step(
         params, update_vjp, new = jax.vjp(apply_gradient, gradient, has_aux=True)
 
         def labeled_loss(params):
-            (output,), _ = network.forward(
-                student, params, net.batch_stats, labeled_key, batch['labeled']['image']
-            )
+            image = batch['labeled']['image']
+            if feedback_statistics == 'student':
+                output = network.predict(Frozen(student, Variables(params, of_images)), image)
+            else:
+                (output,), _ = network.forward(student, params, net.batch_stats, labeled_key, image)
             return losses.cross_entropy(output.logits, batch['labeled']['label'])
 
         def target_jvp(u):
@@ -139,15 +154,20 @@ def make_student_step(
 
 
 def _log_probabilities(student, net, key, images):
-    """The student's log-probabilities [B, K] of each part of the images, linear map and statistics.
+    """The student's log-probabilities [B, K] of each part of the images, linear map and batch statistics.
 
     The map is the product with a tangent of the parameters; transposed, it gives the student's gradient, so
-    that one linearization serves both.
+    that one linearization serves both. The statistics are the running ones after the pass, and those of
+    the images alone.
     """
 
     def log_probabilities(params):
-        outputs, batch_stats = network.forward(student, params, net.batch_stats, key, *images)
-        return [jax.nn.log_softmax(output.logits) for output in outputs], batch_stats
+        def passes(stats):
+            outputs, after = network.forward(student, params, stats, key, *images)
+            return after, outputs
+
+        (after, outputs), of_images = batch_statistics.of_step(passes, net.batch_stats)
+        return [jax.nn.log_softmax(output.logits) for output in outputs], (after, of_images)
 
     return jax.linearize(log_probabilities, net.params, has_aux=True)
 
