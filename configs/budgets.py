@@ -93,10 +93,12 @@ def steps_of(budget: float, passes: int, data: Data, model: Model, size: Size = 
     """Steps of so many passes forward of an image for the budget in FLOPs, a multiple of 10.
 
     Raises:
-      ValueError: the budget is no finite number, or pays fewer steps.
+      ValueError: the budget is no finite number above 0, or pays fewer than five steps.
     """
+    if not 0 < budget < math.inf:
+        raise ValueError(f'A stage has {budget:.3g} FLOPs; give a finite number above 0.')
     ten = 10 * passes * forward(model, data, size)
-    if not ten / 2 < budget < math.inf:
+    if budget < ten / 2:
         raise ValueError(
             f'A stage has {budget:.3g} FLOPs, and ten steps of it take {ten:.3g}; give a larger budget.'
         )

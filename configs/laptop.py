@@ -161,16 +161,19 @@ def method(
     start_share: its share of the budget.
 
     Raises:
-      ValueError: the budget does not pay ten steps of a stage, or a start is described and there is none.
+      ValueError: the budget pays fewer than five steps of a stage, start_share leaves none of it, or a start
+        is described and there is none.
     """
     if start == 'random' and (start_size, start_share) != (0, STARTED):
         raise ValueError(
             'start_size and start_share need start=supervised; there is no start to describe.'
         )
+    rest = 1 - (FINETUNED if finetune == 'on' else 0)
+    if not 0 < start_share < rest:
+        raise ValueError(f'start_share is {start_share}; give a number above 0 and below {rest:g}.')
     budget = DATA[data]['budget'] if budget is None else budget
     started = start_share if start == 'supervised' else 0
-    share = 1 - started - (FINETUNED if finetune == 'on' else 0)
-    steps = budgets.count_steps(share * budget, name, data, model, size)
+    steps = budgets.count_steps((rest - started) * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
@@ -229,7 +232,7 @@ def mpl(
 def all_labels(data: Data = 'cifar10', budget: float = 4.5e14, model: Model = 'fast_cnn_64'):
     """Labels only with all images of the training set, none held out; measured on images and their mirror images.
 
-    Rates, weight decay and label smoothing are those of the released airbench94 (Jordan, arXiv 2404.00498),
+    Rate, decay of kernels and label smoothing are those of the released airbench94 (Jordan, arXiv 2404.00498),
     converted from batches of 1,024 images with momentum 0.85; docs/results.md has the differences.
     """
     chosen = METHODS['supervised'](data, 'all', budget, model, view='weak')

@@ -16,8 +16,8 @@ def heads(
       out: width of embeddings that are compared by their cosines.
       wide: width of embeddings whose statistics are compared, and of SimSiam's.
       prototypes: outputs of DINO.
-      key_norm: batch norm of MoCo's outputs, 'none' in the paper. Without it keys start near one direction, which
-        takes a short run some hundred steps: 'plain' saves them (docs/self_supervised.md, the leak of queues).
+      key_norm: batch norm of MoCo's outputs, 'none' in the paper. Without it the first keys are nearly parallel,
+        and a short run loses some hundred steps; 'plain' avoids that (docs/self_supervised.md, the leak of queues).
     """
     pair = dict(projector=head(hidden, out), predictor=head(hidden, out))
     return {

@@ -30,7 +30,7 @@ ENDS = {
     'targets': ('averaged', 'batch'),
     'scale': (0.0, 1.0),
     'decay': (0.0, 1.0),
-    'smoothing': (0.0, 1.0),
+    'smoothing': (0.0, 0.99),
     'steps': (0, 2**31 - 1),
     'radius': (0.0, 1e4),
     'iterations': (0, 2),

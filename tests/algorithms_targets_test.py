@@ -138,11 +138,13 @@ def test_averaged_targets_are_of_the_averaged_network_in_evaluation_mode():
 
 
 def test_averaged_targets_without_an_average_or_of_mpls_teacher_are_refused():
-    for name in ('uda', 'mpl'):
-        with pytest.raises(ValueError, match='ema_decay above 0, and targets without a gradient'):
-            step(make_rule(name, True, target_pass='averaged'), make_batch())
-    with pytest.raises(ValueError, match='mpl has neither'):
-        step(make_rule('mpl', True, target_pass='averaged', ema_decay=0.9), make_batch())
+    for name, more in (('uda', {}), ('mpl', {'ema_decay': 0.9})):
+        with pytest.raises(ValueError, match='targets has no average; give an ema_decay above 0'):
+            step(make_rule(name, True, target_pass='averaged', **more), make_batch())
+    for name, more in (('mpl', {'label_view': 'weak'}), ('pi_model', {'two_sided': True})):
+        rule = make_rule(name, True, target_pass='averaged', ema_decay=0.9, **more)
+        with pytest.raises(ValueError, match="'averaged', but its targets get a gradient here; or"):
+            step(rule, make_batch())
 
 
 def test_an_unknown_pass_is_refused():

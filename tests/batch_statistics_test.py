@@ -61,6 +61,19 @@ def test_of_two_passes_the_last_counts_most():
     chex.assert_trees_all_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_variances_that_rounding_would_make_negative_are_zero():
+    """Of a channel that is constant, beside a large running variance."""
+    kept, before = np.float32(0.999), {'norm': {'var': jnp.linspace(30.0, 40.0, 256)}}
+
+    def run(stats):
+        return jax.tree.map(lambda old: kept * old + (1 - kept) * 1e-9, stats), ()
+
+    (after, _), found = jax.jit(lambda stats: batch_statistics.of_step(run, stats))(before)
+    alone = before['norm']['var'] + (after['norm']['var'] - before['norm']['var']) / (1 - kept)
+    assert alone.min() < 0
+    assert found['norm']['var'].min() == 0 and found['norm']['var'].max() < 0.1
+
+
 @pytest.mark.parametrize('evaluation_mode', [False, True])
 def test_what_passes_do_not_change_stays(evaluation_mode):
     run, stats = whitened(evaluation_mode)

@@ -27,6 +27,15 @@ def test_every_default_is_written_down():
     assert given == before
 
 
+def test_an_override_of_one_network_leaves_the_others():
+    """Config files may give several roles one dict."""
+    given = ['--config.networks.teacher.model.channels=(4,4,4)']
+    networks = configs.load('configs/digits.py:mpl', given).networks
+    assert networks.teacher.model.channels == (4, 4, 4)
+    plain = configs.load('configs/digits.py:mpl', []).networks
+    assert networks.student == plain.student and plain.student.model.channels != (4, 4, 4)
+
+
 def test_overrides_reach_any_number():
     config = configs.load(
         SMOKE,
@@ -150,7 +159,9 @@ REFUSED = {
     ),
     '--config.seed=-1': r'seed is -1; give a number from 0',
     '--config.algorithm.ema_decay=-0.5': r'ema_decay is -0.5; give 0 or more',
-    '--config.algorithm.label_smoothing=3': r'label_smoothing is 3.0; give a number from 0 to 1',
+    '--config.algorithm.label_smoothing=3': r'label_smoothing is 3.0; give a number from 0 to below 1',
+    '--config.algorithm.label_smoothing=1': r'label_smoothing is 1.0; give a number from 0 to below 1',
+    '--config.algorithm.label_smoothing=-1': r'label_smoothing is -1.0; give a number from 0',
     '--config.algorithm.uda_temperature=0': r'uda_temperature is 0.0; give a number above 0',
     '--config.algorithm.uda_ramp_steps=-1': r'uda_ramp_steps is -1; give 0 or more',
     '--config.networks.teacher.optimizer.learning_rate=-1': r'learning_rate is -1.0; give 0 or',

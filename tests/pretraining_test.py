@@ -378,7 +378,7 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
         (
             MOCO | dict(ema_steps=5),
             dict(steps=6),
-            'ema_steps is 5 of 6 steps, and then the target network stands still; give',
+            'ema_steps is 5 and steps is 6: the target network would not change after step 5; give 6 or',
         ),
         (MOCO | dict(ema_steps=6), dict(steps=6), ''),
         (

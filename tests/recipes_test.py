@@ -189,18 +189,29 @@ def test_both_stages_share_the_budget(method):
     assert 0.97 < total * FORWARD / BUDGET < 1.05
 
 
+@pytest.mark.parametrize('file', ['digits_pretrain', 'laptop_pretrain', 'cifar10_pretrain'])
+def test_labeled_images_are_augmented_where_features_learn_from_them(file):
+    views = {name: load(f'{file}.py:{name}').views.labeled for name in ('simclr', 'supcon')}
+    assert views == {'simclr': 'none', 'supcon': 'strong'}
+
+
 @pytest.mark.parametrize(
     ('given', 'match'),
     [
         (
             'laptop.py:uda,budget=0',
-            'A stage has 0 FLOPs, and ten steps of it take 5.69e\\+11; give a larger',
+            'A stage has 0 FLOPs; give a finite number above 0',
+        ),
+        (
+            'laptop.py:uda,budget=2e11',
+            'A stage has 2e\\+11 FLOPs, and ten steps of it take 5.69e\\+11; give a larger',
         ),
         ('laptop.py:uda,budget=-1e14', 'A stage has -1e\\+14 FLOPs'),
         ('laptop.py:mpl,budget=nan', 'A stage has nan FLOPs'),
         ('laptop.py:supervised,budget=inf', 'A stage has inf FLOPs'),
-        ('laptop.py:uda,start=supervised,start_share=1', 'A stage has 0 FLOPs'),
-        ('laptop.py:uda,start=supervised,start_share=0', 'A stage has 0 FLOPs'),
+        ('laptop.py:uda,start=supervised,start_share=1', 'start_share is 1.0; give .* below 1'),
+        ('laptop.py:uda,start=supervised,start_share=0', 'start_share is 0.0; give .* above 0'),
+        ('laptop.py:uda,start=supervised,start_share=0.9,finetune=on', 'give .* below 0.9'),
         ('laptop.py:uda,finetune=on,budget=6e11', 'A stage has 6e\\+10 FLOPs'),
         ('laptop_pretrain.py:simclr,budget=0', 'A stage has 0 FLOPs'),
         ('laptop_stages.py:mpl,budget=0', 'A stage has 0 FLOPs'),
@@ -210,7 +221,7 @@ def test_both_stages_share_the_budget(method):
         ('laptop.py:uda,start_share=0.25', 'start_size and start_share need start=supervised'),
     ],
 )
-def test_arguments_that_would_be_ignored_are_refused(given, match):
+def test_budgets_and_arguments_without_a_meaning_are_refused(given, match):
     with pytest.raises(ValueError, match=match):
         load(given)
 

@@ -90,8 +90,8 @@ def forward_targets(
         views have a pass of their own, forward only, with their own batch statistics; labeled images
         and strong views are joined, and the running statistics are theirs alone: those that the
         network is trained with (docs/method.md). 'averaged': as 'separate', but the weak views' pass is
-        one of the averaged network in evaluation mode, which is better than the network while its rate
-        is high (FixMatch with EMAN, arXiv 2101.08482, section 3.3).
+        one of the averaged network in evaluation mode, as in FixMatch with EMAN (arXiv 2101.08482,
+        section 3.3).
       weak_has_gradient: whether a separate pass over the weak views has a backward pass.
 
     Returns:
@@ -107,25 +107,31 @@ def forward_targets(
         )
     if target_pass == 'joined':
         return forward(student, params, net, batch, key, 'weak', 'strong')
+    image = batch['unlabeled']['weak']
     if target_pass == 'averaged':
-        if net.ema is None or weak_has_gradient:
-            raise ValueError(
-                "algorithm.target_pass is 'averaged': that takes an average of the weights, ema_decay above 0, "
-                'and targets without a gradient; mpl has neither for its teacher.'
-            )
-        weak = network.predict(Frozen(student, net.ema), batch['unlabeled']['weak'])
-        (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
-        return (labeled, weak, strong), batch_stats
-    key, target_key = jax.random.split(key)
-    (weak,), _ = network.forward(
-        student,
-        params if weak_has_gradient else jax.lax.stop_gradient(params),
-        net.batch_stats,
-        target_key,
-        batch['unlabeled']['weak'],
-    )
+        _check_averaged(net, weak_has_gradient)
+        weak = network.predict(Frozen(student, net.ema), image)
+    else:
+        key, target_key = jax.random.split(key)
+        fixed = params if weak_has_gradient else jax.lax.stop_gradient(params)
+        (weak,), _ = network.forward(student, fixed, net.batch_stats, target_key, image)
     (labeled, strong), batch_stats = forward(student, params, net, batch, key, 'strong')
     return (labeled, weak, strong), batch_stats
+
+
+def _check_averaged(net, weak_has_gradient):
+    sentence = None
+    if weak_has_gradient:
+        sentence = 'but its targets get a gradient here'
+    elif net.ema is None:
+        sentence = (
+            'but the network that gives targets has no average; give an ema_decay above 0 (for MPL, whose '
+            'teacher never has one, that does not help)'
+        )
+    if sentence:
+        raise ValueError(
+            f"algorithm.target_pass is 'averaged', {sentence}; or give joined or separate."
+        )
 
 
 class WithMemory(NamedTuple):

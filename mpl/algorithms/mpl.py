@@ -61,7 +61,8 @@ def make(
       student_labeled_weight: of the labels in the student's loss, see make_student_step.
       feedback_statistics: 'labeled' or 'student', see make_student_step.
       target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
-        'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback.
+        'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback;
+        'averaged' is refused, since the teacher has no average.
 
     Raises:
       ValueError: unknown name, labels for which the estimator has no gradient, or a temperature

@@ -69,8 +69,8 @@ def make_student_step(
         student's pass, so student_statistics has to be 'joint'.
       feedback_statistics: the batch statistics of the labeled loss that is fed back: 'labeled', those of
         the labeled images alone, as in the released code; or 'student', those of the student's pass, with
-        which it is evaluated too. Where strong views differ much from labeled images, the first is a loss
-        of a function that is never evaluated (docs/method.md).
+        which it is evaluated too. The first measures the student with other batch statistics than in
+        evaluation; the more strong views differ from labeled images, the more (docs/method.md).
 
     Returns:
       (net, baseline, batch, logits [B, K] of the teacher for the unlabeled images, step,
@@ -106,7 +106,7 @@ def make_student_step(
         if joins_labeled:
             images.append(batch['labeled']['image'])
         log_p, log_p_jvp, (batch_stats, of_images) = _log_probabilities(
-            student, net, student_key, images
+            student, net, student_key, images, feedback_statistics == 'student'
         )
         smoothed = losses.smooth(target, target.shape[-1], label_smoothing, log_p[0].dtype)
         cotangents = [-smoothed / len(smoothed)]
@@ -153,21 +153,24 @@ def make_student_step(
     return student_step
 
 
-def _log_probabilities(student, net, key, images):
+def _log_probabilities(student, net, key, images, separates):
     """The student's log-probabilities [B, K] of each part of the images, linear map and batch statistics.
 
     The map is the product with a tangent of the parameters; transposed, it gives the student's gradient, so
-    that one linearization serves both. The statistics are the running ones after the pass, and those of
-    the images alone.
+    that one linearization serves both. The statistics are the running ones after the pass and, if it
+    `separates` them, those of the images alone.
     """
 
     def log_probabilities(params):
         def passes(stats):
             outputs, after = network.forward(student, params, stats, key, *images)
-            return after, outputs
+            return after, [jax.nn.log_softmax(output.logits) for output in outputs]
 
-        (after, outputs), of_images = batch_statistics.of_step(passes, net.batch_stats)
-        return [jax.nn.log_softmax(output.logits) for output in outputs], (after, of_images)
+        if separates:
+            (after, log_p), of_images = batch_statistics.of_step(passes, net.batch_stats)
+        else:
+            (after, log_p), of_images = passes(net.batch_stats), None
+        return log_p, (after, of_images)
 
     return jax.linearize(log_probabilities, net.params, has_aux=True)
 

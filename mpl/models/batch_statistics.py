@@ -38,9 +38,10 @@ def of_step(passes: Callable[[PyTree], tuple[PyTree, Any]], before: PyTree) -> t
     ones = jax.tree.map(jnp.ones_like, running)
     after, kept, result = jax.jvp(passed, (running,), (ones,), has_aux=True)
 
-    def images(before, after, kept):
-        share = jnp.where(kept < 1, 1 - kept, 1)
-        return before + (after - before) / share
-
-    found = jax.tree.map(images, running, after, kept)
+    found = {}
+    for path, old in running.items():
+        share = jnp.where(kept[path] < 1, 1 - kept[path], 1)
+        found[path] = old + (after[path] - old) / share
+        if path[-1] == 'var':  # Rounding may leave less, where the running one is much larger.
+            found[path] = jnp.maximum(found[path], 0)
     return result, flax.traverse_util.unflatten_dict(flat | found)

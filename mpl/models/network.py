@@ -176,10 +176,11 @@ def update(
     The average's decay is ramped, min(ema_decay, (1 + step) / (10 + step)), as in the released MPL
     code, so that the initial values soon have little weight.
 
-    A target network has `ema_decay` from the first step on. With `of_images`, the batch statistics of
-    the step's images alone, the average is one: over the parameters, whose initial values count, and
-    with the same weights over `of_images`, whose first ones take the place of initial values, which
-    are of no images. So the statistics are those of the averaged parameters (arXiv 2101.08482).
+    A target network has `ema_decay` from the first step on, and `of_images`, the batch statistics of
+    the step's images alone. They are averaged with the decay of the parameters, from those of the first
+    step on, since initial ones (mean 0, variance 1) may be of no images. They belong to the parameters
+    before the step, so they lag by one step, and approximate the statistics of the averaged parameters
+    (arXiv 2101.08482).
     """
     changes, opt_state = definition.optimizer.update(gradient, net.opt_state, net.params)
     params = optax.apply_updates(net.params, changes)

@@ -54,8 +54,9 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
             raise ValueError(f'{name} is {value}; give a number above 0.')
     if 'ema_steps' in config.algorithm and 0 < config.algorithm.ema_steps < config.steps:
         raise ValueError(
-            f'algorithm.ema_steps is {config.algorithm.ema_steps:,} of {config.steps:,} steps, and then the '
-            'target network stands still; give all steps, or 0 for a constant decay.'
+            f'algorithm.ema_steps is {config.algorithm.ema_steps} and steps is {config.steps}: the target network '
+            f'would not change after step {config.algorithm.ema_steps}; give {config.steps} or more, or 0 for a '
+            'constant decay.'
         )
 
 
@@ -94,19 +95,19 @@ def check_crops(source: Source, views: Views) -> None:
 def check_views(config: ConfigDict, batch: dict, update: jax.extend.core.ClosedJaxpr) -> None:
     """Refuses numbered views of unlabeled images, such as view_2, that the algorithm does not use.
 
+    Weak and strong views may be idle: all views by that name come in pairs.
+
     Args:
       config: of the run.
       batch: as jax.ShapeDtypeStructs.
-      update: of the algorithm, by jax.make_jaxpr: state, batch, step, key.
+      update: of the algorithm, by jax.make_jaxpr; its first argument is the batch.
 
     Raises:
       ValueError: names the views.
     """
     views = [name for name in batch.get('unlabeled', {}) if re.fullmatch(r'\w+_\d+', name)]
-    after = len(jax.tree.leaves((batch, 0, jax.random.key(0))))  # arguments behind the state
-    given = jax.tree.unflatten(
-        jax.tree.structure(batch), update.jaxpr.invars[-after:][: len(jax.tree.leaves(batch))]
-    )
+    places, tree = jax.tree.flatten(batch)
+    given = jax.tree.unflatten(tree, update.jaxpr.invars[: len(places)])
     used = {id(var) for equation in update.jaxpr.eqns for var in equation.invars}
     idle = [name for name in views if id(given['unlabeled'][name]) not in used]
     if idle:

@@ -35,7 +35,7 @@ def apply(config: dict, overrides: list[str]) -> tuple[dict, list[str]]:
       ValueError: an override is not of the form --config.KEY=VALUE, sets a whole section, or sets a key
         that the teacher's config copies from the run.
     """
-    config, notes = _with_plain_sections(copy.deepcopy(config)), []
+    config, notes = _with_plain_sections(_copy(config)), []
     parsed = sorted(  # Names first, outer sections before inner ones.
         map(_parse, overrides),
         key=lambda one: (one.key != 'name', len(one.section) * (one.key == 'name')),
@@ -51,6 +51,13 @@ def apply(config: dict, overrides: list[str]) -> tuple[dict, list[str]]:
             notes += _rename(config, parent, one)
         parent[one.key] = one.value
     return config, notes
+
+
+def _copy(value):
+    """A copy in which no two keys share a section, so that an override of one leaves the other."""
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return copy.deepcopy(value)
 
 
 def _parse(override):

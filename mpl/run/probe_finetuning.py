@@ -64,7 +64,7 @@ def plan(
             {'name': 'sgd', 'learning_rate': rate},
             starts[name],
         )
-        if config.views.labeled == 'none':
+        if 'labeled' in config.views and config.views.labeled == 'none':
             config.views.labeled = 'weak'
         if text != 'split':
             count = 0 if text == 'all' else len(banks[text].indices)

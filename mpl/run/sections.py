@@ -216,15 +216,11 @@ def _check_range(name, value, where):
     last = name.rpartition('_')[2]
     if last == 'temperature' and not value > 0:
         raise ValueError(f'{where} is {value}; give a number above 0.')
-    if name in ('beta1', 'beta2') and not 0 <= value < 1:
+    if (name in ('beta1', 'beta2') or last == 'smoothing') and not 0 <= value < 1:
         raise ValueError(f'{where} is {value}; give a number from 0 to below 1.')
-    shares = ('decay', 'smoothing', 'threshold', 'momentum', 'dropout')
+    shares = ('decay', 'threshold', 'momentum', 'dropout')
     positive = ('steps', 'rate', 'norm', 'epsilon', 'weight', *shares)
     if last in positive and name != 'feedback_weight' and not value >= 0:  # -1 flips feedback.
         raise ValueError(f'{where} is {value}; give 0 or more.')
     if last in shares and name != 'weight_decay' and value > 1:
         raise ValueError(f'{where} is {value}; give a number from 0 to 1.')
-    if last == 'smoothing' and value == 1:
-        raise ValueError(
-            f'{where} is 1, which leaves nothing of the labels; give a number below 1.'
-        )
