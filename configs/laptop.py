@@ -149,6 +149,7 @@ def method(
     start: Literal['random', 'supervised'] = 'random',
     start_size: Size = 0,
     start_share: float = STARTED,
+    target_pass: Literal['separate', 'averaged'] = 'separate',
 ):
     """The method of this name in RULES.
 
@@ -159,10 +160,11 @@ def method(
     start: 'random' weights, or a run of `supervised`.
     start_size: the size in that run.
     start_share: its share of the budget.
+    target_pass: of the views that only give targets, see `forward_targets` in mpl/algorithms/interface.py.
 
     Raises:
-      ValueError: the budget pays fewer than five steps of a stage, start_share leaves none of it, or a start
-        is described and there is none.
+      ValueError: the budget pays fewer than five steps of a stage, start_share leaves none of it, or an
+        argument is of a start or of targets that the run does not have.
     """
     if start == 'random' and (start_size, start_share) != (0, STARTED):
         raise ValueError(
@@ -175,6 +177,12 @@ def method(
     started = start_share if start == 'supervised' else 0
     steps = budgets.count_steps((rest - started) * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
+    if target_pass != 'separate':
+        if 'target_pass' not in RULES[name]:
+            raise ValueError(
+                f'target_pass is {target_pass}, but {name} has no such views; leave it out.'
+            )
+        algorithm['target_pass'] = target_pass
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
     chosen = config(algorithm, steps, data, labels, model)

@@ -155,6 +155,7 @@ STARTED = {  # methods with a start, and the method of the start
         'supervised,finetune=on',
         'uda,finetune=on',
         'uda,finetune=on,size=24',
+        'uda,target_pass=averaged',
         *STARTED,
     ],
 )
@@ -217,6 +218,10 @@ def test_labeled_images_are_augmented_where_features_learn_from_them(file):
         ('laptop_stages.py:mpl,budget=0', 'A stage has 0 FLOPs'),
         ('laptop.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
         ('small_images.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
+        (
+            'laptop.py:mean_teacher,target_pass=averaged',
+            'mean_teacher has no such views; leave it out',
+        ),
         ('laptop.py:uda,start_size=24', 'start_size and start_share need start=supervised'),
         ('laptop.py:uda,start_share=0.25', 'start_size and start_share need start=supervised'),
     ],
