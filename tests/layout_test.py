@@ -39,6 +39,7 @@ ALLOWED = {
     'acquisition': set(),
     'algorithms': {
         'augment.lab',
+        'models.batch_statistics',
         'models.layers',
         'models.network',
         'optimizers.backbone',
