@@ -68,6 +68,12 @@ def test_steps_are_converted_to_minutes_and_to_the_flops_of_finished_runs(folder
     records.write(folder / 'report.json', {'metrics_lines': 3, 'flops': {'step': 100}})
     *_, flops, teacher = curves.draw(folders).axes
     assert drawn(flops) == [('C1', [300], [0.7])] and not teacher.lines
+    (folder / 'pretrain').mkdir()
+    stage = {'metrics_lines': 0, 'seconds': 240.0, 'flops': {'step': 7, 'run': 1000}}
+    records.write(folder / 'pretrain' / 'report.json', stage)
+    steps, _, minutes, _, flops, _ = curves.draw(folders).axes
+    assert drawn(minutes) == [('C1', [6.0], [0.7])] and drawn(flops) == [('C1', [1300], [0.7])]
+    assert ('C1', [3], [0.7]) in drawn(steps)
 
 
 def test_without_validation_it_shows_the_unlabeled_images(folders):

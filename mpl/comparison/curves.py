@@ -1,19 +1,21 @@
 """Learning curves of the runs of several configs, finished or not, in one figure."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
 from mpl.comparison import plots
-from mpl.run import figures, report
+from mpl.run import figures, report, schema
 
 
 def draw(folders: dict[str, list[Path]]) -> Figure | None:
     """Accuracy of every network over steps, minutes and FLOPs: a color per config, a line per run.
 
-    FLOPs of training are known of finished runs; without one there is no row of them.
+    Minutes and FLOPs begin with those of the stages that were trained before the run. FLOPs of training
+    are known of finished runs; without one there is no row of them.
 
     On validation if any run has it, else on unlabeled images whose labels are known but not
     trained on.
@@ -39,18 +41,18 @@ def draw(folders: dict[str, list[Path]]) -> Figure | None:
     else:
         return None
     networks = [name.split('/')[1] for name in measured]
-    flops = {
-        name: [_flops_of_step(epath.Path(folder)) for folder in of_config]
+    costs = {
+        name: [_costs(epath.Path(folder)) for folder in of_config]
         for name, of_config in folders.items()
     }
-    units = ['step', 'minutes'] + ['FLOPs'] * any(f for of in flops.values() for f in of)
+    units = ['step', 'minutes'] + ['FLOPs'] * any(c.of_step for of in costs.values() for c in of)
     figure = Figure((4.5 * len(networks), 3.5 * len(units)), layout='constrained')
     labels = plots.distinct(list(runs))
     for unit, row in zip(units, figure.subplots(len(units), len(networks), squeeze=False)):
         for axes, network in zip(row, networks):
             for color, (name, of_config) in enumerate(runs.items()):
                 label = _shown(labels[name])
-                for lines, each in zip(of_config, flops[name]):
+                for lines, each in zip(of_config, costs[name]):
                     steps, values = figures.series(lines, f'{part}/{network}/accuracy')
                     places = _convert(steps, lines, unit, each)
                     if places:
@@ -71,17 +73,35 @@ def _shown(name):
     return f' {name}' if name.startswith('_') else name  # Legends skip names with _.
 
 
-def _flops_of_step(folder):
-    """None of a run that is not finished, or whose report is from before they were counted."""
-    found = report.read(folder) if (folder / 'report.json').exists() else {}
-    return found['flops']['step'] if 'flops' in found else None
+class _Costs(NamedTuple):
+    """FLOPs are 0 where a report is missing, or from before they were counted."""
+
+    of_step: int  # FLOPs
+    seconds: float  # of the stages before the run
+    flops: int
 
 
-def _convert(steps, lines, unit, flops):
+def _costs(folder):
+    before = [_report(folder / name) for name in schema.STAGES.values()]
+    return _Costs(
+        _report(folder)['flops']['step'],
+        sum(one['seconds'] for one in before),
+        sum(one['flops']['run'] for one in before),
+    )
+
+
+def _report(folder):
+    none = {'seconds': 0.0, 'flops': {'step': 0, 'run': 0}}
+    return none | (report.read(folder) if (folder / 'report.json').exists() else {})
+
+
+def _convert(steps, lines, unit, costs):
     """Steps in another unit; empty if it is not known for this run."""
     if unit == 'step':
         return steps
     if unit == 'FLOPs':
-        return [step * flops for step in steps] if flops else []
+        return [costs.flops + step * costs.of_step for step in steps] if costs.of_step else []
     logged, seconds = figures.series(lines, 'seconds')
-    return (np.interp(steps, logged, seconds) / 60).tolist() if logged else []
+    if not logged:
+        return []
+    return ((costs.seconds + np.interp(steps, logged, seconds)) / 60).tolist()
