@@ -165,3 +165,13 @@ def test_a_run_starts_from_its_images_and_keeps_the_filters(tmp_path):
 def test_refusals(arguments, match):
     with pytest.raises(ValueError, match=match):
         fast_cnn.make(**({'num_classes': 10} | arguments))
+
+
+def test_images_that_no_pixel_is_left_of_are_refused():
+    model = fast_cnn.make(10, (4, 4, 4))
+    with pytest.raises(
+        ValueError, match='7 x 9 pixels is too small: 3 stages halve it; give .* 8 x 8'
+    ):
+        model.init(jax.random.key(0), jnp.zeros((1, 7, 9, 3)), train=False)
+    _, logits = model.init_with_output(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)[0]
+    assert logits.shape == (1, 10)
