@@ -82,9 +82,13 @@ def tile(side: int) -> int:
     return side * 3 // 8
 
 
+# The view of labeled images of rules whose features learn from labels.
+LABELED_VIEWS = {'s4l': 'strong', 'supcon': 'strong', 'mobyv2al': 'weak'}
+
+
 def labeled_view(name: str) -> str:
-    """The view of labeled images of a rule: augmented where its features learn from labels."""
-    return {'s4l': 'strong', 'supcon': 'strong', 'mobyv2al': 'weak'}.get(name, 'none')
+    """The view of a rule's labeled images: none where they train a probe alone."""
+    return LABELED_VIEWS[name] if name in LABELED_VIEWS else 'none'
 
 
 def task_views(task: str, first: dict, **given) -> dict:

@@ -18,11 +18,12 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from mpl.algorithms import losses
 from mpl.data import batches, encoded, source, splits
 from mpl.parallel import sharding
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop
+from mpl.run import flops, loop
 from mpl.run.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -235,6 +236,14 @@ def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, mo
     assert counts[4] > counts[3]  # the first evaluation
     assert counts[2:4] == [counts[2]] * 2 and counts[5:] == [counts[5]] * 7
     assert counts[2] == counts[1] and counts[5] == counts[4]
+
+
+def test_an_update_is_traced_once_for_its_checks_and_its_flops(monkeypatch):
+    traced, uda = [], losses.uda
+    monkeypatch.setattr(losses, 'uda', lambda *given: traced.append(1) or uda(*given))
+    config = configs.load('configs/digits.py:uda', [])
+    assert flops.of_step(experiments.assemble(config, jax.devices()[:1])) > 0
+    assert len(traced) == 1
 
 
 def test_networks_of_one_size_are_refused_another_for_evaluation():

@@ -120,18 +120,16 @@ def forward_targets(
 
 
 def _check_averaged(net, weak_has_gradient):
-    sentence = None
     if weak_has_gradient:
-        sentence = 'but its targets get a gradient here'
+        why = 'its targets get a gradient here'
     elif net.ema is None:
-        sentence = (
-            'but the network that gives targets has no average; give an ema_decay above 0 (for MPL, whose '
+        why = (
+            'the network that gives targets has no average; give an ema_decay above 0 (for MPL, whose '
             'teacher never has one, that does not help)'
         )
-    if sentence:
-        raise ValueError(
-            f"algorithm.target_pass is 'averaged', {sentence}; or give joined or separate."
-        )
+    else:
+        return
+    raise ValueError(f"algorithm.target_pass is 'averaged', but {why}; or give joined or separate.")
 
 
 class WithMemory(NamedTuple):

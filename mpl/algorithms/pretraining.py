@@ -143,7 +143,7 @@ def _update(rule, state, batch, step, key):
             stats[role],
             step,
             decay,
-            of_images[role] if rule.average.target else None,
+            of_images[role],
         )
         for role, definition in rule.chain.items()
     }
@@ -167,7 +167,7 @@ def _total(rule, params, state, batch, step, key):
 
 
 def _unlabeled(rule, params, state, batch, step, key):
-    """The rule's loss; and the batch statistics of its images, which a target network averages."""
+    """The rule's loss; and by role the batch statistics of its images, None without a target network."""
 
     def passes(stats):
         nets = {role: net.replace(batch_stats=stats[role]) for role, net in state.nets.items()}
@@ -175,7 +175,7 @@ def _unlabeled(rule, params, state, batch, step, key):
         return after, (value, *rest)
 
     if not rule.average.target:
-        return passes(statistics(state)), {}
+        return passes(statistics(state)), dict.fromkeys(rule.chain)
     return batch_statistics.of_step(passes, statistics(state))
 
 

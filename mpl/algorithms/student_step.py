@@ -80,21 +80,7 @@ def make_student_step(
       ValueError: unknown name, or labels for which the estimator has no gradient.
     """
     feedbacks.check(feedback, labels)
-    if student_statistics not in STATISTICS:
-        raise ValueError(
-            f'algorithm.student_statistics {student_statistics!r} is unknown; choose one of '
-            f'{", ".join(STATISTICS)}.'
-        )
-    if feedback_statistics not in FEEDBACK_STATISTICS:
-        raise ValueError(
-            f'algorithm.feedback_statistics {feedback_statistics!r} is unknown; choose one of '
-            f'{", ".join(FEEDBACK_STATISTICS)}.'
-        )
-    if student_labeled_weight and student_statistics != 'joint':
-        raise ValueError(
-            f'algorithm.student_labeled_weight is {student_labeled_weight}, which has the labeled '
-            "images in the student's pass; set algorithm.student_statistics to 'joint'."
-        )
+    _check(student_statistics, student_labeled_weight, feedback_statistics)
     is_sampled = labels == 'sampled'
     joins_labeled = student_statistics == 'joint'
 
@@ -123,12 +109,7 @@ def make_student_step(
         params, update_vjp, new = jax.vjp(apply_gradient, gradient, has_aux=True)
 
         def labeled_loss(params):
-            image = batch['labeled']['image']
-            if feedback_statistics == 'student':
-                output = network.predict(Frozen(student, Variables(params, of_images)), image)
-            else:
-                (output,), _ = network.forward(student, params, net.batch_stats, labeled_key, image)
-            return losses.cross_entropy(output.logits, batch['labeled']['label'])
+            return _labeled_loss(student, net, params, of_images, labeled_key, batch['labeled'])
 
         def target_jvp(u):
             return (1 - label_smoothing) * log_p_jvp(u)[0]  # -B dL / dtarget
@@ -151,6 +132,31 @@ def make_student_step(
         return StudentStep(new, baseline, objective, metrics)
 
     return student_step
+
+
+def _check(student_statistics, student_labeled_weight, feedback_statistics):
+    for name, value, allowed in (
+        ('student_statistics', student_statistics, STATISTICS),
+        ('feedback_statistics', feedback_statistics, FEEDBACK_STATISTICS),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f'algorithm.{name} {value!r} is unknown; choose one of {", ".join(allowed)}.'
+            )
+    if student_labeled_weight and student_statistics != 'joint':
+        raise ValueError(
+            f'algorithm.student_labeled_weight is {student_labeled_weight}, which has the labeled '
+            "images in the student's pass; set algorithm.student_statistics to 'joint'."
+        )
+
+
+def _labeled_loss(student, net, params, batch_stats, key, labeled):
+    """With these batch statistics, or those of the labeled images if they are None."""
+    if batch_stats is None:
+        (output,), _ = network.forward(student, params, net.batch_stats, key, labeled['image'])
+    else:
+        output = network.predict(Frozen(student, Variables(params, batch_stats)), labeled['image'])
+    return losses.cross_entropy(output.logits, labeled['label'])
 
 
 def _log_probabilities(student, net, key, images, separates):

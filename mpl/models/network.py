@@ -186,9 +186,12 @@ def update(
     params = optax.apply_updates(net.params, changes)
     ema = net.ema
     if ema is not None:
-        first = decay = jnp.minimum(ema_decay, (1 + step) / (10 + step))
-        if of_images is not None:
-            decay, first = ema_decay, jnp.where(step == 0, 0.0, ema_decay)
+        if of_images is None:
+            decay = of_statistics = jnp.minimum(ema_decay, (1 + step) / (10 + step))
+            statistics = batch_stats
+        else:
+            decay, of_statistics = ema_decay, jnp.where(step == 0, 0.0, ema_decay)
+            statistics = of_images
 
         def average(decay, old, new):
             # In this form the average of a constant is that constant, to the bit.
@@ -196,7 +199,7 @@ def update(
 
         ema = Variables(
             average(decay, ema.params, params),
-            average(first, ema.batch_stats, batch_stats if of_images is None else of_images),
+            average(of_statistics, ema.batch_stats, statistics),
         )
     return Network(params, batch_stats, opt_state, ema)
 

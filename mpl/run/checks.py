@@ -92,22 +92,24 @@ def check_crops(source: Source, views: Views) -> None:
             )
 
 
-def check_views(config: ConfigDict, batch: dict, update: jax.extend.core.ClosedJaxpr) -> None:
+def check_views(
+    config: ConfigDict, state: Any, batch: dict, update: jax.extend.core.ClosedJaxpr
+) -> None:
     """Refuses numbered views of unlabeled images, such as view_2, that the algorithm does not use.
 
-    Weak and strong views may be idle: all views by that name come in pairs.
+    Of 'weak' and 'strong', which are made together, one may be idle.
 
     Args:
       config: of the run.
-      batch: as jax.ShapeDtypeStructs.
-      update: of the algorithm, by jax.make_jaxpr; its first argument is the batch.
+      state, batch: as jax.ShapeDtypeStructs.
+      update: of the algorithm, by jax.make_jaxpr.
 
     Raises:
       ValueError: names the views.
     """
     views = [name for name in batch.get('unlabeled', {}) if re.fullmatch(r'\w+_\d+', name)]
-    places, tree = jax.tree.flatten(batch)
-    given = jax.tree.unflatten(tree, update.jaxpr.invars[: len(places)])
+    arguments = iter(update.jaxpr.invars[len(jax.tree.leaves(state)) :])
+    given = jax.tree.map(lambda leaf: next(arguments), batch)
     used = {id(var) for equation in update.jaxpr.eqns for var in equation.invars}
     idle = [name for name in views if id(given['unlabeled'][name]) not in used]
     if idle:

@@ -76,15 +76,13 @@ def assemble(
     init = partial(algorithm.init, sizes=_sizes(source, split))
     try:
         shapes = jax.eval_shape(init, jax.random.key(0), batch)
-        update = jax.make_jaxpr(lambda batch, state, *rest: algorithm.update(state, batch, *rest))(
-            batch, shapes, 0, jax.random.key(0)
-        )
+        update = jax.make_jaxpr(algorithm.update)(shapes, batch, 0, jax.random.key(0))
     except KeyError as error:
         sentence = _explain(error.args[0], config, batch)
         if sentence is None:
             raise
         raise ValueError(f'algorithm {config.algorithm.name} {sentence}') from error
-    checks.check_views(config, batch, update)
+    checks.check_views(config, shapes, batch, update)
     checks.check_evaluation(algorithm, shapes, source, views, config.batch.evaluate)
     shardings = sharding.layout(shapes, mesh, config.mesh.weights)
     state = jax.tree.map(
