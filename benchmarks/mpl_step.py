@@ -5,7 +5,7 @@ import numpy as np
 
 from benchmarks import jax_side
 from benchmarks.jax_side import SIZES
-from mpl.algorithms import mpl, student_step
+from mpl.algorithms import bilevel, mpl
 from mpl.models import wide_resnet
 from mpl.models.network import Definition, Variables
 from mpl.optimizers import sgd
@@ -60,7 +60,7 @@ def check(rule: dict, depth: int, width: int, batch: list[np.ndarray], steps: in
     return {'before': before, 'metrics': metrics, 'noises': noises, 'after': in_torch(state)}
 
 
-def begin(state: student_step.State, key: jax.Array) -> student_step.State:
+def begin(state: bilevel.State, key: jax.Array) -> bilevel.State:
     """The state with noise on all parameters."""
 
     def shake(net, key):
@@ -75,7 +75,7 @@ def begin(state: student_step.State, key: jax.Array) -> student_step.State:
     )
 
 
-def in_torch(state: student_step.State) -> dict[str, dict[str, np.ndarray]]:
+def in_torch(state: bilevel.State) -> dict[str, dict[str, np.ndarray]]:
     """Every network's arrays as torch_step.WideResNet names them."""
     nets = {'teacher': state.teacher, 'student': state.student, 'student_ema': state.student.ema}
     return {role: jax_side.in_torch(net) for role, net in nets.items()}

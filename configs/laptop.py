@@ -58,6 +58,13 @@ FINETUNED = 0.1  # share of the budget of the last stage
 STARTED = 0.5  # and, by default, of the training that networks start from
 # Learning rates after that start, falling to 0: half of the others' from labels only, else a quarter.
 RATE, RATE_LABELS = 0.05, 0.1
+# Arguments of `uda` by the start of `mpl`.
+UDA_STARTS = {
+    'uda': dict(),
+    'supervised_uda': dict(
+        start='supervised', start_share=0.25, view='strong', target_pass='averaged'
+    ),
+}
 
 
 def config(
@@ -125,6 +132,21 @@ def start_from(
         network.optimizer.update(learning_rate=rate, warmup_steps=0)
 
 
+def check_share(start: str, share: float, rest: float) -> float:
+    """Share of the budget that the start takes: `share`, or 0 from random weights.
+
+    rest: share that is left for the start and what comes after it.
+
+    Raises:
+      ValueError: the share leaves nothing, or there is no start to describe.
+    """
+    if not 0 < share < rest:
+        raise ValueError(f'start_share is {share}; give a number above 0 and below {rest:g}.')
+    if start == 'random' and share != STARTED:
+        raise ValueError(f'start_share is {share}, but start=random has no run to start from.')
+    return 0.0 if start == 'random' else share
+
+
 def last_stage(budget: float, data: Data, model: Model, size: Size = 0) -> dict:
     """The section `finetune` of a run with this budget in FLOPs: the student on the labels, at the run's size."""
     return dict(
@@ -166,15 +188,13 @@ def method(
       ValueError: the budget pays fewer than five steps of a stage, start_share leaves none of it, or an
         argument is of a start or of targets that the run does not have.
     """
-    if start == 'random' and (start_size, start_share) != (0, STARTED):
+    if start == 'random' and start_size:
         raise ValueError(
-            'start_size and start_share need start=supervised; there is no start to describe.'
+            f'start_size is {start_size}, but there is no start; give start=supervised.'
         )
     rest = 1 - (FINETUNED if finetune == 'on' else 0)
-    if not 0 < start_share < rest:
-        raise ValueError(f'start_share is {start_share}; give a number above 0 and below {rest:g}.')
+    started = check_share(start, start_share, rest)
     budget = DATA[data]['budget'] if budget is None else budget
-    started = start_share if start == 'supervised' else 0
     steps = budgets.count_steps((rest - started) * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if target_pass != 'separate':
@@ -203,20 +223,28 @@ def mpl(
     budget: float | None = None,
     model: Model = 'fast_cnn',
     feedback: Literal['exact', 'off'] = 'exact',
-    start: Literal['random', 'uda'] = 'random',
+    start: Literal['random', 'uda', 'supervised_uda'] = 'random',
+    start_share: float = STARTED,
     student_labels: Literal['off', 'on'] = 'off',
+    view: recipes.View = 'weak',
 ):
     """MPL with its teacher as `uda`, and the last stage of the paper: the student on the labels.
 
-    start: 'random' weights, as in the paper; or teacher and student both start from a run of `uda`, which has
-      half of the budget.
+    start: 'random' weights, as in the paper; or teacher and student both start from a run of `uda`: from random
+      weights, or itself from labels only, with its labeled images in strong views and its targets by the
+      averaged network.
+    start_share: share of the budget of that run with all its stages.
     student_labels: 'on' has the labels in the student's loss too, and one more pass over them.
+    view: of the labeled images.
+
+    Raises:
+      ValueError: as `method`.
     """
+    started = check_share(start, start_share, 1 - FINETUNED)
     budget = DATA[data]['budget'] if budget is None else budget
     named = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     named += ',student_labels=on' if student_labels == 'on' else ''
-    share = 1 - FINETUNED - (STARTED if start == 'uda' else 0)
-    steps = budgets.count_steps(share * budget, named, data, model)
+    steps = budgets.count_steps((1 - FINETUNED - started) * budget, named, data, model)
     uda = RULES['uda']
     algorithm = dict(
         name='mpl',
@@ -230,8 +258,9 @@ def mpl(
     if student_labels == 'on':
         algorithm |= dict(student_labeled_weight=1.0, student_statistics='joint')
     chosen = config(algorithm, steps, data, labels, model)
-    if start == 'uda':
-        first = METHODS['uda'](data, labels, STARTED * budget, model)
+    chosen.views.labeled = view
+    if start != 'random':
+        first = METHODS['uda'](data, labels, started * budget, model, **UDA_STARTS[start])
         start_from(chosen, first, network='student_ema')
     chosen.finetune = last_stage(budget, data, model)
     return chosen

@@ -12,8 +12,8 @@ import optax
 import pytest
 from flax import linen as nn
 
+from mpl.algorithms import bilevel, mpl, uda
 from mpl.algorithms import feedback as feedbacks
-from mpl.algorithms import mpl, student_step, uda
 from mpl.algorithms.interface import Sizes
 from mpl.models import mlp
 from mpl.models.network import Definition, Network
@@ -87,7 +87,7 @@ def start(teacher, student):
         )
         return Network(params, batch_stats, opt_state, None)
 
-    return student_step.State(
+    return bilevel.State(
         create(teacher, initial(teacher.model.norm)[0]),
         create(student, initial(student.model.norm)[1]),
         jnp.zeros((), jnp.float32),

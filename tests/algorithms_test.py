@@ -219,6 +219,7 @@ HEADS = ('projector', 'predictor', 'classifier')  # roles of networks on feature
 SHAPING = ('labeled_weight', 'queue')  # numbers that the state's shapes depend on
 # Files of the folder that are no learning rules.
 PARTS = (
+    'bilevel',
     'contrast',
     'feedback',
     'interface',

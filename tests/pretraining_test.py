@@ -350,7 +350,7 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
     [
         (dict(name='moco', queue=40), {}, 'queue is 40; give a multiple of batch.unlabeled, which is 16'),
         (dict(name='moco', queue=1600), {}, 'queue is 1600, more than the 1157 unlabeled images'),
-        (dict(name='moco', queue=32, keys='all'), {}, "keys is 'all'; choose one of averaged, batch"),
+        (dict(name='moco', queue=32, keys='all'), {}, "keys 'all' is unknown; choose one of averaged, batch"),
         (dict(name='moco', queue=32, ema_decay=0.0), {}, 'ema_decay is 0; give the decay of the target'),
         (MOCO, dict(batch=dict(labeled=8, unlabeled=0)), "moco learns from 'unlabeled' images"),
         (MOCO, dict(batch=dict(labeled=8, unlabeled=8)), ''),

@@ -137,14 +137,18 @@ def test_fewer_labels_change_the_labels_alone():
 
 FORWARD = budgets.forward('fast_cnn', 'cifar10')  # FLOPs
 BUDGET = laptop.DATA['cifar10']['budget']
-STARTED = {  # methods with a start, and the method of the start
-    'mpl,start=uda': 'uda',
-    'mpl,start=uda,feedback=off': 'uda',
-    'mpl,start=uda,student_labels=on': 'uda',
-    'uda,start=supervised': 'supervised',
-    'uda,start=supervised,start_size=24': 'supervised,size=24',
-    'uda,start=supervised,start_share=0.25': 'supervised',
-    'fixmatch,start=supervised,finetune=on': 'supervised',
+STARTED = {  # methods with a start, and the methods of the stages before them, the latest first
+    'mpl,start=uda': ['uda'],
+    'mpl,start=uda,feedback=off': ['uda'],
+    'mpl,start=uda,student_labels=on': ['uda'],
+    'mpl,start=supervised_uda,start_share=0.65': [
+        'uda,view=strong,target_pass=averaged',
+        'supervised',
+    ],
+    'uda,start=supervised': ['supervised'],
+    'uda,start=supervised,start_size=24': ['supervised,size=24'],
+    'uda,start=supervised,start_share=0.25': ['supervised'],
+    'fixmatch,start=supervised,finetune=on': ['supervised'],
 }
 
 
@@ -165,9 +169,9 @@ def test_a_budget_buys_the_steps_that_it_pays(method):
     last = 3 * config.finetune.steps * config.finetune.labeled  # passes forward
     last *= budgets.forward('fast_cnn', 'cifar10', config.views.size) / FORWARD
     total = passes.count(config) * config.steps + last
-    if method in STARTED:
-        stage = config.init_from.config
-        first = load(f'laptop.py:{STARTED[method]}')
+    stage = config
+    for before in STARTED[method] if method in STARTED else ():
+        stage, first = stage.init_from.config, load(f'laptop.py:{before}')
         assert stage.algorithm == first.algorithm and stage.views == first.views
         total += passes.count(first) * stage.steps
     assert 0.97 < total * FORWARD / BUDGET < 1.03
@@ -222,8 +226,10 @@ def test_labeled_images_are_augmented_where_features_learn_from_them(file):
             'laptop.py:mean_teacher,target_pass=averaged',
             'mean_teacher has no such views; leave it out',
         ),
-        ('laptop.py:uda,start_size=24', 'start_size and start_share need start=supervised'),
-        ('laptop.py:uda,start_share=0.25', 'start_size and start_share need start=supervised'),
+        ('laptop.py:uda,start_size=24', 'there is no start; give start=supervised'),
+        ('laptop.py:uda,start_share=0.25', 'start=random has no run to start from'),
+        ('laptop.py:mpl,start_share=0.25', 'start=random has no run to start from'),
+        ('laptop.py:mpl,start=uda,start_share=0.9', 'give a number above 0 and below 0.9'),
     ],
 )
 def test_budgets_and_arguments_without_a_meaning_are_refused(given, match):

@@ -1,6 +1,6 @@
 """BYOL, Bootstrap Your Own Latent (Grill et al., arXiv 2006.07733)."""
 
-from mpl.algorithms import contrast, pretraining, target_network
+from mpl.algorithms import contrast, losses, pretraining, target_network
 from mpl.algorithms.interface import Algorithm
 from mpl.models.network import Definition
 
@@ -33,7 +33,7 @@ def make(
     Raises:
       ValueError: ema_decay is 0, or an unknown kind of targets.
     """
-    target_network.check_statistics('targets', targets)
+    losses.check_choice('targets', targets, target_network.STATISTICS)
     chain = {'student': student, 'projector': projector, 'predictor': predictor}
     average = target_network.average(ema_decay, ema_steps)
     online = {role: chain[role] for role in average.roles}

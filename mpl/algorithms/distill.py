@@ -68,7 +68,8 @@ def make(
 
     def teacher_logits(state, batch, views):
         if teacher is None:
-            return [batch[name]['logits'] for name in sorted(batch)]
+            parts = [batch['labeled'], *(batch['unlabeled'] for _ in views)]
+            return [part['logits'] for part in parts]
         images = [batch['labeled']['image'], *(batch['unlabeled'][view] for view in views)]
         frozen = Frozen(teacher, state.teacher)
         return [network.predict(frozen, image).logits for image in images]
@@ -79,13 +80,7 @@ def make(
         outputs, batch_stats = forward(student, params, state.net, batch, key, *views)
         targets = teacher_logits(state, batch, views)
         supervised = losses.cross_entropy(outputs[0].logits, label, label_smoothing)
-        divergence = jnp.concatenate(
-            [
-                losses.kl_divergence(target / temperature, output.logits / temperature)
-                for target, output in zip(targets, outputs)
-            ]
-        )
-        soft = temperature**2 * jnp.mean(divergence)
+        soft = soft_loss(targets, [output.logits for output in outputs], temperature)
         return (1 - weight) * supervised + weight * soft, (
             batch_stats,
             {
@@ -109,3 +104,12 @@ def make(
         return frozen
 
     return Algorithm(init, update, networks)
+
+
+def soft_loss(targets: list[jax.Array], logits: list[jax.Array], temperature: float) -> jax.Array:
+    """T^2 KL(teacher || student) of logits [B, K] of each part, both at temperature T; the mean over all images."""
+    divergence = [
+        losses.kl_divergence(target / temperature, output / temperature)
+        for target, output in zip(targets, logits, strict=True)
+    ]
+    return temperature**2 * jnp.mean(jnp.concatenate(divergence))

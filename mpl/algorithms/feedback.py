@@ -52,10 +52,7 @@ LABELS = {
 
 def check(feedback: str, labels: str) -> None:
     """Raises a ValueError for an unknown estimator, or labels for which it has no gradient."""
-    if feedback not in LABELS:
-        raise ValueError(
-            f'algorithm.feedback {feedback!r} is unknown; choose one of {", ".join(LABELS)}.'
-        )
+    losses.check_choice('feedback', feedback, LABELS)
     if labels not in LABELS[feedback]:
         raise ValueError(
             f'algorithm.labels {labels!r} has no gradient by feedback {feedback!r}; '

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mpl.algorithms import losses
 from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Outputs
 
@@ -100,11 +101,7 @@ def forward_targets(
     Raises:
       ValueError: unknown target_pass, or 'averaged' where there is no average or a gradient is needed.
     """
-    if target_pass not in TARGET_PASSES:
-        raise ValueError(
-            f'algorithm.target_pass {target_pass!r} is unknown; choose one of '
-            f'{", ".join(TARGET_PASSES)}.'
-        )
+    losses.check_choice('target_pass', target_pass, TARGET_PASSES)
     if target_pass == 'joined':
         return forward(student, params, net, batch, key, 'weak', 'strong')
     image = batch['unlabeled']['weak']

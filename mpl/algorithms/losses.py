@@ -1,4 +1,6 @@
-"""Losses of logits, in nats, averaged over the batch."""
+"""Losses of logits, in nats, averaged over the batch; and checks of an algorithm's arguments."""
+
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +84,14 @@ def check_temperature(name: str, temperature: float) -> None:
         raise ValueError(
             f'algorithm.{name} is {temperature}; give a number from 0.0001 to 10000 (below 1 '
             'sharpens, above 1 softens).'
+        )
+
+
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises ValueError for a value of the algorithm's argument `name` that is not among the allowed ones."""
+    if value not in allowed:
+        raise ValueError(
+            f'algorithm.{name} {value!r} is unknown; choose one of {", ".join(allowed)}.'
         )
 
 

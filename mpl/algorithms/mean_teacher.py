@@ -38,7 +38,7 @@ def make(
       ValueError: ema_decay is 0.
     """
     if not ema_decay:
-        raise ValueError('ema_decay is 0; give the decay of the teacher, such as 0.999.')
+        raise ValueError('algorithm.ema_decay is 0; give the decay of the teacher, such as 0.999.')
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']

@@ -50,7 +50,7 @@ def make_loss(
     chain: pretraining.Chain, average: pretraining.Average, temperature: float, keys: str
 ) -> Callable:
     """The loss of `make`, as pretraining.from_loss takes it; its memory are two queues."""
-    target_network.check_statistics('keys', keys)
+    losses.check_choice('keys', keys, target_network.STATISTICS)
     online = {role: chain[role] for role in average.roles}
 
     def loss(params, state, batch, step, key):

@@ -39,7 +39,7 @@ def make(
       ValueError: ema_decay is 0, or an unknown kind of keys; by `init`, a queue of another size.
     """
     losses.check_temperature('temperature', temperature)
-    target_network.check_statistics('keys', keys)
+    losses.check_choice('keys', keys, target_network.STATISTICS)
     chain = {'student': student, 'projector': projector}
     average = target_network.average(ema_decay, ema_steps)
 

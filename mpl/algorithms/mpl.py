@@ -1,12 +1,7 @@
 """Meta Pseudo Labels (Pham et al., arXiv 2003.10580)."""
 
-import jax
-import jax.numpy as jnp
-
-from mpl.algorithms import losses
-from mpl.algorithms import student_step as student_steps
+from mpl.algorithms import bilevel, losses, student_step
 from mpl.algorithms.interface import Algorithm, forward_targets
-from mpl.models import network
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
@@ -57,9 +52,9 @@ def make(
       uda_ramp_steps: steps over which uda_weight rises linearly from 0.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see make_student_step.
-      student_labeled_weight: of the labels in the student's loss, see make_student_step.
-      feedback_statistics: 'labeled' or 'student', see make_student_step.
+      student_statistics: 'unlabeled' or 'joint', see student_step.build.
+      student_labeled_weight: of the labels in the student's loss, see student_step.build.
+      feedback_statistics: 'labeled' or 'student', see student_step.build.
       target_pass: the teacher's pass over the weak views, see interface.forward_targets. With
         'separate' it has no backward pass, unless its logits are pseudo-labels that get feedback;
         'averaged' is refused, since the teacher has no average.
@@ -69,51 +64,33 @@ def make(
         outside of [1e-4, 1e4].
     """
     losses.check_temperature('uda_temperature', uda_temperature)
-    student_step = student_steps.make_student_step(
+    step_of_student = student_step.build(
         student,
-        feedback,
-        labels,
-        baseline_decay,
-        label_smoothing,
-        ema_decay,
-        student_statistics,
-        student_labeled_weight,
-        feedback_statistics,
+        feedback=feedback,
+        labels=labels,
+        baseline_decay=baseline_decay,
+        label_smoothing=label_smoothing,
+        ema_decay=ema_decay,
+        student_statistics=student_statistics,
+        student_labeled_weight=student_labeled_weight,
+        feedback_statistics=feedback_statistics,
     )
-    if label_view not in VIEWS:
-        raise ValueError(
-            f"algorithm.label_view {label_view!r} is unknown; choose 'weak' or 'strong'."
-        )
+    losses.check_choice('label_view', label_view, VIEWS)
     view = 1 + VIEWS.index(label_view)  # Its place behind the labeled images.
     weak_has_gradient = label_view == 'weak' and feedback != 'off'
 
-    def init(key, batch, sizes):
-        teacher_key, student_key = jax.random.split(key)
-        image = batch['labeled']['image']
-        return student_steps.State(
-            network.create(teacher, teacher_key, image, 0.0),
-            network.create(student, student_key, image, ema_decay),
-            jnp.zeros((), jnp.float32),
+    def teacher_image(batch):
+        return batch['labeled']['image']
+
+    def teacher_logits(params, state, batch, key):
+        outputs, batch_stats = forward_targets(
+            teacher, params, state.teacher, batch, key, target_pass, weak_has_gradient
         )
+        return tuple(output.logits for output in outputs), batch_stats
 
-    def update(state, batch, step, key):
-        teacher_key, *keys = jax.random.split(key, 4)
-
-        def teacher_logits(params):
-            outputs, batch_stats = forward_targets(
-                teacher, params, state.teacher, batch, teacher_key, target_pass, weak_has_gradient
-            )
-            return tuple(output.logits for output in outputs), batch_stats
-
-        def teacher_loss(logits, after):
-            return loss(logits, batch['labeled']['label'], step, after)
-
-        return student_steps.update(
-            teacher, teacher_logits, teacher_loss, student_step, view, state, batch, step, keys
-        )
-
-    def loss(logits, label, step, after):
+    def teacher_loss(logits, batch, step, after):
         labeled, weak, strong = logits
+        label = batch['labeled']['label']
         supervised = losses.cross_entropy(labeled, label, label_smoothing)
         unlabeled, mask_rate = losses.uda(
             weak, strong, uda_temperature, uda_threshold, uda_mask_sharpened
@@ -127,9 +104,14 @@ def make(
             'accuracy/batch': losses.accuracy(labeled, label),
         }
 
-    def networks(state):
-        return network.freeze('student', student, state.student) | network.freeze(
-            'teacher', teacher, state.teacher
-        )
-
-    return Algorithm(init, update, networks)
+    return bilevel.from_loss(
+        teacher,
+        student,
+        teacher_image,
+        teacher_logits,
+        teacher_loss,
+        step_of_student,
+        view,
+        ema_decay,
+        roles=('student', 'teacher'),
+    )

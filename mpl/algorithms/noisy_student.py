@@ -38,8 +38,7 @@ def make(
       ValueError: unknown kind of labels, or a temperature outside of [1e-4, 1e4].
     """
     losses.check_temperature('temperature', temperature)
-    if labels not in ('soft', 'hard'):
-        raise ValueError(f"labels is {labels!r}; give 'soft' or 'hard'.")
+    losses.check_choice('labels', labels, ('soft', 'hard'))
 
     def loss(params, net, batch, step, key):
         label, teacher_logits = batch['labeled']['label'], batch['unlabeled']['logits']

@@ -1,10 +1,8 @@
 """Reduced Meta Pseudo Labels (Pham et al., arXiv 2003.10580, appendix E)."""
 
 import jax
-import jax.numpy as jnp
 
-from mpl.algorithms import losses
-from mpl.algorithms import student_step as student_steps
+from mpl.algorithms import bilevel, losses, student_step
 from mpl.algorithms.interface import Algorithm
 from mpl.models import network
 from mpl.models.network import Definition
@@ -39,61 +37,55 @@ def make(
       teacher_labeled_weight: of the cross-entropy of the corrected logits of labeled images.
       label_smoothing: of true labels and of the student's targets.
       ema_decay: decay of the average of the student's weights; 0 keeps no average.
-      student_statistics: 'unlabeled' or 'joint', see make_student_step.
+      student_statistics: 'unlabeled' or 'joint', see student_step.build.
 
     Raises:
       ValueError: unknown name, or labels for which the estimator has no gradient.
     """
-    student_step = student_steps.make_student_step(
+    step_of_student = student_step.build(
         student,
-        feedback,
-        labels,
-        baseline_decay,
-        label_smoothing,
-        ema_decay,
-        student_statistics,
+        feedback=feedback,
+        labels=labels,
+        baseline_decay=baseline_decay,
+        label_smoothing=label_smoothing,
+        ema_decay=ema_decay,
+        student_statistics=student_statistics,
         student_labeled_weight=0.0,
         feedback_statistics='labeled',
     )
 
-    def init(key, batch, sizes):
-        teacher_key, student_key = jax.random.split(key)
-        return student_steps.State(
-            network.create(teacher, teacher_key, log_probabilities(batch['labeled']), 0.0),
-            network.create(student, student_key, batch['labeled']['image'], ema_decay),
-            jnp.zeros((), jnp.float32),
-        )
+    def teacher_image(batch):
+        return log_probabilities(batch['labeled'])
 
-    def update(state, batch, step, key):
-        teacher_key, *keys = jax.random.split(key, 4)
+    def teacher_logits(params, state, batch, key):
         inputs = [log_probabilities(batch[name]) for name in ('labeled', 'unlabeled')]
-
-        def teacher_logits(params):
-            outputs, batch_stats = network.forward(
-                teacher, params, state.teacher.batch_stats, teacher_key, *inputs
-            )
-            return [o.logits + log_p[:, 0, 0] for o, log_p in zip(outputs, inputs)], batch_stats
-
-        def teacher_loss(logits, after):
-            return loss(logits, batch['labeled']['label'], after)
-
-        return student_steps.update(
-            teacher, teacher_logits, teacher_loss, student_step, 1, state, batch, step, keys
+        outputs, batch_stats = network.forward(
+            teacher, params, state.teacher.batch_stats, key, *inputs
         )
+        return [o.logits + log_p[:, 0, 0] for o, log_p in zip(outputs, inputs)], batch_stats
 
-    def loss(logits, label, after):
-        supervised = losses.cross_entropy(logits[0], label, label_smoothing)
-        objective = after.teacher_objective(logits[1])
+    def teacher_loss(logits, batch, step, after):
+        labeled, unlabeled = logits
+        label = batch['labeled']['label']
+        supervised = losses.cross_entropy(labeled, label, label_smoothing)
+        objective = after.teacher_objective(unlabeled)
         total = teacher_labeled_weight * supervised - feedback_weight * objective
         return total, {
             'loss/teacher_labeled': supervised,
-            'accuracy/batch': losses.accuracy(logits[0], label),
+            'accuracy/batch': losses.accuracy(labeled, label),
         }
 
-    def networks(state):
-        return network.freeze('student', student, state.student)
-
-    return Algorithm(init, update, networks)
+    return bilevel.from_loss(
+        teacher,
+        student,
+        teacher_image,
+        teacher_logits,
+        teacher_loss,
+        step_of_student,
+        view=1,
+        ema_decay=ema_decay,
+        roles=('student',),
+    )
 
 
 def log_probabilities(part):

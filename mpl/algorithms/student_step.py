@@ -1,33 +1,23 @@
-"""The student step of Meta Pseudo Labels, on a teacher's pseudo-labels, and the step of both networks.
+"""The student step of Meta Pseudo Labels, on a teacher's pseudo-labels.
 
 Pham et al., arXiv 2003.10580, section 2; notation as in mpl/algorithms/feedback.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
 import optax
 
-from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms import losses
+from mpl.algorithms.feedback import check, estimate, teacher_objective
 from mpl.algorithms.interface import Batch, Metrics
 from mpl.models import batch_statistics, network
 from mpl.models.network import Definition, Frozen, Network, Variables
 
 STATISTICS = ('unlabeled', 'joint')
 FEEDBACK_STATISTICS = ('labeled', 'student')
-
-
-@flax.struct.dataclass
-class State:
-    """The state of an algorithm whose teacher is trained with the feedback."""
-
-    teacher: Network
-    student: Network
-    baseline: jax.Array  # float32 scalar: moving average of the feedback h
 
 
 class StudentStep(NamedTuple):
@@ -39,7 +29,7 @@ class StudentStep(NamedTuple):
     metrics: Metrics
 
 
-def make_student_step(
+def build(
     student: Definition,
     feedback: str,
     labels: str,
@@ -79,7 +69,7 @@ def make_student_step(
     Raises:
       ValueError: unknown name, or labels for which the estimator has no gradient.
     """
-    feedbacks.check(feedback, labels)
+    check(feedback, labels)
     _check(student_statistics, student_labeled_weight, feedback_statistics)
     is_sampled = labels == 'sampled'
     joins_labeled = student_statistics == 'joint'
@@ -114,7 +104,7 @@ def make_student_step(
         def target_jvp(u):
             return (1 - label_smoothing) * log_p_jvp(u)[0]  # -B dL / dtarget
 
-        loss, h, gain = feedbacks.estimate(
+        loss, h, gain = estimate(
             feedback, labeled_loss, net.params, params, update_vjp, target_jvp, gradient, target
         )
         advantage = h - baseline.astype(h.dtype)
@@ -122,7 +112,7 @@ def make_student_step(
             jnp.mean(h).astype(jnp.float32), baseline, 1 - baseline_decay
         )
 
-        objective = feedbacks.teacher_objective(feedback, target, gain, advantage)
+        objective = teacher_objective(feedback, target, gain, advantage)
         metrics = {
             'loss/student': -jnp.mean(jnp.sum(smoothed * log_p[0], axis=-1)),
             'loss/student_labeled': loss,
@@ -135,14 +125,8 @@ def make_student_step(
 
 
 def _check(student_statistics, student_labeled_weight, feedback_statistics):
-    for name, value, allowed in (
-        ('student_statistics', student_statistics, STATISTICS),
-        ('feedback_statistics', feedback_statistics, FEEDBACK_STATISTICS),
-    ):
-        if value not in allowed:
-            raise ValueError(
-                f'algorithm.{name} {value!r} is unknown; choose one of {", ".join(allowed)}.'
-            )
+    losses.check_choice('student_statistics', student_statistics, STATISTICS)
+    losses.check_choice('feedback_statistics', feedback_statistics, FEEDBACK_STATISTICS)
     if student_labeled_weight and student_statistics != 'joint':
         raise ValueError(
             f'algorithm.student_labeled_weight is {student_labeled_weight}, which has the labeled '
@@ -179,41 +163,6 @@ def _log_probabilities(student, net, key, images, separates):
         return log_p, (after, of_images)
 
     return jax.linearize(log_probabilities, net.params, has_aux=True)
-
-
-def update(
-    teacher: Definition,
-    teacher_logits: Callable,
-    teacher_loss: Callable,
-    student_step: Callable,
-    view: int,
-    state: State,
-    batch: Batch,
-    step: jax.Array,
-    keys: Sequence[jax.Array],
-) -> tuple[State, Metrics]:
-    """One step of both networks: the student on pseudo-labels, then the teacher with the feedback.
-
-    The teacher has one forward pass, for the pseudo-labels, and one backward pass after the student
-    step.
-
-    Args:
-      teacher: the network.
-      teacher_logits: params -> (its logits [B, K] for each part of the batch, batch statistics).
-      teacher_loss: (these logits, StudentStep) -> (scalar, metrics).
-      student_step: as `make_student_step` returns it.
-      view: index of the part whose logits give the pseudo-labels.
-      state: before the step.
-      batch: of the step.
-      step: int32.
-      keys: as of `student_step`.
-    """
-    logits, logits_vjp, batch_stats = jax.vjp(teacher_logits, state.teacher.params, has_aux=True)
-    after = student_step(state.student, state.baseline, batch, logits[view], step, keys)
-    cotangent, metrics = jax.grad(teacher_loss, has_aux=True)(logits, after)
-    (gradient,) = logits_vjp(cotangent)
-    net = network.update(teacher, state.teacher, gradient, batch_stats, step, 0.0)
-    return State(net, after.student, after.baseline), metrics | after.metrics
 
 
 def pseudo_labels(key: jax.Array, logits: jax.Array, is_sampled: bool) -> jax.Array:

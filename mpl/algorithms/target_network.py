@@ -1,4 +1,4 @@
-"""Target networks: the averaged trunk and projector of BYOL, MoCo and their kin, and their outputs."""
+"""Target networks: the averaged trunk and projector of BYOL, MoCo and similar rules, and their outputs."""
 
 import jax
 
@@ -19,14 +19,6 @@ def average(decay: float, steps: int) -> Average:
             'algorithm.ema_decay is 0; give the decay of the target network, such as 0.99.'
         )
     return Average(decay, ('student', 'projector'), steps, target=True)
-
-
-def check_statistics(name: str, statistics: str) -> None:
-    """Raises ValueError for unknown statistics; name: of the argument."""
-    if statistics not in STATISTICS:
-        raise ValueError(
-            f'algorithm.{name} is {statistics!r}; choose one of {", ".join(STATISTICS)}.'
-        )
 
 
 def encode(

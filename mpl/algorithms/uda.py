@@ -39,9 +39,10 @@ def make(
       target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
 
     Raises:
-      ValueError: a temperature outside of [1e-4, 1e4], or (by `update`) an unknown annealing.
+      ValueError: a temperature outside of [1e-4, 1e4], or an unknown annealing.
     """
     losses.check_temperature('temperature', temperature)
+    losses.check_choice('annealing', annealing, ('none', *schedules.ANNEALING))
 
     def loss(params, net, batch, step, key):
         label = batch['labeled']['label']

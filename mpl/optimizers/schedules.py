@@ -31,25 +31,21 @@ def momentum(step: jax.Array, base: float, steps: int) -> jax.Array | float:
     return 1 - (1 - base) * 0.5 * (1 + jnp.cos(jnp.pi * ramp(step, steps)))
 
 
+# Shapes of training signal annealing, as functions of the share of its steps.
+ANNEALING = {
+    'linear': lambda t: t,
+    'log': lambda t: 1 - jnp.exp(-5 * t),
+    'exp': lambda t: jnp.exp(5 * (t - 1)),
+}
+
+
 def signal_annealing(step: jax.Array, steps: int, shape: str, classes: int) -> jax.Array:
     """The probability of the true class above which labels are left out (arXiv 1904.12848, 3.3).
 
     It rises from 1 / classes to 1 over `steps`. shape: 'linear' in t; 'log', 1 - exp(-5 t), for many
     labels; or 'exp', exp(5 (t - 1)), for few.
-
-    Raises:
-      ValueError: unknown shape.
     """
-    if shape not in ('linear', 'log', 'exp'):
-        raise ValueError(
-            f"annealing {shape!r} is unknown; choose 'none', 'linear', 'log' or 'exp'."
-        )
-    t = ramp(step, steps)
-    share = {
-        'linear': t,
-        'log': 1 - jnp.exp(-5 * t),
-        'exp': jnp.exp(5 * (t - 1)),
-    }[shape]
+    share = ANNEALING[shape](ramp(step, steps))
     return share * (1 - 1 / classes) + 1 / classes
 
 
