@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 from tabulate import tabulate
 
-from mpl.algorithms import contrast, pretraining, target_network
+from mpl.algorithms import pretraining, queues, target_network
 from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -65,7 +65,7 @@ def measure(seed: int, keys: str, steps: int, *overrides: str) -> dict:
         return found
 
     @jax.jit
-    def accuracies(query, image):
+    def accuracies(query, image, index):
         """Of the images [N, B, ...] of N batches that follow the last one of the run."""
         order = jax.random.permutation(jax.random.key(seed), query.shape[0] * query.shape[1])
         flat = image.reshape(-1, *image.shape[2:])
@@ -73,7 +73,7 @@ def measure(seed: int, keys: str, steps: int, *overrides: str) -> dict:
         mixed = mixed.reshape(len(flat), -1)[jnp.argsort(order)].reshape(*image.shape[:2], -1)
 
         def one(pair):
-            query, image, mixed = pair
+            query, image, mixed, index = pair
             params = {role: net.params for role, net in state.nets.items()}
             outputs, _ = pretraining.forward(
                 chain, params, pretraining.statistics(state), jax.random.key(0), query
@@ -81,15 +81,15 @@ def measure(seed: int, keys: str, steps: int, *overrides: str) -> dict:
             (q,), (queue,) = outputs['projector'], state.memory
             temperature = config.algorithm.temperature
             return [
-                contrast.among_keys(q, k, queue.keys, temperature)[1]
+                queues.among_earlier(q, k, index, queue, temperature)[1]
                 for k in (encode(image), mixed)
             ]
 
-        return [jnp.mean(values) for values in jax.lax.map(one, (query, image, mixed))]
+        return [jnp.mean(values) for values in jax.lax.map(one, (query, image, mixed, index))]
 
     found = [views(step) for step in range(steps, steps + BATCHES)]
-    query, image = (np.stack([view[name] for view in found]) for name in ('view_0', 'view_1'))
-    together, among_others = map(float, accuracies(query, image))
+    drawn = [np.stack([view[name] for view in found]) for name in ('view_0', 'view_1', 'index')]
+    together, among_others = map(float, accuracies(*drawn))
     return {'keys': keys, 'seed': seed, 'together': together, 'among others': among_others}
 
 

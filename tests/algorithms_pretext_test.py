@@ -160,7 +160,7 @@ def colors(rule, definitions, state, batch):
         near = np.argsort(square)[:10]
         weight = np.exp(-(square[near] - square.min()) / (2 * 5.0**2))
         code[place][near] = weight / weight.sum()
-    share = 0.99 / BINS + 0.01 * np.mean([*code.values()], 0)
+    share = 0.99 / BINS + 0.01 * np.mean([code[place] for place in places if place[0] != 2], 0)
     weight = 1 / (0.5 * share + 0.5 / BINS)
     weight /= np.sum(share * weight)
     total, count = 0.0, 0
@@ -349,7 +349,12 @@ def refuse(name, change=None, **more):
 
 
 REFUSED = {
-    'these are 8 x 6; crop or resize them to squares': ('rotation', lambda x: x[:, :, :6], {}),
+    'Rotations are of square images.* 8 x 6; crop or resize them': (
+        'rotation',
+        lambda x: x[:, :, :6],
+        {},
+    ),
+    'Tiles are of square images, and these are 8 x 6': ('jigsaw', lambda x: x[:, :, :6], {}),
     'has 3 outputs, but the task has 4, one for each rotation': ('rotation', None, dict(outputs=3)),
     'algorithm.tile is 5, but images of 8 x 8 have 2 x 2 cells of 4 pixels': (
         'jigsaw',

@@ -73,6 +73,17 @@ def test_linear_probe_is_the_minimum_of_its_loss(classes):
         assert loss(weights, fit.decay) == pytest.approx(found.fun, abs=1e-8)
 
 
+def test_linear_probe_finds_the_minimum_of_separable_classes_with_hardly_any_decay():
+    """There the gradient is small long before the minimum: it has to be small beside that of the decay."""
+    x = linear_probe.standardize(BANK).apply(BANK)
+    y = np.argmax(x[:, :3], -1)
+    for fit in linear_probe.fit(x, y, 3, (1e-6, 1e-4)):
+        error = np.exp(measure.log_softmax(linear_probe.logits(fit, x))) - np.eye(3)[y]
+        decay = fit.decay * fit.kernel
+        assert fit.converged
+        assert np.abs(x.T @ error / len(x) + decay).max() < 0.02 * np.abs(decay).max()
+
+
 def test_constant_features_are_kept_finite():
     x = np.concatenate([BANK, np.ones((70, 1), np.float32)], 1)
     scaled = linear_probe.standardize(x).apply(x)

@@ -100,7 +100,7 @@ def test_a_target_is_one_average_of_weights_and_of_the_statistics_of_images():
             params = jax.tree.map(
                 lambda a, b: 0.9 * a + 0.1 * b, old[role].ema.params, state.nets[role].params
             )
-            chex.assert_trees_all_close(state.nets[role].ema.params, params, rtol=1e-5)
+            chex.assert_trees_all_close(state.nets[role].ema.params, params, rtol=1e-5, atol=1e-7)
         images = jax.tree.map(
             lambda a, b: (b - kept * a) / (1 - kept),
             *(nets['student'].batch_stats for nets in (old, state.nets)),
@@ -139,24 +139,43 @@ def test_a_queue_replaces_its_oldest_keys_and_wraps():
     (queue,) = queues.make_memory(6)(jax.random.key(0), batch, 3, sizes)
     np.testing.assert_allclose(jnp.linalg.norm(queue.keys, axis=-1), 1, rtol=1e-5)
     keys = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    wanted = np.array(queue.keys)
+    wanted, images = np.array(queue.keys), np.full(6, -1)
     for step in range(4):
-        pushed = keys[2 * step : 2 * step + 2]
-        queue = queues.push(queue, pushed)
+        pushed, index = keys[2 * step : 2 * step + 2], np.array([7, 9], np.int32) + step
+        queue = queues.push(queue, pushed, index)
         place = 2 * step % 6
         wanted[place : place + 2] = pushed / np.linalg.norm(pushed, axis=-1, keepdims=True)
+        images[place : place + 2] = index
         np.testing.assert_allclose(queue.keys, wanted, rtol=1e-5)
+        np.testing.assert_array_equal(queue.index, images)
         assert queue.place == (2 * step + 2) % 6
+
+
+def make_queue(draw, index):
+    keys = contrast.unit(jnp.asarray(draw.normal(size=(8, 3)), jnp.float32))
+    return queues.Queue(keys, jnp.broadcast_to(index, 8).astype(jnp.int32), jnp.array(0))
+
+
+def test_earlier_keys_of_its_own_image_are_no_negatives_of_a_query():
+    """By hand, each query with the keys of other images alone; the first has two of its own, the last none."""
+    draw = np.random.default_rng(0)
+    q, k = draw.normal(size=(2, 3, 3)).astype(np.float32)
+    index, queue = np.array([5, 6, 7]), make_queue(draw, np.array([5, 0, 6, 5, 1, 2, 3, 4]))
+    each = [
+        contrast.among_keys(q[n : n + 1], k[n : n + 1], queue.keys[queue.index != index[n]], 0.2)
+        for n in range(3)
+    ]
+    found = queues.among_earlier(q, k, index, queue, 0.2)
+    np.testing.assert_allclose(found, np.mean(each, 0), rtol=1e-5)
+    assert abs(found[0] - contrast.among_keys(q, k, queue.keys, 0.2)[0]) > 1e-3
 
 
 def test_both_losses_are_of_the_queues_before_either_is_changed():
     draw = np.random.default_rng(0)
     q, k = draw.normal(size=(2, 2, 4, 3)).astype(np.float32)
-    first, second = (
-        queues.Queue(contrast.unit(jnp.asarray(draw.normal(size=(8, 3)))), jnp.array(0))
-        for _ in 'ab'
-    )
-    value, after, _ = queues.both_directions(q, k, (first, second), 0.2)
+    index = jnp.arange(4)
+    first, second = make_queue(draw, -1), make_queue(draw, -1)
+    value, after, _ = queues.both_directions(q, k, index, (first, second), 0.2)
     one, _ = contrast.among_keys(q[0], k[1], second.keys, 0.2)
     other, _ = contrast.among_keys(q[1], k[0], first.keys, 0.2)
     np.testing.assert_allclose(value, one + other, rtol=1e-6)
@@ -351,7 +370,13 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
         (dict(name='moco', queue=40), {}, 'queue is 40; give a multiple of batch.unlabeled, which is 16'),
         (dict(name='moco', queue=1600), {}, 'queue is 1600, more than the 1157 unlabeled images'),
         (dict(name='moco', queue=32, keys='all'), {}, "keys 'all' is unknown; choose one of averaged, batch"),
-        (dict(name='moco', queue=32, ema_decay=0.0), {}, 'ema_decay is 0; give the decay of the target'),
+        (dict(name='moco', queue=32, ema_decay=0.0), {}, 'ema_decay is 0.0; give the decay of the target'),
+        (dict(name='moco', queue=32, ema_decay=1.0), {}, 'ema_decay is 1.0; give the decay of the target'),
+        (
+            dict(name='simclr'),
+            dict(batch=dict(labeled=8, unlabeled=1600)),
+            'batch.unlabeled is 1600, more than the 1157 unlabeled images',
+        ),
         (MOCO, dict(batch=dict(labeled=8, unlabeled=0)), "moco learns from 'unlabeled' images"),
         (MOCO, dict(batch=dict(labeled=8, unlabeled=8)), ''),
         (dict(name='simclr', temperature=1e-5), {}, 'temperature is 1e-05; give'),
@@ -409,6 +434,18 @@ def test_bad_input_is_a_sentence_before_anything_is_compiled(algorithm, more, se
         assemble()
 
 
+@pytest.mark.parametrize('name', ['byol', 'simsiam', 'moby', 'moco_v3'])
+@pytest.mark.parametrize('width', [1, 3])
+def test_a_predictor_of_another_width_than_the_projector_is_refused(name, width):
+    """One output would be broadcast, and give a number."""
+    rule = dict(name=name) | (dict(queue=32) if name in QUEUED else {})
+    given = config(rule, (*ONE, 'predictor')).to_dict()
+    given['networks']['predictor']['model']['widths'] = (4, width)
+    sentence = f'The predictor has {width} outputs, and the projector, .*widths a last entry of 8'
+    with pytest.raises(ValueError, match=sentence):
+        experiments.assemble(configs.complete(given), jax.devices()[:1])
+
+
 def test_a_batch_of_one_and_views_of_other_rules_are_refused():
     given = config(dict(name='simclr'), ONE, batch=dict(labeled=1, unlabeled=1))
     with pytest.raises(ValueError, match='batch.unlabeled is 1, but self-supervised rules compare'):
@@ -443,6 +480,22 @@ def test_small_crops_are_views_of_the_student_alone():
         )
         costs.append(str(step).count('dot_general'))
     assert costs[0] > costs[1]
+
+
+def test_running_statistics_are_of_the_large_views_alone():
+    """Of the student and, which would see the difference, of its average."""
+    learner, _ = build('dino')
+    batch = contract.make_batch()
+    small = {name: 3 + batch['unlabeled']['view_0'] for name in ('small_0', 'small_1')}
+    both = batch | {'unlabeled': batch['unlabeled'] | small}
+    start = learner.init(jax.random.key(0), batch, contract.SIZES)
+    nets = [
+        jax.jit(learner.update)(start, given, 0, contract.KEY)[0].nets['student']
+        for given in (batch, both)
+    ]
+    chex.assert_trees_all_close(*(net.batch_stats for net in nets), rtol=1e-6)
+    chex.assert_trees_all_close(*(net.ema.batch_stats for net in nets), rtol=1e-6)
+    assert contract.distance(nets[0].params, nets[1].params) > 1e-4
 
 
 def test_a_probe_needs_a_last_layer_by_its_name():

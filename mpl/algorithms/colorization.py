@@ -27,7 +27,7 @@ def make(
     Cross-entropy against a soft code of the color there, of the image resized to the maps (section 2.2). A position has the
     weight 1 / ((1 - rebalance) p + rebalance / Q) of the bin of its color, where p is the share of the bin,
     and the mean weight of all bins' colors is 1 (equation 4). The paper has p of ImageNet; here it is a moving
-    average over batches that starts from the uniform one. Gray images are left out. It needs views
+    average over the batches' colored images that starts from the uniform one. Gray images are left out. It needs views
     'colorization', which turn the images gray and keep their colors.
 
     Args:
@@ -70,18 +70,19 @@ def make(
         )
         pretext.check_outputs(found.logits, len(bins), 'one for each bin of colors')
         target = pretext.color_codes(jax.image.resize(color, (*maps.shape[:3], 2), 'linear'), bins)
-        share = jnp.mean(target, (0, 1, 2))
+        colored = (jnp.max(jnp.abs(color), (1, 2, 3)) > GRAY).astype(target.dtype)
+        kept = jnp.broadcast_to(colored[:, None, None], target.shape[:3])
+        count = jnp.maximum(jnp.sum(kept), 1)
+        share = jnp.sum(target * kept[..., None], (0, 1, 2)) / count
+        share = jnp.where(jnp.any(kept), share, state.memory)
         past = memory_decay * state.memory + (1 - memory_decay) * share
         weight = 1 / ((1 - rebalance) * past + rebalance / len(bins))
         weight = (weight / jnp.sum(past * weight))[jnp.argmax(target, -1)]
-        colored = jnp.max(jnp.abs(color), (1, 2, 3)) > GRAY
         entropy = -jnp.sum(target * jax.nn.log_softmax(found.logits), -1)
-        kept = jnp.broadcast_to(colored[:, None, None], entropy.shape)
-        count = jnp.maximum(jnp.sum(kept), 1)
         hit = jnp.argmax(found.logits, -1) == jnp.argmax(target, -1)
         metrics = {
             'accuracy/colors': jnp.sum(hit * kept) / count,
-            'mask_rate': jnp.mean(colored.astype(jnp.float32)),
+            'mask_rate': jnp.mean(colored),
         }
         return jnp.sum(weight * entropy * kept) / count, (stats, past, metrics)
 

@@ -20,7 +20,7 @@ def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
 def among_pairs(a: jax.Array, b: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
     """NT-Xent (arXiv 2002.05709, equation 1) of two views, the mean over all 2B embeddings.
 
-    Each embedding is told from the 2B - 1 others. The similarities are blocks of B x B, so that no
+    Each embedding has to find the other view of its image among the 2B - 1 others. The similarities are blocks of B x B, so that no
     rows move between devices. Embeddings that are all alike have the value log(2B - 1). (The released
     code adds the means of the two views: twice this value.)
 
@@ -42,11 +42,16 @@ def among_pairs(a: jax.Array, b: jax.Array, temperature: float) -> tuple[jax.Arr
 
 
 def among_keys(
-    q: jax.Array, k: jax.Array, negatives: jax.Array, temperature: float
+    q: jax.Array,
+    k: jax.Array,
+    negatives: jax.Array,
+    temperature: float,
+    own: jax.Array | bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """InfoNCE (arXiv 1911.05722, equation 1) of queries, each with its key and K negatives [K, D].
 
-    Neither keys nor negatives have a gradient.
+    Neither keys nor negatives have a gradient. own: bool [B, K], where a negative is of the query's image and is
+    left out.
 
     Returns:
       The loss, and the share of queries whose key is nearer than all negatives.
@@ -54,6 +59,7 @@ def among_keys(
     q, k = unit(q), jax.lax.stop_gradient(unit(k))
     positive = jnp.sum(q * k, -1) / temperature
     others = _similarities(q, jax.lax.stop_gradient(negatives)) / temperature
+    others = jnp.where(own, -jnp.inf, others)
     loss = jnp.mean(jnp.logaddexp(positive, _log_sum(others)) - positive)
     return loss, jnp.mean((positive >= jnp.max(others, -1)).astype(q.dtype))
 
@@ -152,7 +158,7 @@ def measure(*views: jax.Array) -> dict[str, jax.Array]:
     """How far the embeddings of two or more views have collapsed, from the first two.
 
     'embedding/spread': root of D times the mean standard deviation of the normalized embeddings'
-    dimensions: 1 if they point everywhere alike, 0 if all are one. 'embedding/rank': the
+    dimensions: 1 for uniformly distributed directions, 0 if all are equal. 'embedding/rank': the
     participation ratio of their covariance, (sum of eigenvalues)^2 / sum of their squares, a lower
     bound of exp(entropy of the eigenvalues): the number of dimensions in use. 'embedding/positive'
     and 'embedding/negative': mean cosine of the two views of an image, and of different images in

@@ -22,9 +22,10 @@ def make(
 ) -> Algorithm:
     """The distribution of outputs for a view approaches the averaged network's for another.
 
-    Centering prevents that one output takes all, sharpening (target_temperature < temperature) that
-    the outputs are uniform. The average sees view_0 and view_1, the student also the small crops;
-    views of one size share a pass and its batch statistics, as in the released code. It fails at a
+    Centering keeps one output from dominating, sharpening (target_temperature < temperature) keeps the
+    outputs from becoming uniform. The average sees view_0 and view_1, the student also the small crops;
+    views of one size share a pass and its batch statistics, as in the released code. Running statistics are
+    those of view_0 and view_1 alone, which the average sees, as it would in evaluation. It fails at a
     loss of log(K) for K outputs: then the outputs are uniform; lower target_temperature, or give
     fewer outputs for small data.
 
@@ -61,10 +62,13 @@ def make(
         views = pretraining.views(batch, 'view_0', 'view_1')
         small = pretraining.all_views(batch, 'small_')
         params = params | {'projector': freeze(params['projector'], step)}
-        stats, outputs = pretraining.statistics(state), []
-        for images in filter(None, (views, small)):
-            found, stats = pretraining.forward(chain, params, stats, key, *images, joined=True)
-            outputs += found['projector']
+        found, stats = pretraining.forward(
+            chain, params, pretraining.statistics(state), key, *views, joined=True
+        )
+        outputs = found['projector']
+        if small:
+            found, _ = pretraining.forward(chain, params, stats, key, *small, joined=True)
+            outputs = outputs + found['projector']
         teacher = target_network.encode(chain, state, key, 'batch', *views, joined=True)
         value = contrast.self_distillation(
             outputs, teacher, state.memory, temperature, target_temperature

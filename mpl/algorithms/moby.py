@@ -19,9 +19,9 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view is told from earlier images by the averaged network's key of the other view.
+    """InfoNCE of the prediction of each view and the averaged network's key of the other view.
 
-    There are two queues, one for the keys of each view, and the losses of both directions are added
+    There are two queues of negatives, one for the keys of each view, and the losses of both directions are added
     (section 3). See moco.py for the statistics of the keys' pass: the networks of the paper have
     batch norm in their heads alone, where the keys have those of their batch.
 
@@ -60,7 +60,7 @@ def make_loss(
         )
         k = target_network.encode(online, state, key, keys, *views)
         value, memory, accuracy = queues.both_directions(
-            outputs['predictor'], k, state.memory, temperature
+            outputs['predictor'], k, batch['unlabeled']['index'], state.memory, temperature
         )
         metrics = {'accuracy/pairs': accuracy} | contrast.measure(*outputs['projector'])
         return value, (stats, memory, metrics)

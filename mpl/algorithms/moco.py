@@ -16,9 +16,9 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """A view is told from earlier images by the averaged network's key of the other view.
+    """InfoNCE of a query and the averaged network's key of its other view; earlier keys are the negatives.
 
-    The keys of the last images are in a queue. A query and its key come from one batch, and all
+    The keys of the last images are in a queue; those of the query's own image are left out. A query and its key come from one batch, and all
     other keys from other batches, so batch statistics, global ones above all, tell the positive
     from the negatives. Keys by the averaged network in evaluation mode, with averaged statistics
     (EMAN, arXiv 2101.08482), have no statistics of the batch; the original code divides the batch
@@ -51,9 +51,10 @@ def make(
         (q,) = outputs['projector']
         (k,) = target_network.encode(chain, state, key, keys, other)
         (earlier,) = state.memory
-        value, accuracy = contrast.among_keys(q, k, earlier.keys, temperature)
+        index = batch['unlabeled']['index']
+        value, accuracy = queues.among_earlier(q, k, index, earlier, temperature)
         metrics = {'accuracy/pairs': accuracy} | contrast.measure(q, k)
-        return value, (stats, (queues.push(earlier, k),), metrics)
+        return value, (stats, (queues.push(earlier, k, index),), metrics)
 
     labels = pretraining.Labels(labeled_weight, probe_rate)
     return pretraining.from_loss(loss, chain, average, labels, queues.make_memory(queue))

@@ -15,10 +15,10 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view is told from the rest of its batch by the averaged network's key of the other.
+    """InfoNCE of the prediction of each view and the averaged network's key of the other view.
 
-    There is no queue: positives and negatives are keys of one pass, so its batch statistics tell
-    nothing. The loss is 2 temperature times the sum over both directions (algorithm 1 of the
+    There is no queue: positives and negatives are keys of one pass over the batch, so its batch statistics do
+    not set the positive apart. The loss is 2 temperature times the sum over both directions (algorithm 1 of the
     paper).
 
     Args:

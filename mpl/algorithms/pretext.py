@@ -83,9 +83,14 @@ def cut_tiles(key: jax.Array, image: jax.Array, grid: int, size: int) -> jax.Arr
     mean and deviation by channel keeps its brightness from telling its place (arXiv 1603.09246, section 4.2).
 
     Raises:
-      ValueError: a tile is larger than a cell, or is one pixel.
+      ValueError: the images are not square, a tile is larger than a cell, or is one pixel.
     """
     count, height, width, _ = image.shape
+    if height != width:
+        raise ValueError(
+            f'Tiles are of square images, and these are {height} x {width}; crop or resize them to squares '
+            '(views.size, source.size).'
+        )
     cell = min(height, width) // grid
     if not 2 <= size <= cell:
         raise ValueError(

@@ -117,14 +117,25 @@ def _init(rule, key, batch, sizes):
         raise ValueError(
             'batch.unlabeled is 1, but self-supervised rules compare the images of a batch; give 2 or more.'
         )
+    if len(x) > sizes.unlabeled:
+        raise ValueError(
+            f'batch.unlabeled is {len(x)}, more than the {sizes.unlabeled} unlabeled images, so that a step '
+            'would compare images with themselves; give at most that many.'
+        )
     memory_key, *keys = jax.random.split(key, len(rule.chain) + 1)
-    nets = {}
+    nets, width = {}, 0
     for (role, definition), one_key in zip(rule.chain.items(), keys):
         decay = rule.average.decay if role in rule.average.roles else 0.0
         nets[role] = net = network.create(definition, one_key, x, decay)
         x = _passed_on(
             role, network.predict(Frozen(definition, Variables(net.params, net.batch_stats)), x[:1])
         )
+        if role == 'predictor' and x.shape[-1] != width:
+            raise ValueError(
+                f'The predictor has {x.shape[-1]} outputs, and the projector, whose outputs it predicts, has '
+                f'{width}; give networks.predictor.model.widths a last entry of {width}.'
+            )
+        width = x.shape[-1]
         x = jnp.repeat(x, rule.repeats, -1) if role == 'student' else x
     return State(nets, rule.memory(memory_key, batch, x.shape[-1], sizes))
 

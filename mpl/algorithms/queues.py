@@ -11,9 +11,10 @@ from mpl.algorithms.interface import Batch, Sizes
 
 
 class Queue(NamedTuple):
-    """The last keys, of length 1; the oldest is at `place`."""
+    """The last keys, of length 1, and the images that they are of; the oldest is at `place`."""
 
     keys: jax.Array  # float32 [K, D]
+    index: jax.Array  # int32 [K], in the source; -1 for the random keys of the first steps
     place: jax.Array  # int32, where the next batch is written
 
 
@@ -24,8 +25,7 @@ def make_memory(
 
     Raises:
       ValueError: (by the result) a batch does not fill a whole number of parts of the queue, or the
-        queue has room for more than all images, which then have keys of their own among their
-        negatives.
+        queue has room for more keys than there are images.
     """
 
     def memory(key, batch, width, sizes):
@@ -36,33 +36,54 @@ def make_memory(
             )
         if size > sizes.unlabeled:
             raise ValueError(
-                f'algorithm.queue is {size}, more than the {sizes.unlabeled} unlabeled images, so an image '
-                'would be among its own negatives; give at most that many.'
+                f'algorithm.queue is {size}, more than the {sizes.unlabeled} unlabeled images; give at most '
+                'that many.'
             )
         keys = contrast.unit(jax.random.normal(key, (count, size, width)))
-        return tuple(Queue(part, jnp.zeros((), jnp.int32)) for part in keys)
+        nobody = jnp.full(size, -1, jnp.int32)
+        return tuple(Queue(part, nobody, jnp.zeros((), jnp.int32)) for part in keys)
 
     return memory
 
 
-def push(queue: Queue, keys: jax.Array) -> Queue:
-    """The queue with keys [B, D] instead of its oldest B; B divides its size."""
+def push(queue: Queue, keys: jax.Array, index: jax.Array) -> Queue:
+    """The queue with keys [B, D] of the images `index` [B] instead of its oldest B; B divides its size."""
     start = (queue.place, jnp.zeros_like(queue.place))
-    updated = jax.lax.dynamic_update_slice(queue.keys, contrast.unit(keys), start)
-    return Queue(updated, (queue.place + len(keys)) % len(queue.keys))
+    return Queue(
+        jax.lax.dynamic_update_slice(queue.keys, contrast.unit(keys), start),
+        jax.lax.dynamic_update_slice(queue.index, index, start[:1]),
+        (queue.place + len(keys)) % len(queue.keys),
+    )
+
+
+def among_earlier(
+    q: jax.Array, k: jax.Array, index: jax.Array, queue: Queue, temperature: float
+) -> tuple[jax.Array, jax.Array]:
+    """`contrast.among_keys` with the queue's keys of other images as negatives.
+
+    A queue that is not much shorter than the data set still has keys of images that are drawn again. They are no
+    negatives of theirs. index: int32 [B], of the queries' images in the source.
+    """
+    own = index[:, None] == queue.index
+    return contrast.among_keys(q, k, queue.keys, temperature, own)
 
 
 def both_directions(
-    q: Sequence[jax.Array], k: Sequence[jax.Array], queues: Sequence[Queue], temperature: float
+    q: Sequence[jax.Array],
+    k: Sequence[jax.Array],
+    index: jax.Array,
+    queues: Sequence[Queue],
+    temperature: float,
 ) -> tuple[jax.Array, tuple[Queue, ...], jax.Array]:
     """The sum of InfoNCE of the queries of each of two views with the keys of the other view.
 
-    Queue n has the keys of view n. All losses are of the queues before the step.
+    Queue n has the keys of view n. All losses are of the queues before the step. index: see `among_earlier`.
 
     Returns:
       The loss, the queues with the new keys, and the share of queries of view 0 that find their
       key.
     """
-    one, accuracy = contrast.among_keys(q[0], k[1], queues[1].keys, temperature)
-    other, _ = contrast.among_keys(q[1], k[0], queues[0].keys, temperature)
-    return one + other, tuple(map(push, queues, k)), accuracy
+    one, accuracy = among_earlier(q[0], k[1], index, queues[1], temperature)
+    other, _ = among_earlier(q[1], k[0], index, queues[0], temperature)
+    pushed = tuple(push(queue, keys, index) for queue, keys in zip(queues, k))
+    return one + other, pushed, accuracy

@@ -13,7 +13,7 @@ def make(
     labeled_weight: float = 0.0,
     probe_rate: float = 0.1,
 ) -> Algorithm:
-    """Each view is told from all others in the batch by its cosine with its image's other view.
+    """NT-Xent: each view has to find the other view of its image among all views of the batch, by cosine.
 
     Both views share one pass and its batch statistics, those of the global batch. Large batches
     have more negatives, and a lower temperature weights the nearest ones more. It fails if views

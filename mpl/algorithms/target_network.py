@@ -12,11 +12,12 @@ def average(decay: float, steps: int) -> Average:
     """The average of trunk and projector; its decay rises over `steps`, see pretraining.Average.
 
     Raises:
-      ValueError: decay is 0.
+      ValueError: decay is 0 or 1, or outside of them.
     """
-    if not decay:
+    if not 0 < decay < 1:
         raise ValueError(
-            'algorithm.ema_decay is 0; give the decay of the target network, such as 0.99.'
+            f'algorithm.ema_decay is {decay}; give the decay of the target network, above 0 and below 1, such '
+            'as 0.99.'
         )
     return Average(decay, ('student', 'projector'), steps, target=True)
 

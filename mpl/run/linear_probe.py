@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 STEPS = 1000  # maximum number of iterations of L-BFGS
-TOLERANCE = 1e-5  # of the largest entry of the gradient of the mean loss
+# Of the largest entry of the gradient of the mean loss; and of it as a share of the decay, for small decays.
+TOLERANCE, SHARE = 1e-5, 0.01
 
 
 class Standardized(NamedTuple):
@@ -54,9 +55,10 @@ def fit(
     present = np.unique(label)
     # For two classes scikit-learn has one weight, the difference of both, which are its halves.
     halved = len(present) == 2
-    model = LogisticRegression(solver='lbfgs', max_iter=STEPS, tol=TOLERANCE, warm_start=True)
+    model = LogisticRegression(solver='lbfgs', max_iter=STEPS, warm_start=True)
     for decay in sorted(decays, reverse=True):
-        model.set_params(C=(2 if halved else 1) / (decay * len(label)))
+        tolerance = min(TOLERANCE, SHARE * decay)
+        model.set_params(C=(2 if halved else 1) / (decay * len(label)), tol=tolerance)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', ConvergenceWarning)  # It is in the result.
             model.fit(features, label)

@@ -56,16 +56,16 @@ def plan(
         probe_features.UNTRAINED: {},
     }
     for text, name, rate in itertools.product(banks, starts, settings.rates):
-        config = stages.labels_only(
-            stage.experiment.config,
-            inner,
-            settings.steps,
-            settings.batch,
-            {'name': 'sgd', 'learning_rate': rate},
-            starts[name],
+        config = stages.augmented(
+            stages.labels_only(
+                stage.experiment.config,
+                inner,
+                settings.steps,
+                settings.batch,
+                {'name': 'sgd', 'learning_rate': rate},
+                starts[name],
+            )
         )
-        if 'labeled' in config.views and config.views.labeled == 'none':
-            config.views.labeled = 'weak'
         if text != 'split':
             count = 0 if text == 'all' else len(banks[text].indices)
             config = probe_settings.with_labels(config, count)

@@ -117,6 +117,8 @@ def assemble(
 def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
     """The config of the fine-tuning stage: labels only, from the trained weights.
 
+    After a rule with heads, whose labeled images may have been those of a probe, they are augmented.
+
     Raises:
       ValueError: the run has no network of that name.
     """
@@ -129,7 +131,15 @@ def finetune_config(experiment: Experiment, workdir: epath.Path) -> ConfigDict:
         )
     start = {'workdir': str(workdir), 'network': stage.network}
     optimizer = stage.optimizer.to_dict()
-    return labels_only(config, stage.network, stage.steps, stage.labeled, optimizer, start)
+    config = labels_only(config, stage.network, stage.steps, stage.labeled, optimizer, start)
+    return augmented(config) if experiment.algorithm.heads(experiment.state) else config
+
+
+def augmented(config: ConfigDict) -> ConfigDict:
+    """The config with weak views of labeled images instead of none, as a probe of fixed features has them."""
+    if 'labeled' in config.views and config.views.labeled == 'none':
+        config.views.labeled = 'weak'
+    return config
 
 
 def labels_only(
