@@ -17,7 +17,9 @@ from . import cifar10, pretraining, recipes
 from .recipes import Labels, Recipe
 
 IMAGES, BATCH = 50_000, 512
-RESNET18 = dict(name='resnet', depth=18, stem='cifar', dtype='bfloat16')
+# As torch's, of which all sources are.
+TORCH = dict(padding='symmetric', norm_epsilon=1e-5, norm_decay=0.9)
+RESNET18 = dict(name='resnet', depth=18, stem='cifar', dtype='bfloat16') | TORCH
 EPOCHS = dict.fromkeys(('moco', 'byol', 'simsiam', 'barlow_twins', 'dino'), 800)
 EPOCHS |= dict.fromkeys(('simclr', 'moco_v3', 'moby', 'vicreg', 'supcon'), 1000)
 # Rate of SGD for 512 images, and epochs of warm-up. Weight decay is 5e-4.
@@ -136,7 +138,7 @@ RECIPES = [
         "the demo of MoCo's released code, one direction, keys by EMAN instead of split batch norm",
         '88.7 % k-NN after 800 epochs (that demo); with both directions 89.7 % k-NN, 90.7 % linear',
     ),
-    Recipe('moco_v3', 'rate and decay as `byol`; the rest of solo-learn', f'93.10 % {LINEAR}'),
+    Recipe('moco_v3', 'rate, decay and batch as `byol`; temperature and colors of solo-learn', f'93.10 % {LINEAR}'),
     Recipe('byol', 'lightly: rate 0.06 for 128 images, decay 0.99', f'91.0 % {KNN}; 92.58 % {LINEAR}'),
     Recipe(
         'simsiam',
@@ -144,12 +146,12 @@ RECIPES = [
         '91.8 % linear (paper), 90.8 % (PatrickHua/SimSiam)',
     ),
     Recipe('moby', 'rate and decay as `byol`; temperature and queue of its released code'),
-    Recipe('vicreg', 'rate and decay as `byol`; the rest of solo-learn', f'92.07 % {LINEAR}'),
+    Recipe('vicreg', 'rate, decay and batch as `byol`; heads and colors of solo-learn, the loss of the paper', f'92.07 % {LINEAR}'),
     Recipe('barlow_twins', 'lightly: rate 0.06 for 128 images', f'85.9 % {KNN}; 92.10 % {LINEAR}'),
     Recipe('dino', 'lightly: rate 0.06 for 128 images', f'84.8 % {KNN}; 89.52 % {LINEAR}'),
     Recipe(
         'supcon',
-        'as `simclr`, temperature of solo-learn',
+        'optimizer of `simclr`, projector of `byol`, views of `moco`; temperature of solo-learn',
         'with two views of each labeled image and all labels 93.82 % (solo-learn)',
     ),
     Recipe(

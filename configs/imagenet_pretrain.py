@@ -5,7 +5,7 @@
 
 The data are those of configs/imagenet.py. Every view is a crop of its own of the picture on disk,
 which is decoded once for each. `labels` train the online probe. The hyperparameters are those of
-the papers' released codes; published figures are of a linear classifier trained afterwards on all
+the papers' released codes, where a recipe names no difference; published figures are of a linear classifier trained afterwards on all
 labels.
 """
 
@@ -14,7 +14,7 @@ from functools import partial
 import ml_collections
 
 from . import imagenet, pretraining
-from .cifar10_pretrain import colors
+from .cifar10_pretrain import TORCH, colors
 from .imagenet import Labels
 from .pretraining import head
 from .recipes import Recipe
@@ -23,7 +23,7 @@ IMAGES = 1_281_167
 LARS, SGD = 'lars', 'sgd'
 # Of each method: optimizer, rate for 256 images, weight decay, epochs, of which warm-up, and batch.
 TRAINING = {
-    'simclr': (LARS, 0.3, 1e-4, 1000, 10, 4096),
+    'simclr': (LARS, 0.3, 0.5e-4, 1000, 10, 4096),  # see BIAS_RATES
     'moco': (SGD, 0.03, 1e-4, 800, 0, 256),
     'moco_v3': (LARS, 0.3, 1.5e-6, 1000, 10, 4096),
     'byol': (LARS, 0.2, 1.5e-6, 1000, 10, 4096),
@@ -33,6 +33,10 @@ TRAINING = {
     'dino': (SGD, 0.03, 1e-4, 100, 10, 512),
     'rotation': (SGD, 0.4, 1e-4, 70, 0, 128),
 }
+# Factors of the rate of biases and norms: Barlow Twins' own; SimCLR's code has twice the loss here, for which half
+# of its weight decay of 1e-4 and this factor make the same updates by LARS.
+BIAS_RATES = {'simclr': 2.0, 'barlow_twins': 0.0048 / 0.2}
+ZERO_INIT = ('simclr', 'moco_v3', 'byol', 'simsiam', 'vicreg', 'barlow_twins')
 # Of the average: decay at first, and whether it rises to 1.
 AVERAGES = {
     'moco': (0.999, False),
@@ -104,15 +108,16 @@ def method(name: str, labels: Labels = 'all'):
     )
     if kind == SGD:
         optimizer['nesterov'] = False
-    if name == 'barlow_twins':
-        optimizer['bias_rate'] = 0.0048 / 0.2
+    if name in BIAS_RATES:
+        optimizer['bias_rate'] = BIAS_RATES[name]
     if name in AVERAGES:
         start, rises = AVERAGES[name]
         algorithm |= dict(ema_decay=start, ema_steps=steps if rises else 0)
     if name == 'dino':
         algorithm['freeze_steps'] = IMAGES // batch
-    zero_init = name in ('simsiam', 'vicreg', 'barlow_twins')
-    model = imagenet.RESNET50 | dict(zero_init=zero_init)
+    model = imagenet.RESNET50 | TORCH | dict(zero_init=name in ZERO_INIT)
+    if name == 'byol':
+        model['padding'] = 'same'  # of Haiku
     data = imagenet.data(labels)
     del data['model']
     data['views'] = views(name)
@@ -131,7 +136,7 @@ def method(name: str, labels: Labels = 'all'):
 METHODS = {name: partial(method, name) for name in ALGORITHMS}
 RECIPES = [
     Recipe('simclr', 'google-research/simclr', '69.1 % linear'),
-    Recipe('moco', 'facebookresearch/moco, version 2, with EMAN', '71.1 %, 70.1 % with EMAN, linear'),
+    Recipe('moco', 'facebookresearch/moco, version 2, with EMAN; biases and norms are not decayed', '71.1 %, 70.1 % with EMAN, linear'),
     Recipe('moco_v3', 'facebookresearch/moco-v3', '74.6 % linear'),
     Recipe('byol', 'google-deepmind, byol', '74.4 % linear'),
     Recipe('simsiam', 'facebookresearch/simsiam; biases are not decayed', '68.1 % linear'),
@@ -139,7 +144,7 @@ RECIPES = [
     Recipe('barlow_twins', 'facebookresearch/barlowtwins', '73.5 % linear'),
     Recipe(
         'rotation',
-        'open-mmlab/mmselfsup, with a cosine instead of steps',
+        'open-mmlab/mmselfsup, with a cosine instead of steps; biases and norms are not decayed',
         '47.0 % linear, 54.2 % after the third stage',
     ),
     Recipe('dino', 'facebookresearch/dino', '75.3 % linear, by a longer run (recalled)'),

@@ -43,7 +43,7 @@ def policy(
         hue: maximum shift in either direction, as a fraction of the circle, at most 0.5; 0 leaves it out.
         jitter, grayscale, blurred, solarized: probabilities of the four.
         sigma: (lowest, highest) deviation of the Gaussian blur, in pixels.
-        kernel: pixels of its kernel, odd; 0: the next odd number above a tenth of the height, at least 3.
+        kernel: pixels of its kernel, odd; 0: a tenth of the height, rounded down and made odd, at least 3.
         gray_first: gray before the jitter, as in MoCo v1.
 
     The defaults are those for ImageNet (strength 1); for CIFAR-10 the jitter is half as strong, and

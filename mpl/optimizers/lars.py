@@ -41,7 +41,7 @@ def make(
       clip_norm: maximum global norm of gradient and decay together, before they are adapted; 0 for
         none.
       trust: the factor of the lengths' ratio.
-      bias_rate: factor of the rate of all parameters but kernels, biases and scales of norms.
+      bias_rate: factor of the rate of biases and scales of norms, that is, of all parameters but kernels.
       backbone_rate: factor of the rate of all but the head; 0 freezes it (see `backbone.scale`).
       layer_decay: factor of the rate from a layer to the one before it (see `layers.scale`).
       trained: names of the layers or parameters that are trained, () for all (see `parts.find`).
