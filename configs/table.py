@@ -26,7 +26,9 @@ The second prints the methods of a config file, their arguments and values, and 
 
 *Published* are test accuracies by others; *USB* is its table of three seeds, whose runs report the checkpoint that
 is best on test. *Here* is the test accuracy measured with this repository, mean and standard deviation over
-seeds; where it is empty, the recipe has not been run here. *Batch* is labeled + unlabeled images in a step.
+seeds, or one seed where there is no deviation. Rows of one file may be of different measurements: compare methods in
+[results.md](results.md). Where it is empty, no accuracy of the recipe is recorded (for self-supervised rules see
+[self_supervised.md](self_supervised.md)). *Batch* is labeled + unlabeled images in a step.
 """
 
 
