@@ -225,6 +225,7 @@ def mpl(
     feedback: Literal['exact', 'off'] = 'exact',
     start: Literal['random', 'uda', 'supervised_uda'] = 'random',
     start_share: float = STARTED,
+    start_rate: float = RATE,
     student_labels: Literal['off', 'on'] = 'off',
     view: recipes.View = 'weak',
 ):
@@ -234,6 +235,7 @@ def mpl(
       weights, or itself from labels only, with its labeled images in strong views and its targets by the
       averaged network.
     start_share: share of the budget of that run with all its stages.
+    start_rate: the learning rate after it, falling to 0.
     student_labels: 'on' has the labels in the student's loss too, and one more pass over them.
     view: of the labeled images.
 
@@ -241,6 +243,8 @@ def mpl(
       ValueError: as `method`.
     """
     started = check_share(start, start_share, 1 - FINETUNED)
+    if start == 'random' and start_rate != RATE:
+        raise ValueError(f'start_rate is {start_rate}, but start=random has no run to start from.')
     budget = DATA[data]['budget'] if budget is None else budget
     named = 'mpl' if feedback == 'exact' else f'mpl,feedback={feedback}'
     named += ',student_labels=on' if student_labels == 'on' else ''
@@ -261,7 +265,7 @@ def mpl(
     chosen.views.labeled = view
     if start != 'random':
         first = METHODS['uda'](data, labels, started * budget, model, **UDA_STARTS[start])
-        start_from(chosen, first, network='student_ema')
+        start_from(chosen, first, start_rate, network='student_ema')
     chosen.finetune = last_stage(budget, data, model)
     return chosen
 

@@ -229,6 +229,7 @@ def test_labeled_images_are_augmented_where_features_learn_from_them(file):
         ('laptop.py:uda,start_size=24', 'there is no start; give start=supervised'),
         ('laptop.py:uda,start_share=0.25', 'start=random has no run to start from'),
         ('laptop.py:mpl,start_share=0.25', 'start=random has no run to start from'),
+        ('laptop.py:mpl,start_rate=0.1', 'start_rate is 0.1, but start=random has no run'),
         ('laptop.py:mpl,start=uda,start_share=0.9', 'give a number above 0 and below 0.9'),
     ],
 )
