@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, forward_targets, from_loss_with_memory
+from mpl.models import network
 from mpl.models.network import Definition
 
 LEAST_SHARE = 1e-30
@@ -51,7 +52,7 @@ def make(
             'probability': jnp.mean(prediction, 0),
             'histogram': histogram(prediction, jnp.ones_like(confidence)),
         }
-        memory = jax.tree.map(lambda m, c: m + (1 - memory_decay) * (c - m), memory, current)
+        memory = network.average(memory_decay, memory, current)
         relative = memory['probability'] / jnp.max(memory['probability'])
         mask = (confidence >= memory['confidence'] * relative[predicted]).astype(prediction.dtype)
         unlabeled = losses.hard_cross_entropy(predicted, strong.logits, mask)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from mpl.algorithms import losses
 from mpl.algorithms.interface import Algorithm, forward_targets, from_loss_with_memory
+from mpl.models import network
 from mpl.models.network import Definition
 
 ALIGNMENT_EPSILON = 1e-6
@@ -55,16 +56,12 @@ def make(
                 'SoftMatch needs the variance of confidences within a batch, but '
                 'batch.unlabeled is 1; give 2 or more.'
             )
-        average = memory['average'] + (1 - memory_decay) * (
-            jnp.mean(prediction, 0) - memory['average']
-        )
+        average = network.average(memory_decay, memory['average'], jnp.mean(prediction, 0))
         confidence = jnp.max(align_uniformly(prediction, average) if align else prediction, -1)
-        mean, variance = (
-            old + (1 - memory_decay) * (new - old)
-            for old, new in (
-                (memory['mean'], jnp.mean(confidence)),
-                (memory['variance'], jnp.var(confidence, ddof=1)),
-            )
+        mean, variance = network.average(
+            memory_decay,
+            (memory['mean'], memory['variance']),
+            (jnp.mean(confidence), jnp.var(confidence, ddof=1)),
         )
         below = jnp.minimum(confidence - mean, 0)
         # A variance of 0 gives weight 1 at the mean and 0 below it.

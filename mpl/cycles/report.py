@@ -44,7 +44,7 @@ def write(study: Study, cycles: list[Cycle]) -> dict:
     normalized area under the curve of accuracy over `bought`, see `area`.
     """
     config = study.config
-    rows = [_row(study, cycle) for cycle in cycles]
+    rows = [_row(cycle) for cycle in cycles]
     part = 'test' if 'test' in rows[-1]['accuracy'] else 'validation'
     curve = [row['accuracy'][part] for row in rows] if part in rows[-1]['accuracy'] else []
     report = {
@@ -98,9 +98,7 @@ def has_settled(study: Study, cycles: list[Cycle]) -> bool:
         else study.source.validation.label
     )
     held = np.sum(label >= 0)
-    accuracy = np.array(
-        [_row(study, one)['accuracy']['validation'] for one in cycles[-patience - 1 :]]
-    )
+    accuracy = np.array([_row(one)['accuracy']['validation'] for one in cycles[-patience - 1 :]])
     variance = accuracy * (1 - accuracy) / held
     return bool(np.all(np.diff(accuracy) <= np.sqrt(variance[1:] + variance[:-1])))
 
@@ -116,7 +114,7 @@ def area(bought: list[int], accuracy: list[float]) -> float:
 
 def describe(study: Study, cycle: Cycle) -> str:
     """A log line."""
-    row = _row(study, cycle)
+    row = _row(cycle)
     shown = ', '.join(f'{part} {100 * a:.2f} %' for part, a in row['accuracy'].items())
     return (
         f'cycle {row["cycle"]}: {row["labeled"]} labels ({row["bought"]} images bought), '
@@ -140,7 +138,7 @@ def show(report: dict) -> str:
     )
 
 
-def _row(study, cycle):
+def _row(cycle):
     record, report, split, answered = cycle
     network = measure.result(report['networks'])
     measured = report['networks'][network]

@@ -12,7 +12,7 @@ from mpl.data import stream
 from mpl.run import data_record, evaluation, prediction, provenance, random_passes, weights
 from mpl.run import experiment as experiments
 from mpl.run import rows as row_files
-from mpl.run.evaluation import Stage
+from mpl.run.evaluation import FinishedRun
 
 
 class Inputs(NamedTuple):
@@ -64,7 +64,7 @@ def of_start(study: Study) -> Inputs:
     network = 'student' if 'student' in starts else next(iter(starts))
     folder = study.folder(0)
     data = data_record.make(experiment)
-    stage = Stage(experiment, state, {network: network}, folder, data)
+    stage = FinishedRun(experiment, state, {network: network}, folder, data)
     made_by = provenance.make(stage, network, 'train')
     numbers = np.union1d(study.labeled, study.candidates)
     path = {row_files.FEATURES: str(folder / 'start_features.npy')}

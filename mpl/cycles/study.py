@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from mpl.acquisition import interface
 from mpl.data import open_set, splits
 from mpl.data.source import Source
-from mpl.run import checkpoint, identity, random_passes, records
+from mpl.run import checkpoint, checks, identity, random_passes, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run import workdir as folders
@@ -221,8 +221,7 @@ def _check(config):
             'give init_from.workdir, init_from.file, init_from.hub or an init_from.config whose '
             'batch.labeled is 0.'
         )
-    if not 0 <= config.seed < 2**31:
-        raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
+    checks.check_seed(config.seed)
     if active.warm_start and active.cycles and 'student' not in config.networks:
         raise ValueError('active.warm_start starts from the student, but there is no such network.')
 

@@ -13,7 +13,7 @@ from mpl.exports import interface
 from mpl.exports.interface import Predict
 from mpl.exports.model import Model, make_forward
 from mpl.models.network import Outputs
-from mpl.run import prediction, provenance, records
+from mpl.run import measure, prediction, provenance, records
 from mpl.run import rows as row_files
 
 KIND, REMEDY = 'the record of an exported network', 'export the network again'
@@ -101,9 +101,7 @@ def predict(
     """
     size = description['batch']
     for pool, indices, written in chunks:
-        # Padded, so that one shape is compiled.
-        padded = np.concatenate([indices, np.repeat(indices[:1], size - len(indices))])
-        found = function(pool.read(padded))[: len(indices)]
+        found = function(pool.read(measure.pad(indices, size)))[: len(indices)]
         names = [pool.name[n] for n in indices]
         outputs = Outputs(np.zeros((len(found), 0), np.float32), found)
         row_files.check_finite(names, outputs)

@@ -193,10 +193,6 @@ def update(
             decay, of_statistics = ema_decay, jnp.where(step == 0, 0.0, ema_decay)
             statistics = of_images
 
-        def average(decay, old, new):
-            # In this form the average of a constant is that constant, to the bit.
-            return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
-
         ema = Variables(
             average(decay, ema.params, params),
             average(of_statistics, ema.batch_stats, statistics),
@@ -204,13 +200,21 @@ def update(
     return Network(params, batch_stats, opt_state, ema)
 
 
+def average(decay: float | jax.Array, old: PyTree, new: PyTree) -> PyTree:
+    """The moving average decay * old + (1 - decay) * new of trees of arrays, in the types of `old`.
+
+    In this form the average of a constant is that constant, to the bit.
+    """
+    return jax.tree.map(lambda o, n: (o + (1 - decay) * (n - o)).astype(o.dtype), old, new)
+
+
 def freeze(
-    name: str, definition: Definition, net: Network, average: str = 'ema'
+    name: str, definition: Definition, net: Network, averaged: str = 'ema'
 ) -> dict[str, Frozen]:
-    """The network, and its average if there is one, by the names in reports: <name>_<average>."""
+    """The network, and its average if there is one, by the names in reports: <name>_<averaged>."""
     frozen = {name: Frozen(definition, Variables(net.params, net.batch_stats))}
     if net.ema is not None:
-        frozen[f'{name}_{average}'] = Frozen(definition, net.ema)
+        frozen[f'{name}_{averaged}'] = Frozen(definition, net.ema)
     return frozen
 
 

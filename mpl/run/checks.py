@@ -17,6 +17,12 @@ from mpl.data.splits import Split
 from mpl.run.trackers import interface as trackers
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError if the seed is not from 0 to 2^31 - 1."""
+    if not 0 <= seed < 2**31:
+        raise ValueError(f'seed is {seed}; give a number from 0 to {2**31 - 1}.')
+
+
 def check_values(config: ConfigDict, mesh: Mesh) -> None:
     """Refuses a config for mpl.active, and values that are out of range or not known.
 
@@ -43,8 +49,7 @@ def check_values(config: ConfigDict, mesh: Mesh) -> None:
     for role, net in config.networks.items():
         _check_lora(f'networks.{role}', net)
     trackers.find(config.track)
-    if not 0 <= config.seed < 2**31:
-        raise ValueError(f'seed is {config.seed}; give a number from 0 to {2**31 - 1}.')
+    check_seed(config.seed)
     for name, value in {
         'steps': config.steps,
         'steps_per_call': config.steps_per_call,

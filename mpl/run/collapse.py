@@ -65,12 +65,16 @@ def effective_classes(counts: np.ndarray) -> float:
 
 
 def of_run(experiment: Experiment, lines: list[dict[str, Any]]) -> list[Finding]:
-    """The warnings of a run, from the lines of its metrics.jsonl; see `find`."""
+    """The warnings of a run, from the lines of its metrics.jsonl; see `find`.
+
+    Predictions for unlabeled images are no targets where heads on features are trained: such a rule compares
+    embeddings or solves a pretext task, and its classifier is trained by labels alone.
+    """
     return find(
         lines,
         experiments.labeled_counts(experiment),
         experiment.config.steps,
-        experiments.learns_from_predictions(experiment.config),
+        predictions=not experiment.algorithm.heads(experiment.state),
     )
 
 
@@ -89,7 +93,7 @@ def find(
       lines: of metrics.jsonl, so that a resumed run finds the same warnings.
       labeled: labeled examples by class, counts [K].
       steps: of the whole run.
-      predictions: whether they are targets of the training, see experiment.learns_from_predictions;
+      predictions: whether those for unlabeled images may be targets of the training;
         those of a classifier beside it may be of few classes for long, and harm nothing.
     """
     found, before, evaluated, low = {}, set(), False, 0

@@ -16,7 +16,7 @@ SPLITS = ('test', 'validation', 'train', 'labeled', 'unlabeled')
 SHOWN = 20  # maximum number of classes in printed tables
 
 
-class Stage(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished training of a run: the run itself, or its fine-tuning."""
 
     experiment: Experiment
@@ -26,7 +26,9 @@ class Stage(NamedTuple):
     data: dict  # the record of its data, with the hash of its initial split
 
 
-def load(workdir: epath.Path, source: Source | None = None, images: bool = True) -> list[Stage]:
+def load(
+    workdir: epath.Path, source: Source | None = None, images: bool = True
+) -> list[FinishedRun]:
     """The stages of a finished run, the run itself first.
 
     Args:
@@ -58,23 +60,23 @@ def load(workdir: epath.Path, source: Source | None = None, images: bool = True)
             names = {n: n for n in experiment.algorithm.networks(state)}
             names = {'student': 'finetuned'} if stages else names
             data, _ = data_record.read(folder)
-            stages.append(Stage(experiment, state, names, folder, data))
+            stages.append(FinishedRun(experiment, state, names, folder, data))
     return stages
 
 
-def check_network(name: str, stages: list[Stage]) -> None:
+def check_network(name: str, stages: list[FinishedRun]) -> None:
     """Raises ValueError if the run has no network of that name."""
     names = [n for stage in stages for n in stage.names.values()]
     if name not in names:
         raise ValueError(f'The run has no network {name!r}; give one of {", ".join(names)}.')
 
 
-def default_network(stages: list[Stage]) -> str:
+def default_network(stages: list[FinishedRun]) -> str:
     """The name of the network to predict with, see measure.result."""
     return measure.result(name for stage in stages for name in stage.names.values())
 
 
-def find_network(name: str, stages: list[Stage]) -> tuple[Stage, str]:
+def find_network(name: str, stages: list[FinishedRun]) -> tuple[FinishedRun, str]:
     """The stage of a network, and its name in the algorithm; raises ValueError for unknown names."""
     check_network(name, stages)
     return next((s, inner) for s in stages for inner, n in s.names.items() if n == name)

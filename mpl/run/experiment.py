@@ -221,15 +221,6 @@ def has_head(config: ConfigDict) -> bool:
     return bool(config.batch.labeled) or has_teacher(config)
 
 
-def learns_from_predictions(config: ConfigDict) -> bool:
-    """Whether predictions for unlabeled images may be targets of the training.
-
-    They are not where other networks than teacher and student are trained, heads on features: such a rule
-    compares embeddings or solves a pretext task, and its classifier is trained by labels alone.
-    """
-    return set(config.networks) <= {'teacher', 'student'}
-
-
 def labeled_counts(experiment: Experiment) -> np.ndarray:
     """Number of labeled examples per class, int [K]."""
     label = experiment.source.train.label[experiment.split.labeled]

@@ -71,8 +71,7 @@ def outputs(
     parts = []
     for start in range(0, len(indices), size):
         chosen = indices[start : start + size]
-        padded = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
-        local = pool.read(padded[sharding.local_rows(experiment.mesh, size)])
+        local = pool.read(pad(chosen, size)[sharding.local_rows(experiment.mesh, size)])
         given = jax.make_array_from_process_local_data(
             sharding.rows(experiment.mesh, 0),
             local,
@@ -80,6 +79,11 @@ def outputs(
         )
         parts.append(jax.device_get(forward(state, given)))
     return jax.tree.map(lambda *a: np.concatenate(a)[: len(indices)], *parts)
+
+
+def pad(indices: np.ndarray, size: int) -> np.ndarray:
+    """indices [n], n > 0, continued by copies of the first one to [size], so that one shape is compiled."""
+    return np.concatenate([indices, np.repeat(indices[:1], size - len(indices))])
 
 
 def accuracy(logits: np.ndarray, label: np.ndarray) -> float:

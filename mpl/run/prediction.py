@@ -19,7 +19,7 @@ from mpl.models.network import Outputs
 from mpl.run import features as features_files
 from mpl.run import measure, prediction_files, provenance, records
 from mpl.run import rows as row_files
-from mpl.run.evaluation import Stage
+from mpl.run.evaluation import FinishedRun
 from mpl.run.random_passes import RandomPass
 
 THREADS = 8  # for decoding images
@@ -35,7 +35,7 @@ class Chunk(NamedTuple):
 
 
 def columns(
-    stage: Stage, network: str, kind: row_files.Kind, random: RandomPass | None = None
+    stage: FinishedRun, network: str, kind: row_files.Kind, random: RandomPass | None = None
 ) -> int:
     """The number of columns of a network's outputs: classes, or dimensions of the features."""
     experiment = stage.experiment
@@ -49,7 +49,7 @@ def columns(
 
 
 def write_rows(
-    stage: Stage,
+    stage: FinishedRun,
     network: str,
     examples: tuple[Pool, np.ndarray],
     paths: dict[row_files.Kind, str],
@@ -86,7 +86,7 @@ def write_rows(
 
 
 def predict(
-    stage: Stage,
+    stage: FinishedRun,
     network: str,
     chunks: Iterator[Chunk],
     random: RandomPass | None = None,

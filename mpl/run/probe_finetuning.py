@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mpl.run import probe_classifiers, probe_features, probe_settings, stages
 from mpl.run import workdir as folders
-from mpl.run.evaluation import Stage
+from mpl.run.evaluation import FinishedRun
 from mpl.run.probe_settings import Part, Row, Settings
 
 
@@ -26,7 +26,7 @@ class Finetuning(NamedTuple):
 
 
 def plan(
-    stage: Stage,
+    stage: FinishedRun,
     inner: str,
     settings: Settings,
     banks: dict[str, Part],
@@ -77,7 +77,7 @@ def plan(
 
 
 def run(
-    stage: Stage,
+    stage: FinishedRun,
     plans: list[Finetuning],
     settings: Settings,
     banks: dict[str, Part],

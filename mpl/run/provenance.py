@@ -13,12 +13,12 @@ from etils import epath
 
 from mpl.run import checkpoint, identity, records
 from mpl.run import workdir as folders
-from mpl.run.evaluation import Stage
+from mpl.run.evaluation import FinishedRun
 
 COMPARED = ('network', 'pool', 'split', 'images')
 
 
-def make(stage: Stage, network: str, split: str | None, images: str | None = None) -> dict:
+def make(stage: FinishedRun, network: str, split: str | None, images: str | None = None) -> dict:
     """The provenance record of a network's outputs.
 
     Args:

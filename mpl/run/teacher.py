@@ -32,7 +32,7 @@ from mpl.run import (
 from mpl.run import experiment as experiments
 from mpl.run import rows as row_files
 from mpl.run import workdir as folders
-from mpl.run.evaluation import Stage
+from mpl.run.evaluation import FinishedRun
 from mpl.run.experiment import Experiment
 
 LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
@@ -228,7 +228,7 @@ def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> ro
     return rows
 
 
-def _chunks(teacher: Stage, indices: np.ndarray):
+def _chunks(teacher: FinishedRun, indices: np.ndarray):
     size = teacher.experiment.config.batch.evaluate
     return prediction.from_pool(teacher.experiment.source.train, indices, size)
 
