@@ -2,7 +2,7 @@
 # Sourced by the scripts beside it: goes to the project's folder, makes .venv there and installs
 # requirements.txt, once for each state of that file and kind of device, and the project itself, so that
 # its commands work from any folder. Sets $python.
-# ACCELERATOR=cuda13, cuda12, tpu or cpu names the kind where the device can not be seen from here.
+# ACCELERATOR=cuda13, cuda12, tpu or cpu names the kind where the device cannot be seen from here.
 # INSTALLED=python3 names a Python that has the requirements: nothing is installed, no .venv is made.
 
 source "$(dirname "${BASH_SOURCE[0]}")/commands.sh"

@@ -148,7 +148,7 @@ def main():
         print(f'{kind.name.capitalize()} by index: {path}')
     for part, damaged in damage.count(examples, classes).items():
         print(
-            f'Warning: {damage.counted(part, damaged)} can not be decoded, and were labeled as gray '
+            f'Warning: {damage.counted(part, damaged)} cannot be decoded, and were labeled as gray '
             'images.'
         )
     if count < total:

@@ -373,7 +373,7 @@ def test_a_pre_training_without_labels_is_made_once_for_all_cycles(tmp_path, mon
 
 
 def test_a_pre_training_whose_weights_do_not_fit_is_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match='networks.student can not start from .* make the models'):
+    with pytest.raises(ValueError, match='networks.student cannot start from .* make the models'):
         loop.run(started(CNN | dict(channels=(5,))), epath.Path(tmp_path / 'al'))
     assert not list(tmp_path.iterdir())
 

@@ -24,7 +24,7 @@ from mpl.algorithms import (
 from mpl.algorithms.interface import Sizes
 from mpl.models.network import Definition
 
-pytestmark = pytest.mark.usefixtures('haste', 'x64')
+pytestmark = pytest.mark.usefixtures('fast_compile', 'x64')
 
 CLASSES = 3
 SIZES = Sizes(examples=6, unlabeled=6, classes=CLASSES)

@@ -11,7 +11,7 @@ from algorithms_test import ALL, GAPS, MAKES, force, teach
 
 from mpl.algorithms import feedback, freematch, softmatch, vat
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 # Unlabeled images: one has neither a variance nor another image to be told from.
 SMALLEST = {

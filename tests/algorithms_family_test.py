@@ -28,7 +28,7 @@ from mpl.models import network
 from mpl.models.network import Definition
 from mpl.optimizers import schedules
 
-pytestmark = pytest.mark.usefixtures('haste', 'x64')
+pytestmark = pytest.mark.usefixtures('fast_compile', 'x64')
 
 CLASSES = 3
 SIZES = Sizes(examples=8, unlabeled=6, classes=CLASSES)

@@ -25,8 +25,8 @@ SAMPLED = ('per_example', 'dot', 'cosine', 'difference')
 
 
 @pytest.fixture
-def x64(x64, haste):
-    """Float64, compiled in haste."""
+def x64(x64, fast_compile):
+    """Float64, compiled in fast_compile."""
 
 
 class Tiny(nn.Module):

@@ -17,7 +17,7 @@ from mpl.models import cnn, network, projector
 from mpl.models.network import Definition
 from mpl.optimizers import sgd
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 BINS = len(pretext.color_bins(40.0))
 # Arguments of each rule, its head's role and outputs, and the channels of its images of 8 x 8.

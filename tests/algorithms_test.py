@@ -234,7 +234,7 @@ PARTS = (
 ELSEWHERE = ('colorization', 'inpainting', 'jigsaw')
 
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 
 class Tiny(nn.Module):

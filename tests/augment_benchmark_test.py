@@ -18,7 +18,7 @@ SAME = (
 )  # fmt: skip
 
 
-def test_pillow_does_the_same(haste):
+def test_pillow_does_the_same(fast_compile):
     image = np.random.default_rng(1).integers(0, 256, (2, 12, 12, 3), np.uint8)
     pictures = [Image.fromarray(one) for one in image]
     theirs = augment_pillow.make(pictures, augment.ARGUMENTS, random.Random(0))
@@ -30,7 +30,7 @@ def test_pillow_does_the_same(haste):
         assert np.mean(np.abs(result - expected) > 1.01) < 0.01, name
 
 
-def test_rows_of_images_and_ways(haste):
+def test_rows_of_images_and_ways(fast_compile):
     row, policy = augment.measure_images(2, 8, 0.0, ['Invert', 'affine'])
     assert (row['what'], policy['what']) == ('Invert', 'affine') and 'pillow' not in policy
     for spent in (row['ours'], row['pillow'], policy['ours']):
@@ -43,7 +43,7 @@ def test_rows_of_images_and_ways(haste):
     assert f'{row["ours"]["images_per_second"]:,.0f}' in table and 'loop over the images' in table
 
 
-def test_pairs_are_those_of_the_config(haste):
+def test_pairs_are_those_of_the_config(fast_compile):
     config = augment.pair_config('cnn')
     given = configs.load('configs/laptop_pretrain.py:simclr,model=cnn', [])
     assert configs.differences(given.views.to_dict(), config.views.to_dict()) == []
@@ -54,7 +54,7 @@ def test_pairs_are_those_of_the_config(haste):
     assert 'pairs' in augment.show({'images': [], 'ways': [], 'share': [row]})
 
 
-def test_share_says_what_was_scaled(haste):
+def test_share_says_what_was_scaled(fast_compile):
     config = configs.load('configs/smoke.py', [])
     rows = augment.measure_share(config, {'own': config.views}, 64, 0.0)
     assert [row['batch'] for row in rows] == ['16+32', '64+128']

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from mpl.augment import blur, color, hsv
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 COLORED = {name: batch for name, batch in pictures.BATCHES.items() if batch.shape[-1] == 3}
 
 

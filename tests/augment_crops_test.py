@@ -8,7 +8,7 @@ import pytest
 
 from mpl.augment import crops, images
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 

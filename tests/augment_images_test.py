@@ -10,7 +10,7 @@ from sklearn import datasets
 
 from mpl.augment import affine, images, points, resize
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 AFFINE = {
     'name': 'affine',
@@ -278,5 +278,5 @@ def test_refuses(numbers, match):
 def test_refuses_images_that_do_not_fit():
     with pytest.raises(ValueError, match='3 values, but the images'):
         images.make(**COLOR).evaluate(digits())
-    with pytest.raises(ValueError, match='can not be reflected'):
+    with pytest.raises(ValueError, match='cannot be reflected'):
         images.make(0.0, 1.0, weak={'shift': 8}).labeled(jax.random.key(0), digits())

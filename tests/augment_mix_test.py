@@ -11,7 +11,7 @@ from mpl.data import batches
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 SIZE, KEY = 64, jax.random.key(3)
 
 

@@ -193,7 +193,7 @@ def test_solarize_add_and_cutout():
 @pytest.mark.parametrize('batch', BATCHES)
 @pytest.mark.parametrize('resample', ['nearest', 'bilinear'])
 @pytest.mark.parametrize('kind', ['affine', 'perspective'])
-def test_general_warp_is_pillows(kind, resample, batch, haste):
+def test_general_warp_is_pillows(kind, resample, batch, fast_compile):
     """Largest difference: 1, where Pillow drops fractions; beside borders, which may fall either way."""
     image = BATCHES[batch][:12]
     height, width = image.shape[1:3]

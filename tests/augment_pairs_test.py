@@ -7,7 +7,7 @@ import pytest
 
 from mpl.augment import color, images, pairs
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 PLAIN = {'name': 'identity'}
 
 
@@ -81,7 +81,7 @@ def test_gray_first_leaves_nothing_for_hue_and_saturation():
         ({'small_parts': 2, 'small_size': 9}, r'\(they are 8 and 9\)'),
         ({'size': None, 'small_parts': 2, 'small_size': 9}, r'\(they are None and 9\)'),
         ({'area': (0.0, 1.0)}, r'area=\(0.0, 1.0\); give the minimum'),
-        ({'first': {'name': 'color', 'solarized': 2.0}}, 'solarized=2.0; give a chance'),
+        ({'first': {'name': 'color', 'solarized': 2.0}}, 'solarized=2.0; give a probability'),
     ],
 )
 def test_refuses(arguments, message):

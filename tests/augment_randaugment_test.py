@@ -7,7 +7,7 @@ import pytest
 
 from mpl.augment import layer, ops, randaugment, warp
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 SIZE = 36
 
 

@@ -135,7 +135,7 @@ def reference(name, image, magnitude, negative):
 
 
 @pytest.mark.parametrize('name', [n for n in randaugment.OPERATIONS if n != 'Cutout'])
-def test_operation_is_the_released_codes(name, haste):
+def test_operation_is_the_released_codes(name, fast_compile):
     @jax.jit
     def apply(image, value):
         draw = layer.Draw(jnp.zeros(len(image), int), jnp.broadcast_to(value, len(image)))
@@ -156,7 +156,7 @@ def test_operation_is_the_released_codes(name, haste):
                 assert difference.max() <= 1 and (difference > 0).mean() < 0.001
 
 
-def test_bright_pixels_go_around(haste):
+def test_bright_pixels_go_around(fast_compile):
     """By hand: 200 of 255 times 2.98 is 2.337, times 255.5 is 597.2, and 597 - 2 * 256 is 85."""
     image = jnp.full((1, 32, 32, 3), 200.0)
     bright = jax.jit(released.policy(1, 16.0, ('Brightness',), (1.0, 1.0), cutout=0))
@@ -166,7 +166,7 @@ def test_bright_pixels_go_around(haste):
     np.testing.assert_array_equal(contrast(jax.random.key(0), image), jnp.full_like(image, 77))
 
 
-def test_policy_is_its_operations_and_a_box(haste):
+def test_policy_is_its_operations_and_a_box(fast_compile):
     """Every image of a layer is the input, or one of the operations on it; a box of 16 follows."""
     image = BATCHES['small'][:1].repeat(200, 0)
     key, names = jax.random.key(1), randaugment.OPERATIONS[:-1]

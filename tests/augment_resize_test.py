@@ -37,7 +37,7 @@ def pillow(image, box, size, method):
 @pytest.mark.parametrize('form', ['cpu', 'other'])
 @pytest.mark.parametrize('method', resize.SUPPORT)
 @pytest.mark.parametrize('batch', pictures.BATCHES)
-def test_resized_crop_is_pillows(batch, method, form, monkeypatch, haste):
+def test_resized_crop_is_pillows(batch, method, form, monkeypatch, fast_compile):
     if form == 'other':  # what an accelerator computes, on the CPU
         if batch != 'synthetic_grey':
             pytest.skip('one batch is enough')
@@ -59,7 +59,7 @@ def test_resized_crop_is_pillows(batch, method, form, monkeypatch, haste):
     assert np.max(difference) <= 1 and fraction < 0.01
 
 
-def test_no_change_of_size_is_no_change_and_halving_is_the_mean(haste):
+def test_no_change_of_size_is_no_change_and_halving_is_the_mean(fast_compile):
     image = jnp.asarray(pictures.BATCHES['synthetic_rgb'])
     for method in resize.SUPPORT:
         same = jax.jit(lambda image, method=method: resize.resize(image, (32, 32), method))

@@ -35,7 +35,7 @@ SMALL = {
 }
 COLORS = {'night': 40, 'noon': 215}
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 
 def draw(folder, count, level, random):

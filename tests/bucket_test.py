@@ -1,6 +1,6 @@
 """Work directories in a bucket: a stand-in of the path layer keeps gs:// in a local folder.
 
-Its files can not grow, as in the real one. Orbax speaks to buckets by a library of its own, so
+Its files cannot grow, as in the real one. Orbax speaks to buckets by a library of its own, so
 checkpoints are not in these tests.
 """
 

@@ -58,7 +58,7 @@ def test_a_checkpoint_that_can_not_be_read_back_is_not_called_saved(tmp_path):
         manager.wait_until_finished()
         for path in (tmp_path / '1' / 'state' / 'd').iterdir():
             path.write_bytes(b'')
-        with pytest.raises(RuntimeError, match='step 1 was written .* can not be read back'):
+        with pytest.raises(RuntimeError, match='step 1 was written .* cannot be read back'):
             checkpoint.read_back(manager, 1, SHAPES)
 
 

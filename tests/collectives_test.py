@@ -122,7 +122,7 @@ def test_groups_in_an_unknown_form_are_said(groups, monkeypatch):
     assert len(said) == 1 and f'unknown (replica_groups={groups}' in said[0]
 
 
-def test_counts_of_a_compiled_program(haste):
+def test_counts_of_a_compiled_program(fast_compile):
     """A sum over devices in a loop of 4, and one after it."""
     mesh = sharding.make_mesh(jax.devices())
 

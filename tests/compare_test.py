@@ -34,7 +34,7 @@ def get_config({argument}):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One device for each worker, and programs compiled in haste."""
+    """One device for each worker, and programs compiled in fast_compile."""
     monkeypatch.setenv('XLA_FLAGS', '')
     monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
@@ -142,7 +142,7 @@ def test_odd_names_break_no_table_and_no_picture(tmp_path):
 def test_names_of_what_the_command_writes_are_refused(tmp_path):
     for name in ('compare.md', 'curves.png'):
         path = write(tmp_path / f'{name}.py')
-        with pytest.raises(ValueError, match='can not be in a folder'):
+        with pytest.raises(ValueError, match='cannot be in a folder'):
             runs.load([path], [])
 
 

@@ -193,7 +193,7 @@ def test_a_config_is_compared_once():
         )
 
 
-def test_images_of_ones_own_train_from_any_path(tmp_path, haste):
+def test_images_of_ones_own_train_from_any_path(tmp_path, fast_compile):
     """With a comma and a colon in the path and a class folder of odd name."""
     rng, path = np.random.default_rng(0), tmp_path / 'my photos, 1:2'
     for part, count in (('labeled/$a$', 4), ('labeled/b', 4), ('unlabeled', 8), ('test/b', 2)):

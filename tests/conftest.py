@@ -162,8 +162,8 @@ def x64():
 
 
 @pytest.fixture
-def haste():
-    """Small programs, compiled in haste: a third less time is spent on them.
+def fast_compile():
+    """Small programs, compiled in fast_compile: a third less time is spent on them.
 
     A process of its own is told by JAX_DISABLE_MOST_OPTIMIZATIONS.
     """

@@ -142,11 +142,11 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
     assert written['damaged'] == {'gray': GRAY, 'left_out': {}}
     reported = report.warnings(written)
     assert (
-        '1 labeled picture(s) (bee 1) can not be decoded and are trained on as gray; mend them.'
+        '1 labeled picture(s) (bee 1) cannot be decoded and are trained on as gray; repair them.'
         in reported
     )
     assert (
-        '1 test picture(s) (ant 1) can not be decoded and are measured as gray; mend them.'
+        '1 test picture(s) (ant 1) cannot be decoded and are measured as gray; repair them.'
         in reported
     )
     shown = report.show(written, str(run))
@@ -158,7 +158,7 @@ def test_a_run_tells_of_damaged_pictures(photos, tmp_path, capsys, monkeypatch, 
         'sys.argv', ['predict', f'--workdir={run}', '--split=test', f'--output={output}']
     )
     predict.main()
-    assert 'Warning: 1 test picture(s) (ant 1) can not be decoded' in capsys.readouterr().out
+    assert 'Warning: 1 test picture(s) (ant 1) cannot be decoded' in capsys.readouterr().out
 
 
 def test_a_run_tells_of_pictures_that_are_left_out(photos, tmp_path):
@@ -166,7 +166,7 @@ def test_a_run_tells_of_pictures_that_are_left_out(photos, tmp_path):
     written = stages.run(load(photos, corrupt='skip'), run)
     left_out = GRAY | {'unlabeled': {damage.NO_LABEL: 1}}
     assert written['damaged'] == {'gray': {}, 'left_out': left_out}
-    assert '1 test picture(s) (ant 1) can not be decoded and are left out.' in report.warnings(
+    assert '1 test picture(s) (ant 1) cannot be decoded and are left out.' in report.warnings(
         written
     )
     assert 'test, left out' in report.show(written, str(run))

@@ -77,14 +77,14 @@ def test_a_damaged_picture_is_gray_and_costs_one_warning(caplog):
     assert parts[:, 0, 0, 0].tolist() == [0, 128, 128, 3] and (parts[1:3] == 128).all()
     said = sorted(record.getMessage() for record in caplog.records)
     assert len(said) == 2
-    assert said[0].startswith('picture 1 of the set can not be decoded and is gray: ')
-    assert said[1].startswith('picture 2 of the set can not be decoded and is gray: ')
+    assert said[0].startswith('picture 1 of the set cannot be decoded and is gray: ')
+    assert said[1].startswith('picture 2 of the set cannot be decoded and is gray: ')
 
 
 def test_more_than_a_hundred_damaged_pictures_are_too_many():
     pool = pool_of(part_of([b''] * 101 + [flat(0)] * 99))
     assert (pool.read(np.repeat(np.arange(100), 3)) == 128).all()
-    with pytest.raises(ValueError, match='101 of the 200 pictures of the set can not be decoded'):
+    with pytest.raises(ValueError, match='101 of the 200 pictures of the set cannot be decoded'):
         pool.read(np.array([100]))
 
 

@@ -103,7 +103,7 @@ def test_overrides_are_refused_at_the_door(overrides, message):
         experiments.assemble(load(*overrides))
 
 
-def test_a_run_with_its_last_stage_knows_nothing_of_hidden_classes(tmp_path, haste):
+def test_a_run_with_its_last_stage_knows_nothing_of_hidden_classes(tmp_path, fast_compile):
     workdir = epath.Path(tmp_path) / 'run'
     report = stages.run(load("unlabeled_only=('3',)", 'labels=18', 'imbalance=2'), workdir)
     assert report['split']['unlabeled_only'] == ['3'] and report['split']['imbalance'] == 2

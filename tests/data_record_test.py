@@ -21,7 +21,7 @@ from mpl.run import experiment as experiments
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 
 def make_config(csv_file, **more):
@@ -197,7 +197,7 @@ def test_pictures_are_labeled_with_the_classes_of_the_run(how, run, monkeypatch)
     ask(monkeypatch, run, f'--images={run}/new', f'--output={run}/after.csv')
     assert (run / 'after.csv').read_bytes() == (run / 'before.csv').read_bytes()
     assert header(run / 'after.csv') == ['name', 'class', 'confidence', 'alpha', 'beta']
-    message = 'can not be read .*--config.source.path' if how == 'gone' else 'have changed since'
+    message = 'cannot be read .*--config.source.path' if how == 'gone' else 'have changed since'
     with pytest.raises(ValueError, match=f'The data of the run in .* {message}') as caught:
         ask(monkeypatch, run, '--split=test', f'--output={run}/split.csv')
     assert '\n' not in str(caught.value) and not (run / 'split.csv').exists()
@@ -221,7 +221,7 @@ def test_run_goes_on_where_its_data_have_been_moved(run, caplog):
     (run / 'photos').rename(run / 'moved')
     logging.use_absl_handler()
     stages.run(make_config(run / 'photos/list.csv'), workdir)  # Finished, and nothing compared.
-    assert 'can not be read, so they were not compared' in caplog.text
+    assert 'cannot be read, so they were not compared' in caplog.text
     moved = make_config(run / 'moved/list.csv')
     stages.run(moved, workdir)
     assert evaluation.evaluate(workdir, 'test', [])['networks'] == measured

@@ -97,7 +97,7 @@ def seen(experiment, step):
     return view(batch, jax.random.key(0), step)
 
 
-def test_host_and_device_cut_the_same_parts(haste):
+def test_host_and_device_cut_the_same_parts(fast_compile):
     host, device = prepare(files()), prepare(resident())
     assert batches.crops_on_host(host.pipeline, 'labeled')
     assert not batches.crops_on_host(device.pipeline, 'labeled')
@@ -121,7 +121,7 @@ PAIRS = {
 }  # fmt: skip
 
 
-def test_each_view_has_a_crop_of_its_own_on_the_host_as_on_the_device(haste):
+def test_each_view_has_a_crop_of_its_own_on_the_host_as_on_the_device(fast_compile):
     host, device = prepare(files(), views=PAIRS), prepare(resident(), views=PAIRS)
     streamed = prepare(resident(), views=PAIRS, resident_bytes=0)
     assert batches.crops_on_host(host.pipeline, 'unlabeled')
@@ -139,7 +139,7 @@ def test_each_view_has_a_crop_of_its_own_on_the_host_as_on_the_device(haste):
     )
 
 
-def test_a_batch_may_have_no_labeled_part(haste):
+def test_a_batch_may_have_no_labeled_part(fast_compile):
     given = prepare(small(), batch={'labeled': 0, 'unlabeled': 16, 'evaluate': 8})
     assert set(batches.make_fetch(given.pipeline, 1)(0)) == {'step', 'unlabeled'}
     assert set(batches.zeros(given.pipeline, False)) == {'unlabeled'}
@@ -203,7 +203,7 @@ def test_seeds_and_epochs_draw_other_parts():
     [(small, {}), (small, dict(resident_bytes=0)), (files, {})],
     ids=['resident', 'streamed', 'files'],
 )
-def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, haste, monkeypatch):
+def test_nothing_is_traced_after_the_first_steps(make, more, tmp_path, fast_compile, monkeypatch):
     """A run of 12 calls, with log lines after each and an evaluation after every fourth.
 
     A second trace of the update is an error that shows its stack; anything else is counted.

@@ -38,7 +38,7 @@ SPECS = {
 
 @pytest.fixture(scope='module', autouse=True)
 def small():
-    """ResNet-18 has two blocks and ViT-Ti two narrow ones; programs are compiled in haste."""
+    """ResNet-18 has two blocks and ViT-Ti two narrow ones; programs are compiled in fast_compile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.BLOCKS, 18, (1, 1))
         patch.setitem(vit.SIZES, 'Ti', (24, 2, 3))
@@ -389,7 +389,7 @@ def test_files_that_changed_are_refused(run, photos, tmp_path, monkeypatch):
         json.loads(text) | {'sha256': files.hashlib.sha256(b'x' * 1000).hexdigest()}
     )
     record.write_text(json.dumps(seal))
-    refused('a.stablehlo can not be run: The program can not be read by jax')
+    refused('a.stablehlo cannot be run: The program cannot be read by jax')
     file.write_bytes(content)
     record.write_text(text.replace('china', 'chino'))
     refused('its checksum does not match')

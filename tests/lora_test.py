@@ -18,7 +18,7 @@ from mpl.run import flops, stages
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 IMAGE = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
 KEY = jax.random.key(0)

@@ -35,7 +35,7 @@ def test_heads_have_one_layer_with_batch_norm():
             assert len(head.widths) == 1 and head.last_norm == 'affine'
 
 
-@pytest.mark.usefixtures('haste')
+@pytest.mark.usefixtures('fast_compile')
 def test_selection_and_accuracy_are_of_all_images_without_augmentation(tmp_path):
     """The last batch is a part of one: 600 test images by 256."""
     given = configs.load(

@@ -141,7 +141,7 @@ def test_a_column_too_many_only_where_it_is_faster(shape, column):
     ],
 )
 def test_equals_the_ordinary_depthwise_convolution(
-    haste, kernel_size, stride, padding, dtype, tolerance
+    fast_compile, kernel_size, stride, padding, dtype, tolerance
 ):
     def conv(base):
         return lambda image, kernel, stride: depthwise(base)(image, kernel, stride, padding)
@@ -197,7 +197,7 @@ def test_equals_under_vmap_and_its_gradient(axes, stride):
 
 
 @pytest.mark.parametrize('axes', [(0, 0), (0, None), (None, 0), (1, 3)])
-def test_depthwise_equals_under_vmap_and_its_gradient(haste, axes):
+def test_depthwise_equals_under_vmap_and_its_gradient(fast_compile, axes):
     image, kernel = draw('float32', (4, 6, 5, 24), (3, 3, 1, 24))
     image, kernel = (
         x if axis is None else jnp.stack([x, 2 * x[::-1], -x], axis)

@@ -8,7 +8,7 @@ import pytest
 
 from mpl.models import convnext, layers
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 IMAGE = np.random.default_rng(3).normal(size=(2, 17, 24, 3))
 # Parameters in timm, without the head.

@@ -17,8 +17,8 @@ PLACES = [0 / 5, 2 / 5, 3 / 5, 4 / 5]  # of the blocks that add their input
 
 
 @pytest.fixture(autouse=True)
-def quick(haste):
-    """Programs compiled in haste."""
+def quick(fast_compile):
+    """Programs compiled in fast_compile."""
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_equals_a_plain_restatement_in_double_precision(short, small_image):
         chex.assert_trees_all_close(got, want, rtol=1e-9, atol=1e-12)
 
 
-def test_scan_and_remat_change_no_number(short, haste):
+def test_scan_and_remat_change_no_number(short, fast_compile):
     models = [make(), make(scan=True), make(remat=True), make(scan=True, remat=True)]
     variables = drawn(models[0])
 

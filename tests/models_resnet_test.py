@@ -60,7 +60,7 @@ def test_number_of_parameters(depth, published):
 
 @pytest.mark.parametrize('padding', ['same', 'symmetric'])
 @pytest.mark.parametrize('height, width', [(6, 7), (1, 2)])
-def test_max_pool_equals_the_window_of_the_library(height, width, padding, haste):
+def test_max_pool_equals_the_window_of_the_library(height, width, padding, fast_compile):
     image, direction = jax.random.normal(jax.random.key(0), (2, 2, height, width, 3)) - 3
     pads = 'SAME' if padding == 'same' else ((1, 1), (1, 1))
 
@@ -123,7 +123,9 @@ def restated(depth, blocks, stem, padding, variables, x):
 @pytest.mark.parametrize(
     'depth, stem, padding', [(50, 'imagenet', 'same'), (18, 'cifar', 'symmetric')]
 )
-def test_equals_a_plain_restatement_in_double_precision(short, x64, haste, depth, stem, padding):
+def test_equals_a_plain_restatement_in_double_precision(
+    short, x64, fast_compile, depth, stem, padding
+):
     model, image = resnet.make(10, depth, stem, padding), IMAGE.astype('float64')
     variables, updated = drawn(model, 'float64'), {}
 
@@ -153,7 +155,7 @@ def differ(one, other):
     )
 
 
-def test_every_number_matters(short, haste):
+def test_every_number_matters(short, fast_compile):
     plain = run()
     assert not differ(plain, run())
     for knob in (
@@ -205,7 +207,7 @@ def test_a_dropped_branch_is_zero_or_scaled_up_example_by_example():
     assert (Branch().apply({}, x, False) == x).all()
 
 
-def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, haste):
+def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, fast_compile):
     monkeypatch.setitem(resnet.BLOCKS, 18, (4,))
     image, grads, kept, flops = IMAGE[:2, :8, :8], [], [], []
     for remat in (False, True):
@@ -233,7 +235,7 @@ def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, haste
     assert 1.25 * flops[0] < flops[1] < 1.55 * flops[0]
 
 
-def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(short, haste):
+def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(short, fast_compile):
     narrow, plain = run(dtype='bfloat16'), run()
     assert {str(x.dtype) for x in jax.tree.leaves(narrow)} == {'float32'}
     model = resnet.make(10, 18, dtype='bfloat16')
@@ -246,7 +248,7 @@ def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(short, haste):
         np.testing.assert_allclose(got, want, rtol=0, atol=0.02 * jnp.abs(want).max())
 
 
-def test_evaluation_uses_the_moving_averages(short, haste):
+def test_evaluation_uses_the_moving_averages(short, fast_compile):
     model = resnet.make(10, 18, dropout=0.5, stochastic_depth=0.5)
     predict = jax.jit(lambda image: model.apply(drawn(model), image, False)[1])
     np.testing.assert_allclose(predict(IMAGE)[:1], predict(IMAGE[:1]), rtol=1e-4, atol=1e-4)
@@ -295,7 +297,7 @@ def test_reads_a_state_dict_and_names_what_does_not_fit(short):
 
 
 @pytest.mark.parametrize('depth, stem, side', [(18, 'imagenet', 65), (50, 'cifar', 16)])
-def test_equals_timm(depth, stem, side, haste):
+def test_equals_timm(depth, stem, side, fast_compile):
     pytorch, timm = pytest.importorskip('torch'), pytest.importorskip('timm')
     pytorch.manual_seed(0)
     reference = timm.create_model(f'resnet{depth}', num_classes=7).eval()

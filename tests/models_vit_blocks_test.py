@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from mpl.models import vit, vit_blocks
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 RANDOM = np.random.default_rng(0)
 

@@ -97,7 +97,7 @@ def restated(params, image, pool, patch=4, heads=3):
 
 
 @pytest.mark.parametrize('pool', ['token', 'mean'])
-def test_equals_a_plain_restatement_in_double_precision(small, x64, haste, pool):
+def test_equals_a_plain_restatement_in_double_precision(small, x64, fast_compile, pool):
     model, image = vit.make(10, 'Ti', 4, pool), IMAGE.astype('float64')
     variables = drawn(model, 'float64')
     got = jax.jit(lambda v: forward(model, v, image))(variables)
@@ -106,7 +106,7 @@ def test_equals_a_plain_restatement_in_double_precision(small, x64, haste, pool)
     chex.assert_trees_all_close(got, want, rtol=1e-10)
 
 
-def test_initial_values(small, haste):
+def test_initial_values(small, fast_compile):
     params = jax.jit(lambda: vit.make(1000, 'Ti', 4).init(jax.random.key(0), IMAGE, False))()
     params = params['params']
     for kernel in (
@@ -131,7 +131,7 @@ def run(**numbers):
     return jax.jit(lambda v: forward(model, v))(drawn(model))
 
 
-def test_every_number_matters(small, haste):
+def test_every_number_matters(small, fast_compile):
     def differ(one, other):
         return any(not np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(one, other))
 
@@ -160,7 +160,7 @@ def test_stochastic_depth_grows_with_depth(monkeypatch):
     np.testing.assert_allclose(rates, np.repeat([0.02 * i for i in range(12)], 2))
 
 
-def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, haste):
+def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, fast_compile):
     monkeypatch.setitem(vit.SIZES, 'Ti', (24, 4, 3))
     grads, kept, flops = [], [], []
     for remat in (False, True):
@@ -183,7 +183,7 @@ def test_remat_keeps_less_computes_more_and_changes_no_number(monkeypatch, haste
 
 
 @pytest.mark.parametrize('pool', ['token', 'mean'])
-def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(small, haste, pool):
+def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(small, fast_compile, pool):
     narrow, plain = run(dtype='bfloat16', pool=pool), run(pool=pool)
     model = vit.make(10, 'Ti', 4, pool, dtype='bfloat16')
     assert {str(x.dtype) for x in jax.tree.leaves((narrow, shaped(model)))} == {'float32'}
@@ -195,7 +195,7 @@ def test_bfloat16_computes_narrow_and_keeps_the_rest_wide(small, haste, pool):
         np.testing.assert_allclose(got, want, rtol=0, atol=0.01 * jnp.abs(want).max())
 
 
-def test_options_in_bfloat16_with_remat(monkeypatch, haste):
+def test_options_in_bfloat16_with_remat(monkeypatch, fast_compile):
     """The gradients are, but for rounding, those in float32 of blocks that are kept."""
     monkeypatch.setitem(vit.SIZES, 'Ti', (24, 1, 3))
     gradients = []
@@ -213,7 +213,7 @@ def test_options_in_bfloat16_with_remat(monkeypatch, haste):
         assert np.linalg.norm(plain - narrow) < 0.05 * np.linalg.norm(plain) + 1e-5
 
 
-def test_evaluation_draws_nothing(small, haste):
+def test_evaluation_draws_nothing(small, fast_compile):
     model = vit.make(10, 'Ti', 4, dropout=0.5, hidden_dropout=0.5, stochastic_depth=0.5)
     predict = jax.jit(lambda image: model.apply(drawn(model), image, False)[1])
     np.testing.assert_allclose(predict(IMAGE)[:1], predict(IMAGE[:1]), rtol=1e-4, atol=1e-4)

@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from mpl.models import vit, vit_timm
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 DINOV2 = dict(patch=14, layer_scale=1e-5)
 REGISTERS = DINOV2 | dict(registers=4, positions='patches')

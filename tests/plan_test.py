@@ -218,7 +218,7 @@ def test_a_program_too_big_is_read_from_what_the_compiler_says():
     gib = 2**30
     want = {'temporaries': round(71.56 * gib), 'limit': round(15.75 * gib)}
     assert footprint.read_overflow(said) == want
-    with pytest.raises(ValueError, match='can not compile the step: Unimplemented'):
+    with pytest.raises(ValueError, match='cannot compile the step: Unimplemented'):
         footprint.read_overflow('Unimplemented')
 
 
@@ -387,7 +387,7 @@ def test_a_step_is_compiled_for_gpus(fresh):
 def test_without_the_cuda_plugin_one_sentence_says_what_to_install():
     with pytest.raises(ValueError, match='pip install -r launch/requirements-gpu-plan.txt') as said:
         chips.devices('h100:8')
-    assert str(said.value).startswith('Programs for h100 can not be compiled here (')
+    assert str(said.value).startswith('Programs for h100 cannot be compiled here (')
     assert '\n' not in str(said.value)
 
 

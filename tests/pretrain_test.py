@@ -17,7 +17,7 @@ from mpl.run import workdir as folders
 
 @pytest.fixture(scope='module', autouse=True)
 def hasty():
-    """Small programs, compiled in haste."""
+    """Small programs, compiled in fast_compile."""
     jax.config.update('jax_disable_most_optimizations', True)
     yield
     jax.config.update('jax_disable_most_optimizations', False)

@@ -29,7 +29,7 @@ from mpl.run import checkpoint, collapse, evaluation, report, stages
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 RULES = [name for name in contract.MAKES if 'projector' in contract.roles(name)]
 LABELED = ('supcon', 'mobyv2al')  # whose trunk learns from labels

@@ -223,7 +223,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_layers_are_captured_by_path(name, haste):
+def test_layers_are_captured_by_path(name, fast_compile):
     image = jnp.ones((2, 8, 8, 1)) * jnp.arange(8.0)[:, None, None]
     definition = Definition(MODELS[name], sgd.make(2, 0.1))
     net = network.create(definition, jax.random.key(0), image, 0.0)

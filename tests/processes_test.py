@@ -155,7 +155,7 @@ def test_one_that_is_lost_ends_the_others(tmp_path):
     codes, outputs = end(running)
     assert time.monotonic() - started < processes.PATIENCE + 30
     assert codes[0] not in (0, 2), outputs
-    sentences = ('process 0 of 2 can not go on with the others', 'another task died')
+    sentences = ('process 0 of 2 cannot go on with the others', 'another task died')
     assert any(sentence in outputs[0][1] for sentence in sentences), outputs
     assert (workdir / 'checkpoints' / '100').exists() and not (workdir / 'report.json').exists()
 

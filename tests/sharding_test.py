@@ -88,7 +88,7 @@ CHOSEN = (
 
 
 @pytest.mark.parametrize('model, parts, weights', CHOSEN)
-def test_a_step_is_the_same_on_every_mesh(model, parts, weights, x64, haste):
+def test_a_step_is_the_same_on_every_mesh(model, parts, weights, x64, fast_compile):
     """Three steps in float64, with momentum and average: wrong gradients would show."""
     got, want = train(model, parts, weights), train(model, 0, 'whole')
     jax.tree_util.tree_map_with_path(
@@ -104,7 +104,7 @@ GOLDEN = pathlib.Path(__file__).parent / 'collectives.json'
 
 
 @pytest.mark.parametrize('model, parts, weights', CHOSEN)
-def test_what_devices_send_each_other_is_known(model, parts, weights, x64, haste):
+def test_what_devices_send_each_other_is_known(model, parts, weights, x64, fast_compile):
     """How often, and how many bytes, by kind. The file is from jaxlib 0.10.2, on CPUs, in float64.
 
     More collective-permutes than before: an image moves that did not, or a halo is exchanged twice. An
@@ -167,7 +167,7 @@ def views(parts):
     return jax.device_get(batch), found, experiment.mesh
 
 
-def test_devices_that_share_images_augment_a_part_of_them_each(haste):
+def test_devices_that_share_images_augment_a_part_of_them_each(fast_compile):
     """And give them to each other by columns; the views are those of a mesh where none is shared."""
     got, found, mesh = views(4)
     assert mesh.shape == {'data': 2, 'model': 4}
@@ -192,7 +192,7 @@ STRONG = {
 
 
 @pytest.mark.parametrize('name', STRONG)
-def test_views_are_made_where_their_images_lie(name, haste):
+def test_views_are_made_where_their_images_lie(name, fast_compile):
     """All that is sent is every view, once, from those who made it to those who share it."""
     mesh = sharding.make_mesh(jax.devices(), 4)
     strong = dict(name=name) | STRONG[name]

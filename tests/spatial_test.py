@@ -27,7 +27,7 @@ CASES = [
     (1, 2, False, 'same'),
     (3, 2, False, 'symmetric'),
     (5, 2, False, 'same'),  # one column on each device
-    (3, 1, True, 'same'),  # a width that can not be dealt out
+    (3, 1, True, 'same'),  # a width that cannot be dealt out
     (3, 2, True, 'same'),  # one column on each device
     (7, 2, True, 'symmetric'),
 ]
@@ -66,7 +66,7 @@ def of_whole_images():
 
 
 @pytest.mark.parametrize('model', MESHES)
-def test_convolutions_of_shared_images_are_those_of_whole_ones(model, x64, haste):
+def test_convolutions_of_shared_images_are_those_of_whole_ones(model, x64, fast_compile):
     mesh = sharding.make_mesh(jax.devices(), model)
 
     def shared(given):

@@ -119,7 +119,7 @@ def test_counts(case):
     assert traffic.count(hlo.parse(textwrap.dedent(text))) == want
 
 
-def test_counts_of_a_compiled_program(haste):
+def test_counts_of_a_compiled_program(fast_compile):
     """A row of a table in each turn of a loop, and a sum of two arrays."""
 
     def total(table, x, y):

@@ -270,7 +270,7 @@ def test_what_can_not_be_read_back_is_not_called_saved(unbroken, tmp_path, monke
 
     workdir = epath.Path(tmp_path) / 'run'
     monkeypatch.setattr(checkpoint, '_read', fail)
-    with pytest.raises(RuntimeError, match=r'step 20 .* can not be read back \(.*Input/output'):
+    with pytest.raises(RuntimeError, match=r'step 20 .* cannot be read back \(.*Input/output'):
         stages.run(load(), workdir)
     assert not (workdir / 'report.json').exists()
     monkeypatch.undo()

@@ -22,7 +22,7 @@ torch = pytest.importorskip('torch')
 timm = pytest.importorskip('timm')
 save_file = pytest.importorskip('safetensors.torch').save_file
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = pathlib.Path(os.environ.get('MPL_TEST_DATA', ROOT.parent / 'shared' / 'data'))

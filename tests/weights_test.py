@@ -21,7 +21,7 @@ from mpl.run import loop, stages
 from mpl.run import weights as start
 from mpl.run import workdir as folders
 
-pytestmark = pytest.mark.usefixtures('haste')
+pytestmark = pytest.mark.usefixtures('fast_compile')
 
 IMAGE = jnp.zeros((1, 8, 8, 1))
 MODELS = pathlib.Path(cnn.__file__).parent
@@ -184,7 +184,7 @@ def test_file_that_is_none_and_model_that_timm_lacks_are_refused(tmp_path):
     garbage = tmp_path / 'garbage.safetensors'
     garbage.write_bytes(b'no weights at all')
     for path in (garbage, tmp_path / 'none.safetensors'):
-        with pytest.raises(ValueError, match=f'init_from.file {path} can not be read'):
+        with pytest.raises(ValueError, match=f'init_from.file {path} cannot be read'):
             start.find(assemble(init_from=dict(file=str(path))))
     file = save(tmp_path / 'good.safetensors', make_tensors(7))
     with pytest.raises(ValueError, match='mpl.models.cnn has no from_timm'):

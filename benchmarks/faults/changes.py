@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
     name: str
     run: Callable[[], Ended]
-    find: Callable[[], dict]  # its results once it has ended, JSON-able
+    find: Callable[[], dict]  # its results once it has ended, JSON-serializable
 
 
 def campaign(folder: Path, changes: int, truncations: int, seed: int) -> list[Outcome]:

@@ -18,7 +18,7 @@ HANDED_ON = ('split.json', 'selected.json')
 
 
 def find(workdir: Path) -> dict:
-    """The results of a finished run and of its stages, JSON-able.
+    """The results of a finished run and of its stages, JSON-serializable.
 
     Those are a hash of every bit of the last states, the lines of the metrics, the report, all
     without times and sizes, and hashes of the files that a run hands on.

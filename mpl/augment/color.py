@@ -66,43 +66,47 @@ def policy(
     low = jnp.array([-hue if n == 'hue' else max(0.0, 1 - strength[n]) for n in chosen])
     high = jnp.array([hue if n == 'hue' else 1 + strength[n] for n in chosen])
 
-    def jittered(key, image):
-        order_key, value_key, chance_key = jax.random.split(key, 3)
-        shape = (len(image), len(chosen))
-        order = jnp.argsort(jax.random.uniform(order_key, shape), 1)
-        value = low + (high - low) * jax.random.uniform(value_key, shape)
-        applied = jax.random.uniform(chance_key, shape[:1]) < jitter
-
-        def one(place, image):
-            operation = order[:, place]
-            argument = jnp.take_along_axis(value, operation[:, None], 1)[:, 0]
-            return layer.apply(image, Draw(jnp.where(applied, operation, -1), argument), chosen)
-
-        return jax.lax.fori_loop(0, len(chosen), one, image)
-
-    def sometimes(key, image, chance, value, operations):
-        drawn = jax.random.uniform(key, (len(image),)) < chance
-        return layer.apply(image, Draw(drawn.astype(jnp.int32) - 1, value), operations)
-
     def change(key, image):
         jitter_key, gray_key, blur_key, sigma_key = jax.random.split(key, 4)
         none = jnp.zeros(len(image))
         if grayscale and gray_first:
-            image = sometimes(gray_key, image, grayscale, none, GRAY)
+            image = _change_some(gray_key, image, grayscale, none, GRAY)
         if chosen and jitter:
-            image = jittered(jitter_key, image)
+            image = _jitter(jitter_key, image, jitter, low, high, chosen)
         if grayscale and not gray_first:
-            image = sometimes(gray_key, image, grayscale, none, GRAY)
+            image = _change_some(gray_key, image, grayscale, none, GRAY)
         if blurred:
             size = kernel or max(3, image.shape[1] // 10 // 2 * 2 + 1)
             value = jax.random.uniform(sigma_key, (len(image),), minval=sigma[0], maxval=sigma[1])
             gauss = Operation('image', lambda image, sigma: blur.gaussian(image, sigma, size))
-            image = sometimes(blur_key, image, blurred, value, {'blur': gauss})
+            image = _change_some(blur_key, image, blurred, value, {'blur': gauss})
         if solarized:
-            image = sometimes(jax.random.fold_in(key, 4), image, solarized, none, SOLARIZE)
+            image = _change_some(jax.random.fold_in(key, 4), image, solarized, none, SOLARIZE)
         return image
 
     return change
+
+
+def _jitter(key, image, probability, low, high, operations):
+    """With this probability all operations, in an order by image; arguments are uniform from low to high [O]."""
+    order_key, value_key, chance_key = jax.random.split(key, 3)
+    shape = (len(image), len(operations))
+    order = jnp.argsort(jax.random.uniform(order_key, shape), 1)
+    value = low + (high - low) * jax.random.uniform(value_key, shape)
+    applied = jax.random.uniform(chance_key, shape[:1]) < probability
+
+    def one(place, image):
+        operation = order[:, place]
+        argument = jnp.take_along_axis(value, operation[:, None], 1)[:, 0]
+        return layer.apply(image, Draw(jnp.where(applied, operation, -1), argument), operations)
+
+    return jax.lax.fori_loop(0, len(operations), one, image)
+
+
+def _change_some(key, image, probability, value, operations):
+    """The one operation, with the argument value [B], on each image with this probability."""
+    drawn = jax.random.uniform(key, (len(image),)) < probability
+    return layer.apply(image, Draw(drawn.astype(jnp.int32) - 1, value), operations)
 
 
 def _check(strength, chance, sigma, kernel):
@@ -112,7 +116,7 @@ def _check(strength, chance, sigma, kernel):
             raise ValueError(f'augment color: {name}={value!r}; give {allowed}.')
     for name, value in chance.items():
         if not 0 <= value <= 1:
-            raise ValueError(f'augment color: {name}={value!r}; give a chance from 0 to 1.')
+            raise ValueError(f'augment color: {name}={value!r}; give a probability, from 0 to 1.')
     if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
         raise ValueError(f'augment color: sigma={sigma!r}; give (lowest, highest), both above 0.')
     if kernel < 0 or kernel and kernel % 2 == 0:

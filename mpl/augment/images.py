@@ -43,7 +43,7 @@ def geometry(mirror: bool = False, shift: int = 0, fill: str | float = 'reflect'
         size, height, width = image.shape[:3]
         if fill == 'reflect' and shift >= min(height, width):
             raise ValueError(
-                f'augment images: weak.shift={shift} can not be reflected within {height} x {width} '
+                f'augment images: weak.shift={shift} cannot be reflected within {height} x {width} '
                 'pixels; give a smaller shift or another fill.'
             )
         mirror_key, shift_key = jax.random.split(key)

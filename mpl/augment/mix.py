@@ -28,7 +28,7 @@ def mixing(
         if not value >= 0:
             raise ValueError(f'augment mix: {name}={value!r}; give an alpha >= 0, 0 for none.')
     if not 0 <= switch <= 1:
-        raise ValueError(f'augment mix: switch={switch!r}; give a chance from 0 to 1.')
+        raise ValueError(f'augment mix: switch={switch!r}; give a probability, from 0 to 1.')
 
     if not mixup and not cutmix:
         return None

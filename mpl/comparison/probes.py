@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 def check(named: dict[str, ConfigDict], labels: tuple[str, ...]) -> None:
-    """Refuses labels that a config can not be probed with, before anything is trained.
+    """Refuses labels that a config cannot be probed with, before anything is trained.
 
     Raises:
       ValueError: names the config.

@@ -39,7 +39,7 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
         name = config_files.name(path)
         if name in FILES or not name.strip('.'):
             raise ValueError(
-                f'The runs of {path} can not be in a folder {name!r} of --workdir; give the file '
+                f'The runs of {path} cannot be in a folder {name!r} of --workdir; give the file '
                 'another name.'
             )
         if name in named:

@@ -93,7 +93,7 @@ def _choose(study, cycle, before):
 
 
 def _made_by(study, cycle, before):
-    """What an acquisition depends on, JSON-able; a uniform draw does not depend on the rule."""
+    """What an acquisition depends on, JSON-serializable; a uniform draw does not depend on the rule."""
     active = study.config.active.to_dict()
     ruled = ('rule', 'logits', 'passes')
     if before is not None:

@@ -12,7 +12,7 @@ from mpl.run import identity, split_files, stages, weights
 
 
 def check(study: Study) -> None:
-    """Refuses a pre-training that can not be made or whose weights do not fit; writes nothing.
+    """Refuses a pre-training that cannot be made or whose weights do not fit; writes nothing.
 
     Raises:
       ValueError: see `weights.check`.

@@ -35,7 +35,7 @@ class Cycle(NamedTuple):
 
 
 def write(study: Study, cycles: list[Cycle]) -> dict:
-    """Writes the three files and returns the content of active.json, JSON-able.
+    """Writes the three files and returns the content of active.json, JSON-serializable.
 
     `settled`: whether the study ended by active.patience, see `has_settled`.
 

@@ -18,7 +18,7 @@ def load_or_compute(
 
     kind: prefix of the file's name. key: determines the arrays, as JSON: files with their sizes and
     times (see `stamps`), and settings. The files are in the folder data/ of MPL_CACHE, by default
-    ~/.cache/mpl, and may be deleted at any time. A file that can not be read is computed again. If
+    ~/.cache/mpl, and may be deleted at any time. A file that cannot be read is computed again. If
     no file can be written, or there is no home folder, nothing is cached.
     """
     try:
@@ -34,7 +34,7 @@ def load_or_compute(
     except FileNotFoundError:
         pass
     except Exception as error:  # a damaged file raises errors of many types
-        logging.warning('%s can not be read (%s) and is made anew.', path, error)
+        logging.warning('%s cannot be read (%s) and is made anew.', path, error)
     found = find()
     beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
@@ -43,14 +43,14 @@ def load_or_compute(
             np.savez(file, **found)
         os.replace(beside, path)
     except OSError as error:
-        logging.warning('%s can not be written: %s; the next start takes as long.', path, error)
+        logging.warning('%s cannot be written: %s; the next start takes as long.', path, error)
     return found
 
 
 def stamps(paths: list[str]) -> list[tuple[str, int, int, int]]:
     """Path, size in bytes and two times in nanoseconds of each file, to detect changes.
 
-    The times are mtime, which programs can set (cp -p, touch), and ctime, which they can not.
+    The times are mtime, which programs can set (cp -p, touch), and ctime, which they cannot.
     """
     states = [os.stat(path) for path in paths]
     return [

@@ -1,4 +1,4 @@
-"""Images that can not be decoded: counts by part and class, and errors for classes without others."""
+"""Images that cannot be decoded: counts by part and class, and errors for classes without others."""
 
 from collections.abc import Sequence
 
@@ -64,10 +64,10 @@ def warnings(gray: Counts, left_out: Counts) -> list[str]:
     for part, counts in gray.items():
         use = 'measured' if part in _MEASURED else 'trained on'
         found.append(
-            f'{counted(part, counts)} can not be decoded and are {use} as gray; mend them.'
+            f'{counted(part, counts)} cannot be decoded and are {use} as gray; repair them.'
         )
     for part, counts in left_out.items():
-        found.append(f'{counted(part, counts)} can not be decoded and are left out.')
+        found.append(f'{counted(part, counts)} cannot be decoded and are left out.')
     return found
 
 
@@ -84,5 +84,5 @@ def _check(pool, indices, what):
     if all(pool.damaged(indices[place : place + 1])[0] for place in range(len(indices))):
         raise ValueError(
             f'No {what} can be decoded, of {len(indices)} (the first is '
-            f'{names.printable(pool.name[indices[0]])}): mend them, or leave the class or part out.'
+            f'{names.printable(pool.name[indices[0]])}): repair them, or leave the class or part out.'
         )

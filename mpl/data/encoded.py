@@ -16,7 +16,7 @@ from mpl.data import images, names, source
 from mpl.parallel import processes
 
 LARGEST = 1 << 14  # pixels of a side
-GRAY = 128  # all pixels of an image that can not be decoded
+GRAY = 128  # all pixels of an image that cannot be decoded
 _CHUNK = 1024  # images read at once when a whole pool is read
 _NAMED = 100  # damaged images of a pool that are named in a warning each
 
@@ -75,10 +75,10 @@ def pool(
 
     shape: (H, W, C) of the decoded images. what: for messages. A pool of at most keep_bytes as
     uint8 is decoded once and kept in memory.
-    An image that can not be decoded is gray (GRAY everywhere), also in a resumed run. A warning
+    An image that cannot be decoded is gray (GRAY everywhere), also in a resumed run. A warning
     names it when a process first reads it (the first 100), and `damaged` of the pool returns which
     they are. Reading raises ValueError if more than 1 % of the images, and more than 100, are
-    damaged, and OSError if their bytes can not be read.
+    damaged, and OSError if their bytes cannot be read.
     The pool's `content` is a checksum of the encoded images if they are kept, else of the sizes of
     their files.
     """
@@ -171,7 +171,7 @@ def _gray_if_damaged(
 ) -> Callable:
     """(index, load, *arguments) -> load(*arguments), or GRAY for a damaged image.
 
-    decoded, is_damaged: bool [N], set for images that were decoded, and for those that can not be.
+    decoded, is_damaged: bool [N], set for images that were decoded, and for those that cannot be.
     """
     lock = threading.Lock()
 
@@ -187,15 +187,15 @@ def _gray_if_damaged(
                 count = np.count_nonzero(is_damaged)
             shown = names.printable(name[index])
             if new and count <= _NAMED:
-                logging.warning('%s of %s can not be decoded and is gray: %s', shown, what, error)
+                logging.warning('%s of %s cannot be decoded and is gray: %s', shown, what, error)
             if new and count == _NAMED:
                 logging.warning(
-                    'Further pictures of %s that can not be decoded are not named.', what
+                    'Further pictures of %s that cannot be decoded are not named.', what
                 )
             if count > max(100, len(name) // 100):
                 raise ValueError(
-                    f'{count} of the {len(name)} pictures of {what} can not be decoded, '
-                    f'the last being {shown} ({error}): mend them first.'
+                    f'{count} of the {len(name)} pictures of {what} cannot be decoded, '
+                    f'the last being {shown} ({error}): repair them first.'
                 ) from error
             return GRAY
 

@@ -195,7 +195,7 @@ def _check_left(path: str, parts: dict[str, encoded.Part], classes: tuple[str, .
         if classes != NO_CLASSES and k not in parts['train'].label:
             raise ValueError(
                 f'No labeled training picture of class {name!r} in {path} can be read: '
-                'mend one or remove the class.'
+                'repair one or remove the class.'
             )
 
 

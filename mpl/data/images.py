@@ -52,7 +52,7 @@ _MANY = 2000  # number of images from which on a pass shows its progress
 
 
 class Damaged(ValueError):
-    """An image that can not be decoded."""
+    """An image that cannot be decoded."""
 
 
 def decode(
@@ -62,7 +62,7 @@ def decode(
 
     size: the short side is resized to round(size / central) and the center square of `size` pixels
     is cropped (bicubic); None does not resize. upright: whether to apply the EXIF orientation.
-    Raises Damaged if the image can not be decoded.
+    Raises Damaged if the image cannot be decoded.
     """
     if size is None:
         with _open(encoded) as image:
@@ -185,7 +185,7 @@ def _packing(image: Image.Image) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 if there is none or it can not be read, as in viewers."""
+    """The EXIF orientation, 1 to 8; 1 if there is none or it cannot be read, as in viewers."""
     try:
         turn = image.getexif().get(_ORIENTATION)
     except Exception:  # of many types

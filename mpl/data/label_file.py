@@ -106,7 +106,7 @@ def parse(path: Path, content: bytes, first: int = 1) -> list[tuple[int, Answer]
             if line > 1 and row:
                 found.append((line, _answer(path, line, row)))
     except csv.Error as error:
-        raise ValueError(f'{path} cannot be read as CSV: {error}; mend that line.') from error
+        raise ValueError(f'{path} cannot be read as CSV: {error}; repair that line.') from error
     return found
 
 

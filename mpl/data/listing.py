@@ -14,7 +14,7 @@ def read(path: Path) -> list[Row]:
 
     Spaces around a value are dropped. Only paths may have bytes that are not UTF-8.
 
-    Raises ValueError if the file can not be read, a row is invalid or its image does not exist.
+    Raises ValueError if the file cannot be read, a row is invalid or its image does not exist.
     """
     found = []
     try:

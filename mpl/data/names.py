@@ -56,7 +56,7 @@ def examples(found: Sequence[str], most: int) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be encoded in UTF-8; with surrogate escapes it can not."""
+    """Whether a text can be encoded in UTF-8; with surrogate escapes it cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -104,7 +104,7 @@ def find_candidates(split: splits.Split, examples: int) -> np.ndarray:
 
 
 def summarize(found: Ranking, candidates: int) -> dict:
-    """Counts of the kept and dropped candidates, JSON-able.
+    """Counts of the kept and dropped candidates, JSON-serializable.
 
     kept: examples, and with repeats `drawn`. kept_per_class: without repeats, over all classes.
     dropped: below the confidence, as duplicates of test images, by rank in their class.

@@ -23,7 +23,7 @@ class Pool(NamedTuple):
     # [n, size, size, C], where box(i, height, width) is the part (left, upper, right, lower)
     # of image indices[i] that is resized. None if `read` returns whole images.
     crop: Callable[[np.ndarray, Callable, int], np.ndarray] | None = None
-    # Which images can not be decoded and are gray: indices -> bool [n]. Decodes those that have
+    # Which images cannot be decoded and are gray: indices -> bool [n]. Decodes those that have
     # not been read yet. None if nothing is decoded.
     damaged: Callable[[np.ndarray], np.ndarray] | None = None
     # Checksums (CRC-32) that identify the pixels without decoding them, by what they are of:

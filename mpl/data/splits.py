@@ -112,7 +112,7 @@ def from_indices(labeled: np.ndarray, unlabeled: np.ndarray, validation: np.ndar
 
 
 def to_record(split: Split, examples: int) -> dict:
-    """A split of a training set of `examples` examples, JSON-able."""
+    """A split of a training set of `examples` examples, JSON-serializable."""
     parts = {part: getattr(split, part).tolist() for part in PARTS}
     return {'examples': examples, 'hash': split.hash} | parts
 

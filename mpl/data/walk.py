@@ -47,7 +47,7 @@ def describe(omitted: LeftOut) -> str:
 
 
 def top(path: Path) -> Folder:
-    """The folder at which a walk begins; raises ValueError if it can not be read."""
+    """The folder at which a walk begins; raises ValueError if it cannot be read."""
     try:
         state = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL character
@@ -116,7 +116,7 @@ def above(folder: Folder) -> set[Identity]:
 def regular(path: str) -> Picture:
     """A file by its path, with any extension.
 
-    Raises ValueError, with a clause for a message, if it can not be read.
+    Raises ValueError, with a clause for a message, if it cannot be read.
     """
     try:
         state = os.stat(path)

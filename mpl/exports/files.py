@@ -26,7 +26,7 @@ def write(model: Model, name: str, path: Path) -> list[Path]:
     The content is run first, with two sizes of batch, and compared with the network.
 
     Raises:
-      ValueError: unknown format, a model that it can not hold, or a folder with another model.
+      ValueError: unknown format, a model that it cannot hold, or a folder with another model.
       RuntimeError: the logits of the file differ from those of the network.
     """
     format = interface.find(name)
@@ -88,7 +88,7 @@ def load(path: Path) -> tuple[dict, Predict]:
     try:
         return record, interface.find(record['format']).decode(content, record)
     except ValueError as error:
-        raise ValueError(f'{path} can not be run: {error}') from error
+        raise ValueError(f'{path} cannot be run: {error}') from error
 
 
 def predict(

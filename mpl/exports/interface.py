@@ -16,7 +16,7 @@ class Format(NamedTuple):
 
     suffix: str  # of the file, with a dot
     # (model) -> the content of the file, and of further files beside it by name. Raises ValueError
-    # for a model that the format can not hold.
+    # for a model that the format cannot hold.
     encode: Callable[[Model], tuple[bytes, dict[str, bytes]]]
     # (content of the file, description) -> Predict. Raises ValueError if the content is damaged.
     decode: Callable[[bytes, dict], Predict]

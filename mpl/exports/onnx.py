@@ -34,7 +34,7 @@ def encode(model: Model) -> tuple[bytes, dict[str, bytes]]:
         return graph.SerializeToString(), {}
     except Exception as error:  # Of many types, such as an operation that jax2onnx does not know.
         raise ValueError(
-            f'jax2onnx can not convert this network ({type(error).__name__}: {error}); export it '
+            f'jax2onnx cannot convert this network ({type(error).__name__}: {error}); export it '
             '--to=stablehlo.'
         ) from error
 
@@ -47,7 +47,7 @@ def decode(content: bytes, description: dict):
         session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # Of many types.
         raise ValueError(
-            f'onnxruntime {onnxruntime.__version__} can not read the graph ({error}); export it again.'
+            f'onnxruntime {onnxruntime.__version__} cannot read the graph ({error}); export it again.'
         ) from error
     return lambda image: session.run(['logits'], {'image': image})[0]
 

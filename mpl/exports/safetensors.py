@@ -21,7 +21,7 @@ def make() -> Format:
 
 
 def encode(model: Model) -> tuple[bytes, dict[str, bytes]]:
-    """Raises ValueError if timm has no such model, or views that timm's config can not state."""
+    """Raises ValueError if timm has no such model, or views that timm's config cannot state."""
     description, module = model.description, models.find_module(model.description)
     name = description['model']['name']
     if not hasattr(module, 'to_timm'):
@@ -61,7 +61,7 @@ def decode(content: bytes, description: dict):
     try:
         tensors = safetensors.numpy.load(content)
     except Exception as error:  # Of many types.
-        raise ValueError(f'The weights can not be read ({error}); export them again.') from error
+        raise ValueError(f'The weights cannot be read ({error}); export them again.') from error
     module = models.find_module(description)
     found = module.from_timm(models.build(description), tensors, tuple(description['image_shape']))
     empty = {'batch_stats': {}} | found
@@ -90,5 +90,5 @@ def standardization(description: dict) -> tuple[list[float], list[float]]:
             return mean.tolist(), std.tolist()
     raise ValueError(
         f'The views {description["views"]["name"]} of evaluation do more than standardize, which '
-        "timm's config can not state; export it --to=stablehlo or --to=onnx."
+        "timm's config cannot state; export it --to=stablehlo or --to=onnx."
     )

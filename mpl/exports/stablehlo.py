@@ -29,7 +29,7 @@ def decode(content: bytes, description: dict):
         call = jax.jit(program.call)
     except Exception as error:  # Of many types.
         raise ValueError(
-            f'The program can not be read by jax {jax.__version__} ({error}); export it again with '
+            f'The program cannot be read by jax {jax.__version__} ({error}); export it again with '
             'this version.'
         ) from error
     return lambda image: np.asarray(call(image))

@@ -72,7 +72,7 @@ def create(definition: Definition, key: jax.Array, image: jax.Array, ema_decay: 
         adapters = lora.draw(definition.lora, jax.random.fold_in(key, 1), dense_layers)
         params = params | {'lora': adapters}
     if definition.start is not None:
-        # A copy, since networks that share buffers can not all be donated to the first step.
+        # A copy, since networks that share buffers cannot all be donated to the first step.
         start = jax.tree.map(jnp.copy, definition.start)
         params, batch_stats = params | start.params, batch_stats | start.batch_stats
     return Network(

@@ -75,7 +75,7 @@ def find(name: str) -> Callable:
         raise ValueError(f'trunk.name {name!r} is no model of images; see mpl/models/.')
     if hasattr(found, 'start'):
         raise ValueError(
-            f'trunk.name {name!r} has weights that are computed from images, which a trunk can not get; '
+            f'trunk.name {name!r} has weights that are computed from images, which a trunk cannot get; '
             'choose another model.'
         )
 

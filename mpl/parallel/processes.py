@@ -111,7 +111,7 @@ def exit_together() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         print(
-            f'error: process {jax.process_index()} of {jax.process_count()} can not go on with the '
+            f'error: process {jax.process_index()} of {jax.process_count()} cannot go on with the '
             f'others ({str(error).strip().splitlines()[0][:200]}). Checkpoints are kept; start '
             'all processes again to continue the run.',
             file=sys.stderr,

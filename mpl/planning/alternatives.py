@@ -53,7 +53,7 @@ def find(
         few = min(groups, len(devices) // changed.mesh.model)
         try:
             tried = footprint.make(changed, topology, few, examples)
-        except ValueError as refusal:  # Such as images that can not be sharded so.
+        except ValueError as refusal:  # Such as images that cannot be sharded so.
             entry['refused'] = str(refusal)
             continue
         entry |= {'peak': tried['memory']['peak'], 'compiled': True}

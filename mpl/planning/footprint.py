@@ -29,7 +29,7 @@ UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 def make(
     config: ConfigDict, topology: str = 'local', groups: int = 0, examples: int = EXAMPLES
 ) -> dict:
-    """The plan of a run on a slice, JSON-able; bytes, FLOPs and seconds are of one device.
+    """The plan of a run on a slice, JSON-serializable; bytes, FLOPs and seconds are of one device.
 
     Args:
       config: of the run.
@@ -177,7 +177,7 @@ def read_overflow(message: str) -> dict:
     size = r'\(([\d.]+)([KMGT]?)\)'
     found = re.search(rf'required for [\w ]+ {size} exceeds available HBM {size}', message)
     if not found:
-        raise ValueError(f'The compiler can not compile the step: {message[:2000]}')
+        raise ValueError(f'The compiler cannot compile the step: {message[:2000]}')
     needed, limit = (round(float(found[i]) * UNITS[found[i + 1]]) for i in (1, 3))
     return {'temporaries': needed, 'limit': limit}
 

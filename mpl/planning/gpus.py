@@ -89,7 +89,7 @@ def devices(name: str, sides: tuple[int, ...]) -> list[jax.Device]:
         _compile_something(found[0])
     except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f'Programs for {name} can not be compiled here ({str(error).splitlines()[0]}); install '
+            f'Programs for {name} cannot be compiled here ({str(error).splitlines()[0]}); install '
             'what compiles them: pip install -r launch/requirements-gpu-plan.txt'
         ) from error
     return list(found)

@@ -69,7 +69,7 @@ def devices(generation: str, sides: tuple[int, ...]) -> list[jax.Device]:
         found = topologies.get_topology_desc(platform='tpu', topology_name=topology, **more)
     except (ImportError, RuntimeError) as error:
         raise ValueError(
-            f'Programs for {topology} can not be compiled here ({error}); install what compiles them: '
+            f'Programs for {topology} cannot be compiled here ({error}); install what compiles them: '
             'pip install -r launch/requirements-plan.txt'
         ) from error
     return list(found.devices)

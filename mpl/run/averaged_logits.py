@@ -36,7 +36,7 @@ def read(given: Sequence[str], data: dict, indices: np.ndarray, classes: int) ->
             rows = row_files.read(local)
         except OSError as error:
             raise ValueError(
-                f'teacher.logits {path} can not be read ({error}); write it with mpl.predict '
+                f'teacher.logits {path} cannot be read ({error}); write it with mpl.predict '
                 '--split=train --logits.'
             ) from error
         provenance.check_data(rows.made_by, data, path, 'this run')

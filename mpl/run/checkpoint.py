@@ -110,7 +110,7 @@ def read_back(manager: ocp.CheckpointManager, step: int, shapes: Any) -> Any:
         return _read(manager, step, shapes)[0]
     except Exception as error:  # Orbax and its storage raise errors of many types.
         raise RuntimeError(
-            f'The checkpoint of step {step} was written to {manager.directory}, but can not be '
+            f'The checkpoint of step {step} was written to {manager.directory}, but cannot be '
             f'read back ({_reason(error)}). Check the disk; the same command resumes from '
             'the newest checkpoint that can be read.'
         ) from error

@@ -152,12 +152,12 @@ def check_evaluation(
     except Exception as error:  # Models raise errors of many types.
         raise ValueError(
             f'views.size is {views.crop.size}, but the source reads images of {shape[0]} x {shape[1]} '
-            f'for evaluation, which the networks can not take: {error}; give both one size.'
+            f'for evaluation, which the networks cannot take: {error}; give both one size.'
         ) from error
 
 
 def check_probe(config: ConfigDict, source: Source, split: Split) -> None:
-    """Refuses a section `probe` that the data can not be probed with.
+    """Refuses a section `probe` that the data cannot be probed with.
 
     Raises:
       ValueError: names the key and the allowed values.

@@ -53,7 +53,9 @@ def complete(config: dict) -> ml_collections.ConfigDict:
             run[section] = sections.complete_named(folder, run[section], section, runtime)
     roles = tuple(run['networks'])
     run['networks'] = dict(run['networks'])
-    run['algorithm'] = sections.complete_named('algorithms', run['algorithm'], 'algorithm', roles)
+    run['algorithm'] = sections.complete_named(
+        'algorithms', run['algorithm'], 'algorithm', roles, has_roles=True
+    )
     for role in roles:
         where = f'networks.{role}'
         net = sections.complete(schema.network, run['networks'][role], where)
@@ -116,7 +118,7 @@ def build(folder: str, spec: dict, **runtime) -> Any:
         return make(**given, **{name: value for name, value in runtime.items() if name in taken})
     except (TypeError, OverflowError, MemoryError) as error:
         raise ValueError(
-            f'mpl/{folder}/{spec["name"]}.py can not take these values: {error}.'
+            f'mpl/{folder}/{spec["name"]}.py cannot take these values: {error}.'
         ) from error
 
 

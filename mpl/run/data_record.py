@@ -78,7 +78,7 @@ def read_source(config: ConfigDict, workdir: epath.Path, source: Source | None =
         record = identity.make(source)
     except (ValueError, OSError) as error:
         raise ValueError(
-            f'The data of the run in {workdir} can not be read ({str(error).rstrip(".")}); where they '
+            f'The data of the run in {workdir} cannot be read ({str(error).rstrip(".")}); where they '
             'have been moved, run the training command with their new path '
             '(--config.source.path=...), which records it. mpl.predict --images needs no data.'
         ) from error
@@ -129,5 +129,5 @@ def check_same_data(
         if lines := identity.differences(known, record):
             raise ValueError(
                 f'{other} was trained on other data than {name} is ({"; ".join(lines)}), so their '
-                'results can not be compared; restore the data, or give another --workdir.'
+                'results cannot be compared; restore the data, or give another --workdir.'
             )

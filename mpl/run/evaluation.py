@@ -86,9 +86,7 @@ def check_output(path: str) -> None:
     """Raises ValueError for the path of a folder, or a path in a folder that does not exist."""
     folder = epath.Path(path).parent
     if not folder.is_dir():
-        raise ValueError(
-            f'{path} can not be written: there is no folder {folder}; create it first.'
-        )
+        raise ValueError(f'{path} cannot be written: there is no folder {folder}; create it first.')
     if epath.Path(path).is_dir():
         raise ValueError(f'{path} is a folder; give the name of a file.')
 

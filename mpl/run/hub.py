@@ -37,7 +37,7 @@ def fetch(name: str) -> Path:
             path = client.hf_hub_download(repository, file, revision=revision or None)
     except Exception as error:  # Of many types, by the version of the client.
         raise ValueError(
-            f'init_from.hub {name}: {file} is not in the cache of huggingface_hub and can not be '
+            f'init_from.hub {name}: {file} is not in the cache of huggingface_hub and cannot be '
             f'downloaded ({type(error).__name__}: {str(error).splitlines()[0]}). Give a repository such '
             "as 'timm/vit_small_patch14_dinov2.lvd142m', connect this machine for the first run, or "
             'copy the files here and give init_from.file.'

@@ -110,7 +110,7 @@ def _rename(config, parent, one):
     make = _find(config, one)
     if make is None:
         return []
-    dropped = [key for key in parent if key != 'name' and key not in sections.keys(make, '')]
+    dropped = [key for key in parent if key != 'name' and key not in sections.keys(make)]
     for key in dropped:
         del parent[key]
     if one.section[-1] == 'algorithm':

@@ -108,7 +108,7 @@ def check(
     banks: dict[str, Part],
     parts: dict[str, Part],
 ) -> None:
-    """Refuses settings that the run can not be probed with.
+    """Refuses settings that the run cannot be probed with.
 
     Args:
       settings: of the probes.
@@ -140,7 +140,7 @@ def check(
             raise ValueError(f'--labels={text} has labels of one class; give two classes or more.')
         if 'finetune' in settings.probes and text == 'all' and config.split.file:
             raise ValueError(
-                '--labels=all can not be fine-tuned with, since the split of the run was read from a '
+                '--labels=all cannot be fine-tuned with, since the split of the run was read from a '
                 "file; give 'split', or --probes neighbors linear."
             )
         if 'neighbors' in settings.probes:

@@ -59,7 +59,7 @@ def read(path: epath.Path, what: str, remedy: str) -> dict:
       remedy: end of the message, an imperative: 'train it again'.
 
     Raises:
-      ValueError: the file can not be read, or was changed after it was written.
+      ValueError: the file cannot be read, or was changed after it was written.
     """
     try:
         text = path.read_text(encoding='utf-8')

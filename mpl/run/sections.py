@@ -47,7 +47,9 @@ def module_names(folder: str) -> list[str]:
     ]
 
 
-def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]) -> dict:
+def complete_named(
+    folder: str, spec: dict, where: str, runtime: tuple[str, ...], has_roles: bool = False
+) -> dict:
     """Completes {'name': ..., **keys}, the arguments of `make` in mpl/<folder>/<name>.py.
 
     Raises:
@@ -56,13 +58,20 @@ def complete_named(folder: str, spec: dict, where: str, runtime: tuple[str, ...]
     if not isinstance(spec.get('name'), str):
         raise ValueError(f'{where} needs a name: that of a file in mpl/{folder}/.')
     make = find_module(folder, spec['name'], where).make
-    return _complete_found(lambda name: make, spec, where, runtime)
+    return _complete_found(lambda name: make, spec, where, runtime, has_roles)
 
 
-def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ...] = ()) -> dict:
+def complete(
+    function: Callable,
+    given: dict,
+    where: str,
+    runtime: tuple[str, ...] = (),
+    has_roles: bool = False,
+) -> dict:
     """`given` with the defaults of the function's arguments, checked by its annotations.
 
-    Arguments named in `runtime` are set by the caller; an algorithm that has not all of them is refused. An
+    Arguments named in `runtime` are set by the caller. If some arguments are networks by their roles (`has_roles`),
+    runtime are those of the config, and a function that does not take all of them is refused. An
     argument Annotated[dict, f] is a nested section with the arguments of f or, if the only
     argument of f is `name`, of f(name).
 
@@ -72,9 +81,9 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
     if not isinstance(given, dict):
         raise ValueError(f'{where} is {given!r}; it is a section: give keys and values.')
     arguments = inspect.signature(function, eval_str=True).parameters
-    allowed = keys(function, where, runtime)
+    allowed = keys(function, runtime, has_roles)
     unused = [name for name in runtime if name not in arguments]
-    if unused and where == 'algorithm':
+    if unused and has_roles:
         used = [name for name in runtime if name in arguments]
         raise ValueError(
             f'{where} does not use networks.{unused[0]}; remove it'
@@ -91,7 +100,7 @@ def complete(function: Callable, given: dict, where: str, runtime: tuple[str, ..
             _check_range(name, filled[name], f'{where}.{name}')
         elif argument.default is not inspect.Parameter.empty:
             filled[name] = argument.default
-        elif where == 'algorithm' and argument.annotation not in TYPES:
+        elif has_roles and argument.annotation not in TYPES:
             raise ValueError(f'The algorithm needs networks.{name}; add its model and optimizer.')
         else:
             raise ValueError(f'{where} lacks the key {name!r}; add it to the config.')
@@ -133,12 +142,12 @@ def check_values(value: object, where: str, depth: int = 0) -> None:
         )
 
 
-def keys(function: Callable, where: str, runtime: tuple[str, ...] = ()) -> list[str]:
-    """The keys of a section: the arguments of its function that are set by a config."""
+def keys(function: Callable, runtime: tuple[str, ...] = (), has_roles: bool = False) -> list[str]:
+    """The keys of a section: the arguments of its function that are set by a config; see `complete`."""
     return [
         name
         for name, argument in inspect.signature(function, eval_str=True).parameters.items()
-        if name not in runtime and not (where == 'algorithm' and _is_optional_network(argument))
+        if name not in runtime and not (has_roles and _is_optional_network(argument))
     ]
 
 
@@ -172,10 +181,10 @@ def unknown_key(where: str, key: str, allowed: list[str]) -> str:
     )
 
 
-def _complete_found(find, spec, where, runtime=()):
+def _complete_found(find, spec, where, runtime=(), has_roles=False):
     """Completes {'name': ..., **keys} by the function that `find` returns for the name."""
     given = {k: v for k, v in spec.items() if k != 'name'}
-    return {'name': spec['name']} | complete(find(spec['name']), given, where, runtime)
+    return {'name': spec['name']} | complete(find(spec['name']), given, where, runtime, has_roles)
 
 
 def _complete_inner(function, spec, where):

@@ -206,7 +206,7 @@ def _read_file(file: Path) -> dict[str, np.ndarray]:
         tensors = safetensors.numpy.load_file(file)
     except Exception as error:  # A missing file, or an error of safetensors.
         raise ValueError(
-            f'init_from.file {file} can not be read ({error}); give a .safetensors file of weights '
+            f'init_from.file {file} cannot be read ({error}); give a .safetensors file of weights '
             'with the names of timm.'
         ) from error
     return {
@@ -221,7 +221,7 @@ def _load(experiment: Experiment, role: str, tensors: dict[str, np.ndarray]) -> 
     module = _module(experiment, role)
     if not hasattr(module, 'from_timm'):
         raise ValueError(
-            f'networks.{role} can not start from a file: {module.__name__} has no from_timm. '
+            f'networks.{role} cannot start from a file: {module.__name__} has no from_timm. '
             'Leave it out of init_from.networks, or choose another model.'
         )
     try:
@@ -268,7 +268,7 @@ def _resize(experiment: Experiment, role: str, found: Variables) -> Variables:
 
 def _refusal(experiment, role):
     start = experiment.config.init_from
-    return f'networks.{role} can not start from {_origin(start)}'
+    return f'networks.{role} cannot start from {_origin(start)}'
 
 
 def _module(experiment: Experiment, role: str) -> ModuleType:

@@ -69,7 +69,7 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
       ValueError: the data or the split differ from those of the run; names the differences.
     """
     data_record.read_split(workdir)
-    absent = 'The data of the finished run in %s can not be read, so they were not compared: %s'
+    absent = 'The data of the finished run in %s cannot be read, so they were not compared: %s'
     try:
         source = experiments.read_source(config) if source is None else source
         record = identity.make(source)
