@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from mpl.acquisition import distances, k_center
-from mpl.run import report
+from mpl.run import memory
 
 ROWS = 1 << 16  # written at a time
 
@@ -33,7 +33,7 @@ def measure(
         rows[start : start + ROWS] = centers[own] + widths[own] * noise
     is_labeled = np.zeros(images, bool)
     is_labeled[random.permutation(images)[:labeled]] = True
-    before, started = report.peak_memory(), time.monotonic()
+    before, started = memory.peak(), time.monotonic()
     with mock.patch.object(distances, 'lower', wraps=distances.lower) as lower:
         found = k_center.make()(
             rows, np.zeros((0, images, 2)), is_labeled, ~is_labeled, budget, jax.random.key(0)
@@ -42,7 +42,7 @@ def measure(
     return {
         'passes': lower.call_count,
         'seconds': time.monotonic() - started,
-        'peak': report.peak_memory(),
+        'peak': memory.peak(),
         'before': before,
         'file': path.stat().st_size,
     }

@@ -36,7 +36,7 @@ from tabulate import tabulate
 
 from benchmarks import flops
 from mpl.data import batches
-from mpl.run import command, loop, metrics, records, report
+from mpl.run import command, loop, metrics, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -172,7 +172,7 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
-        'resident_bytes': report.peak_memory(),
+        'resident_bytes': memory.peak(),
         'flops': count_flops(program),
         'flops_by_layers': flops.count_exact(experiment) if is_exact(config) else None,
         'load': os.getloadavg(),

@@ -30,8 +30,7 @@ from tqdm import tqdm
 
 from mpl.data import damage, walk
 from mpl.exports import files as exported_files
-from mpl.run import command, evaluation, prediction, prediction_files, provenance
-from mpl.run import rows as row_files
+from mpl.run import command, evaluation, prediction, prediction_files, provenance, row_files
 
 
 def check_outputs(given: argparse.Namespace) -> tuple[int, int]:

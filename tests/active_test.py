@@ -25,11 +25,18 @@ from mpl.data import source, splits, stream
 from mpl.models import network
 from mpl.pages import acquisitions as acquisitions_page
 from mpl.pages import study as study_page
-from mpl.run import checkpoint, evaluation, random_passes, records, split_files, stages
+from mpl.run import (
+    checkpoint,
+    evaluation,
+    folders,
+    random_passes,
+    records,
+    row_files,
+    split_files,
+    stages,
+)
 from mpl.run import config as configs
 from mpl.run import report as report_files
-from mpl.run import rows as row_files
-from mpl.run import workdir as folders
 
 NETWORK = dict(model=dict(name='mlp', widths=(8,)), optimizer=dict(name='sgd', learning_rate=0.1))
 

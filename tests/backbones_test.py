@@ -16,9 +16,7 @@ from etils import epath
 from PIL import Image
 
 from mpl.models import vit
-from mpl.run import rows as row_files
-from mpl.run import teacher
-from mpl.run import workdir as folders
+from mpl.run import folders, row_files, teacher, teacher_logits
 
 PAGE = pathlib.Path(__file__).parent.parent / 'docs' / 'backbones.md'
 SMALL = {
@@ -98,7 +96,7 @@ def test_from_weights_and_five_labels_to_a_file_that_predicts_the_same_classes(
     for words in training:
         run(words, monkeypatch)
     files = [row_files.read(str(workspace / name)) for name in ('lora.npy', 'bias.npy')]
-    taught = row_files.read(str(workspace / 'runs' / 'backbone_student' / teacher.LOGITS))
+    taught = row_files.read(str(workspace / 'runs' / 'backbone_student' / teacher_logits.FILE))
     index = np.arange(len(taught.values))
     mean = np.mean([jax.nn.softmax(rows[index]) for rows in files], axis=0)
     np.testing.assert_allclose(jax.nn.softmax(taught[index]), mean, rtol=1e-5)

@@ -13,9 +13,8 @@ from etils import epath
 from etils.epath import backend, gpath
 
 from mpl.run import config as configs
-from mpl.run import data_record, metrics, split_files, teacher
+from mpl.run import data_record, folders, metrics, split_files, teacher
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 from mpl.run.trackers import interface, tensorboard
 
 

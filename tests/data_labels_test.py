@@ -15,7 +15,7 @@ from PIL import Image
 from mpl.data import folder, label_file
 from mpl.data.label_file import Answer
 from mpl.run import config as configs
-from mpl.run import identity, workdir
+from mpl.run import folders, identity
 
 ROOT = pathlib.Path(__file__).parent.parent
 TIME = '2026-11-29T12:00:00Z'
@@ -85,7 +85,7 @@ def test_the_place_of_the_file_may_change_but_not_the_classes():
     def checksum(**changed):
         given = configs.load('configs/folder.py:supervised', []).to_dict()
         given['source'] |= {'labels': 'a.csv', 'classes': ('cat', 'dog')} | changed
-        return workdir.checksum(configs.complete(given))
+        return folders.checksum(configs.complete(given))
 
     assert checksum() == checksum(labels='moved/b.csv') != checksum(labels='')
     assert checksum() != checksum(classes=('dog', 'cat'))

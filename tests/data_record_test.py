@@ -16,10 +16,9 @@ from mpl import predict
 from mpl.comparison import runs
 from mpl.data import folder, source, synthetic
 from mpl.run import config as configs
-from mpl.run import data_record, evaluation, identity, records, stages
+from mpl.run import data_record, evaluation, folders, identity, records, stages
 from mpl.run import experiment as experiments
 from mpl.run import weights as start
-from mpl.run import workdir as folders
 
 pytestmark = pytest.mark.usefixtures('fast_compile')
 

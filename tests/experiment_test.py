@@ -19,7 +19,7 @@ from etils import epath
 from PIL import Image
 
 from mpl.algorithms import losses
-from mpl.data import batches, encoded, source, splits
+from mpl.data import batches, cropping, encoded, source, splits
 from mpl.parallel import sharding
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
@@ -99,8 +99,8 @@ def seen(experiment, step):
 
 def test_host_and_device_cut_the_same_parts(fast_compile):
     host, device = prepare(files()), prepare(resident())
-    assert batches.crops_on_host(host.pipeline, 'labeled')
-    assert not batches.crops_on_host(device.pipeline, 'labeled')
+    assert cropping.on_host(host.source, host.views, 'labeled')
+    assert not cropping.on_host(device.source, device.views, 'labeled')
     assert not batches.is_resident(host.pipeline) and batches.is_resident(device.pipeline)
     one, other = seen(host, 3), seen(device, 3)
     for name, shown in (('labeled', 'image'), ('unlabeled', 'weak'), ('unlabeled', 'strong')):
@@ -124,8 +124,8 @@ PAIRS = {
 def test_each_view_has_a_crop_of_its_own_on_the_host_as_on_the_device(fast_compile):
     host, device = prepare(files(), views=PAIRS), prepare(resident(), views=PAIRS)
     streamed = prepare(resident(), views=PAIRS, resident_bytes=0)
-    assert batches.crops_on_host(host.pipeline, 'unlabeled')
-    assert not batches.crops_on_host(host.pipeline, 'labeled')
+    assert cropping.on_host(host.source, host.views, 'unlabeled')
+    assert not cropping.on_host(host.source, host.views, 'labeled')
     assert batches.is_resident(device.pipeline) and not batches.is_resident(host.pipeline)
     one, other, third = (seen(given, 3)['unlabeled'] for given in (host, device, streamed))
     assert set(one) == set(other) == {'view_0', 'view_1', 'small_0', 'index'}

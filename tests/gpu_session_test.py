@@ -12,7 +12,7 @@ from etils import epath
 
 from benchmarks import gpu_session, gpu_stages, gpu_table
 from mpl.run import config as configs
-from mpl.run import metrics, records, report
+from mpl.run import memory, metrics, records
 
 H200 = {'kind': 'NVIDIA H200', 'platform': 'gpu', 'count': 2}
 
@@ -108,11 +108,11 @@ def test_a_stage_is_stopped_with_all_that_it_started(tmp_path):
 
 def test_peak_memory_of_a_device_is_that_of_its_allocator(monkeypatch):
     """None on a CPU, and for an allocator that does not count."""
-    assert report.peak_device_memory() is None
+    assert memory.peak_of_device() is None
     for stats, want in (({'peak_bytes_in_use': 7, 'bytes_in_use': 5}, 7), ({}, None)):
         device = SimpleNamespace(memory_stats=lambda stats=stats: stats)
         monkeypatch.setattr(jax, 'local_devices', lambda device=device: [device])
-        assert report.peak_device_memory() == want
+        assert memory.peak_of_device() == want
 
 
 def test_row_of_a_finished_training(tmp_path):

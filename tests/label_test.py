@@ -18,8 +18,7 @@ import pytest
 from PIL import Image
 
 from mpl import label
-from mpl.labeling import answers, page, session
-from mpl.labeling import asked as asked_files
+from mpl.labeling import answers, page, question_files, session
 from mpl.labeling.session import Session
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -247,8 +246,8 @@ def test_a_request_takes_no_longer_with_ten_thousand_pictures(tmp_path):
         suggestion=('dog',) * 10_000,
         confidence=(0.5,) * 10_000,
     )
-    (workdir / 'cycle_0' / asked_files.FILE).unlink()
-    asked_files.write(workdir / 'cycle_0', many)
+    (workdir / 'cycle_0' / question_files.FILE).unlink()
+    question_files.write(workdir / 'cycle_0', many)
     anna = Client(make(workdir))
     anna.answer(*[(n, 'cat') for n in range(9_000)])
     seconds = []

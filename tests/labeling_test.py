@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from mpl.data import label_file
-from mpl.labeling import agreement, answers, questions
-from mpl.labeling import asked as asked_files
+from mpl.labeling import agreement, answers, question_files, questions
 from mpl.labeling.forms import sheets
 
 ALL = ('table', 'sheets', 'label_studio', 'cvat')
@@ -54,8 +53,8 @@ def test_questions_are_written_once_and_hide_the_suggestion(tmp_path):
     pictures.ask(tmp_path, forms=ALL)  # The same questions again, as after a kill.
     assert (workdir / 'cycle_0/to_label.csv').read_text() == filled
     moved = asked._replace(root='/elsewhere')
-    asked_files.write(workdir / 'cycle_0', moved)
-    assert asked_files.read(workdir / 'cycle_0') == moved
+    question_files.write(workdir / 'cycle_0', moved)
+    assert question_files.read(workdir / 'cycle_0') == moved
     with pytest.raises(ValueError, match='cycle_0 has other questions than these'):
         pictures.ask(tmp_path, numbers=(5,))
 
@@ -344,10 +343,10 @@ def test_pictures_that_cannot_be_asked_for_are_refused(tmp_path):
     }.items():
         asked = questions.make(str(root), [name], np.array([0]), pictures.CLASSES, 0)
         with pytest.raises(ValueError, match=message):
-            asked_files.write(tmp_path / 'cycle_0', asked)
+            question_files.write(tmp_path / 'cycle_0', asked)
     asked = questions.make(str(root), [PATHS[0]] * 2, np.array([0, 1]), pictures.CLASSES, 0)
     with pytest.raises(ValueError, match='asked for twice'):
-        asked_files.write(tmp_path / 'cycle_0', asked)
+        question_files.write(tmp_path / 'cycle_0', asked)
 
 
 @pytest.mark.parametrize(
@@ -367,8 +366,8 @@ def test_pictures_that_cannot_be_asked_for_are_refused(tmp_path):
 )
 def test_names_of_other_tools_lead_to_one_picture_or_none(name, path):
     paths = ('unlabeled/a/x.png', 'unlabeled/b/x.png', 'unlabeled/y.png')
-    asked = asked_files.Asked('/', pictures.CLASSES, 0, (3, 7, 9), paths)
-    assert asked_files.Finder([asked]).find(name) == path
+    asked = question_files.Asked('/', pictures.CLASSES, 0, (3, 7, 9), paths)
+    assert question_files.Finder([asked]).find(name) == path
 
 
 def test_copies_among_the_questions_are_told(tmp_path):
@@ -386,7 +385,7 @@ def test_copies_among_the_questions_are_told(tmp_path):
 def test_changed_and_foreign_questions_are_refused(tmp_path):
     workdir, asked = pictures.ask(tmp_path)
     other = asked._replace(cycle=1, classes=('cat', 'dog'))
-    asked_files.write(workdir / 'cycle_1', other)
+    question_files.write(workdir / 'cycle_1', other)
     with pytest.raises(
         ValueError,
         match='cycle_1 asks about the classes cat, dog, but .*cycle_0 about cat, dog, red',

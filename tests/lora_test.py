@@ -14,9 +14,8 @@ from mpl.models.network import Definition, Frozen, Variables
 from mpl.optimizers import sgd
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import flops, stages
+from mpl.run import flops, folders, stages
 from mpl.run import weights as start
-from mpl.run import workdir as folders
 
 pytestmark = pytest.mark.usefixtures('fast_compile')
 

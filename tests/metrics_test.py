@@ -9,7 +9,7 @@ from etils import epath
 
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import metrics, workdir
+from mpl.run import folders, metrics
 from mpl.run.trackers import interface, tensorboard
 
 
@@ -151,6 +151,6 @@ def test_a_tracker_that_cannot_be_used_is_a_sentence(name, monkeypatch):
 def test_an_unknown_tracker_is_a_sentence():
     with pytest.raises(ValueError, match="track is 'tb'; give one of mlflow, tensorboard, wandb"):
         experiments.assemble(configs.load('configs/smoke.py', ['--config.track=tb']))
-    assert workdir.checksum(configs.load('configs/smoke.py', [])) == workdir.checksum(
+    assert folders.checksum(configs.load('configs/smoke.py', [])) == folders.checksum(
         configs.load('configs/smoke.py', ['--config.track=wandb'])
     )

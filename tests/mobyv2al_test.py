@@ -13,8 +13,7 @@ from mpl.cycles import loop
 from mpl.data import splits
 from mpl.models import network
 from mpl.run import config as configs
-from mpl.run import evaluation
-from mpl.run import rows as row_files
+from mpl.run import evaluation, row_files
 
 
 def test_random_draws_without_replacement():

@@ -12,7 +12,7 @@ from mpl.models import fast_cnn
 from mpl.models.conv import convolve
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import stages, weights, workdir
+from mpl.run import folders, stages, weights
 
 IMAGE = np.random.default_rng(0).normal(size=(4, 9, 8, 3)).astype(np.float32)
 SMALL = {'channels': (8, 8), 'depth': 1}
@@ -139,14 +139,14 @@ def test_a_run_starts_from_its_images_and_keeps_the_filters(tmp_path):
     (found,) = weights.from_images(experiment, ['student']).values()
     wanted = found.batch_stats['whitening']['kernel']
     stages.run(config, folder / 'first')
-    _, state, _ = workdir.load_networks(folder / 'first')
+    _, state, _ = folders.load_networks(folder / 'first')
     np.testing.assert_array_equal(state.batch_stats['whitening']['kernel'], wanted)
     again = configs.load(
         'configs/digits.py:supervised',
         [*RUN, '--config.steps=2', '--config.seed=1', f'--config.init_from.workdir={folder}/first'],
     )
     stages.run(again, folder / 'second')
-    _, state, _ = workdir.load_networks(folder / 'second')
+    _, state, _ = folders.load_networks(folder / 'second')
     np.testing.assert_array_equal(state.batch_stats['whitening']['kernel'], wanted)
 
 

@@ -10,8 +10,7 @@ import pytest
 from etils import epath
 
 from mpl.cycles import loop, people
-from mpl.labeling import answers, page
-from mpl.labeling import asked as asked_files
+from mpl.labeling import answers, page, question_files
 from mpl.labeling.session import Session
 from mpl.run import config as configs
 from mpl.run import evaluation, identity, records
@@ -47,7 +46,7 @@ def answer(workdir, label_of, annotator='anna', count=None):
     """Labels all open questions, or `count` of them, by requests; returns their paths."""
     session = Session(pathlib.Path(workdir))
     client, study = page.make(session).test_client(), f'study={session.study}'
-    *_, (_, asked) = asked_files.cycles(pathlib.Path(workdir))
+    *_, (_, asked) = question_files.cycles(pathlib.Path(workdir))
     path_of = dict(zip(asked.number, asked.path))
     given = client.get(f'/questions?{study}&annotator={annotator}&count=100').json
     paths = [path_of[question['number']] for question in given['questions']][:count]
@@ -123,7 +122,7 @@ def test_ties_are_asked_again_and_late_answers_come_later(tmp_path):
             loop.run(given, workdir)
     assert f'Tie: {first[0]}: dog (anna), cat (ben)' in str(waiting.value)
     chosen = records.read(workdir / 'cycle_1/acquired.json', '', '')['numbers']
-    asked = asked_files.read(local / 'cycle_1')
+    asked = question_files.read(local / 'cycle_1')
     assert asked.number[:2] == tuple(chosen) and len(asked.path) - 2 == (
         first[0] not in asked.path[:2]
     )

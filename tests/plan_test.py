@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import PartitionSpec
 
 from mpl import plan
-from mpl.data import batches
+from mpl.data import batches, cropping
 from mpl.parallel import sharding
 from mpl.planning import alternatives, chips, footprint, gpus, hlo, traffic
 from mpl.run import config as configs
@@ -327,9 +327,9 @@ def test_pictures_that_are_not_at_hand_are_black():
         split=dict(validation=1000),
     )
     experiment = footprint.assemble(given, jax.devices(), 60_000)
-    assert batches.crops_on_host(experiment.pipeline, 'labeled') and not batches.is_resident(
-        experiment.pipeline
-    )
+    assert cropping.on_host(
+        experiment.source, experiment.views, 'labeled'
+    ) and not batches.is_resident(experiment.pipeline)
     assert len(experiment.split.labeled) == 59_000 and len(experiment.split.unlabeled) == 119_000
     _, resident, batch, _ = footprint.arguments(experiment)
     image = batch['labeled']['image']

@@ -9,10 +9,9 @@ from etils import epath
 
 from mpl.data import stream
 from mpl.models import network
-from mpl.run import checks, loop, measure, metrics, neighbors, smoke, stages, weights
+from mpl.run import checks, folders, loop, measure, metrics, neighbors, smoke, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 
 
 @pytest.fixture(scope='module', autouse=True)

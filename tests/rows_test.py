@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpl.models.network import Outputs
-from mpl.run import rows as row_files
+from mpl.run import row_files
 
 DATA = {'classes': ['a', 'b'], 'parts': {'train': None}, 'split': '0123'}
 MADE_BY = dict(

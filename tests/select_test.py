@@ -12,8 +12,7 @@ from mpl import select
 from mpl.data import selection, source, splits
 from mpl.data.selection import Rule
 from mpl.models.network import Outputs
-from mpl.run import features, identity, prediction_files, records, split_files
-from mpl.run import rows as row_files
+from mpl.run import features, identity, prediction_files, records, row_files, split_files
 
 EXAMPLES, CLASSES = 301, 4
 LABEL = np.arange(EXAMPLES) % CLASSES

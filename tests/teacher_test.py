@@ -20,17 +20,17 @@ from mpl.run import (
     checkpoint,
     data_record,
     evaluation,
+    folders,
     loop,
     prediction,
     records,
+    row_files,
     smoke,
     stages,
     teacher,
 )
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import rows as row_files
-from mpl.run import workdir as folders
 
 SELECT = dict(confidence=0.11, per_class=60, balance=True)
 

@@ -17,10 +17,9 @@ from absl import logging
 from etils import epath
 
 from mpl.data import batches
-from mpl.run import checkpoint, data_record, loop, metrics, records, stages, weights
+from mpl.run import checkpoint, data_record, folders, loop, metrics, records, stages, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 
 SMOKE = 'configs/smoke.py'
 LONG = [

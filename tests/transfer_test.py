@@ -14,9 +14,8 @@ from PIL import Image
 from mpl.models import network
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import stages
+from mpl.run import folders, stages
 from mpl.run import weights as start
-from mpl.run import workdir as folders
 
 torch = pytest.importorskip('torch')
 timm = pytest.importorskip('timm')

@@ -17,9 +17,8 @@ from mpl.data import batches
 from mpl.models import cnn, torch, vit
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import loop, stages
+from mpl.run import folders, loop, stages
 from mpl.run import weights as start
-from mpl.run import workdir as folders
 
 pytestmark = pytest.mark.usefixtures('fast_compile')
 

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from mpl.run import evaluation, metrics, records
-from mpl.run import rows as row_files
+from mpl.run import evaluation, metrics, records, row_files
 
 # What of a report differs between two runs of the same bits.
 ITS_OWN = ('seconds', 'peak_memory_bytes', 'peak_device_memory_bytes', 'devices')

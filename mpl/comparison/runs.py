@@ -17,9 +17,8 @@ from mpl.comparison import curves, table, workers
 from mpl.comparison.table import Reports
 from mpl.comparison.workers import Job
 from mpl.run import config as configs
-from mpl.run import config_files, data_record, figures, report
+from mpl.run import config_files, data_record, figures, folders, report
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 
 # Files that the command writes to its folder.
 FILES = (

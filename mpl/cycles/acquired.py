@@ -11,8 +11,7 @@ from mpl.cycles.study import Study
 from mpl.data import splits, stream
 from mpl.data.splits import Split
 from mpl.run import config as configs
-from mpl.run import records
-from mpl.run import workdir as folders
+from mpl.run import folders, records
 
 FILE = 'acquired.json'
 SKIPPED = 'skipped'  # images of no class that is learned

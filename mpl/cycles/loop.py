@@ -19,8 +19,7 @@ from mpl.cycles.study import Study
 from mpl.data import splits
 from mpl.data.splits import Split
 from mpl.parallel import processes
-from mpl.run import identity, records, split_files, stages
-from mpl.run import workdir as folders
+from mpl.run import folders, identity, records, split_files, stages
 
 
 def run(config: ConfigDict, workdir: epath.Path) -> dict:

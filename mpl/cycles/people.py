@@ -15,12 +15,10 @@ from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import label_file
 from mpl.data.source import Source
-from mpl.labeling import agreement, answers, questions
-from mpl.labeling import asked as asked_files
-from mpl.labeling.asked import LABELS, Asked
+from mpl.labeling import agreement, answers, question_files, questions
+from mpl.labeling.question_files import LABELS, Asked
 from mpl.run import experiment as experiments
-from mpl.run import paths, records
-from mpl.run import rows as row_files
+from mpl.run import paths, records, row_files
 
 
 class Waiting(Exception):
@@ -94,8 +92,8 @@ def _ask(study: Study, cycle: int) -> tuple[Asked, list[str]]:
     """The questions of a cycle, written where they are not yet, and notes for the user."""
     folder, active = Path(study.folder(cycle)), study.config.active
     path = study.config.source.path
-    if (folder / asked_files.FILE).exists():
-        asked = asked_files.read(folder)._replace(root=questions.find_root(path))
+    if (folder / question_files.FILE).exists():
+        asked = question_files.read(folder)._replace(root=questions.find_root(path))
     else:
         record = records.read(
             study.folder(cycle) / 'acquired.json', 'a record of acquired images', 'delete the study'
@@ -112,9 +110,9 @@ def _ask(study: Study, cycle: int) -> tuple[Asked, list[str]]:
 def _ties(study, cycle, numbers):
     """The images of earlier cycles on which annotators differ, without those of `numbers`."""
     workdir = Path(study.workdir)
-    if not any((study.folder(n) / asked_files.FILE).exists() for n in range(cycle)):
+    if not any((study.folder(n) / question_files.FILE).exists() for n in range(cycle)):
         return []
-    finder = asked_files.Finder([asked for _, asked in asked_files.cycles(workdir)])
+    finder = question_files.Finder([asked for _, asked in question_files.cycles(workdir)])
     tied = [finder.numbers[path] for path in answers.read(workdir).tied]
     return sorted(set(tied) - set(numbers))
 

@@ -9,9 +9,16 @@ import numpy as np
 from mpl.cycles import study as studies
 from mpl.cycles.study import Study
 from mpl.data import stream
-from mpl.run import data_record, evaluation, prediction, provenance, random_passes, weights
+from mpl.run import (
+    data_record,
+    evaluation,
+    prediction,
+    provenance,
+    random_passes,
+    row_files,
+    weights,
+)
 from mpl.run import experiment as experiments
-from mpl.run import rows as row_files
 from mpl.run.evaluation import FinishedRun
 
 

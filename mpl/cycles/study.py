@@ -9,10 +9,9 @@ from ml_collections import ConfigDict
 from mpl.acquisition import interface
 from mpl.data import open_set, splits
 from mpl.data.source import Source
-from mpl.run import checkpoint, checks, identity, random_passes, records
+from mpl.run import checkpoint, checks, folders, identity, random_passes, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
 FILE = 'study.json'

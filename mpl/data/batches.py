@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mpl.data import stream
+from mpl.data import cropping, stream
 from mpl.data.source import Source
 from mpl.data.splits import Split
 from mpl.parallel import sharding
@@ -33,26 +33,10 @@ class Pipeline(NamedTuple):
     logits: np.ndarray | None  # a teacher's logits, float32 [N, K], by example index
 
 
-def crop_of(views: Any, name: str) -> Any:
-    """The Crop of the part `name`, or {view: Crop} where each view has its own; None for whole images."""
-    own = views.crops if name == 'unlabeled' else None
-    return views.crop if own is None else own
-
-
-def crops_on_host(pipeline: Pipeline, name: str) -> bool:
-    """Whether the images of a part are cropped on the host while they are decoded.
-
-    True if views crop whole images, and `Pool.read` would return only a part of them. With a crop for each
-    view an image is decoded once for each.
-    """
-    crops = _leaves(crop_of(pipeline.views, name))
-    return pipeline.source.train.crop is not None and any(crop.whole for crop in crops)
-
-
 def is_resident(pipeline: Pipeline) -> bool:
     """Whether the decoded training images are kept on the devices."""
     pool = pipeline.source.train
-    if any(crops_on_host(pipeline, name) for name in _examples(pipeline)):
+    if any(cropping.on_host(pipeline.source, pipeline.views, name) for name in _examples(pipeline)):
         return False
     one = pool.read(np.zeros(1, np.int64))
     return one.nbytes * len(pool.label) <= pipeline.resident_bytes
@@ -109,11 +93,11 @@ def _read_part(pipeline, name, examples, step, size, resident):
     index = sampled.reshape(size, count)[:, local]
     bits = jax.tree.map(
         lambda drawn: drawn[:, local].reshape(index.size, drawn.shape[-1]),
-        crop_bits(pipeline, name, range(step, step + size), count),
+        cropping.bits(pipeline.views, pipeline.seed, name, range(step, step + size), count),
     )
     part = jax.tree.map(
         lambda value: value.reshape(*index.shape, *value.shape[1:]),
-        images(pipeline, name, index.ravel(), bits, resident),
+        cropping.images(pipeline.source, pipeline.views, name, index.ravel(), bits, resident),
     )
     part['index'] = index.astype(np.int32)
     if name == 'labeled':
@@ -123,71 +107,10 @@ def _read_part(pipeline, name, examples, step, size, resident):
     return part
 
 
-def crop_bits(pipeline: Pipeline, name: str, steps: range, count: int) -> Any:
-    """The random bits of the crops of a part, uint64 [steps, count, draws]; by view as the crops are."""
-
-    def draw(crop, purpose):
-        return stream.bits(pipeline.seed, f'{purpose} crops', steps, count, crop.draws)
-
-    crop = crop_of(pipeline.views, name)
-    if isinstance(crop, dict):
-        return {view: draw(one, f'{name} {view}') for view, one in crop.items()}
-    return crop and draw(crop, name)
-
-
-def images(
-    pipeline: Pipeline, name: str, index: np.ndarray, bits: Any, resident: bool = False
-) -> dict[str, Any]:
-    """The input of the views: 'image' [n, H, W, C], and 'box' [n, 4] if the device crops them.
-
-    Where each view has its own crop, the boxes are {view: [n, 4]}, or the images, cropped by the host,
-    {view: [n, size, size, C]}.
-
-    Args:
-      pipeline: of the run.
-      name: of the part, 'labeled' or 'unlabeled'.
-      index: indices of training examples, int [n].
-      bits: uint64 [n, draws] as of `crop_bits`, for the crops; None without crops.
-      resident: whether the images are on the devices already; then only boxes are returned.
-    """
-    pool, crop = pipeline.source.train, crop_of(pipeline.views, name)
-    if crops_on_host(pipeline, name):
-
-        def cut(one, drawn):
-            def box(n, height, width):
-                return one.box(drawn[n].tolist(), height, width)
-
-            return pool.crop(index, box, one.size)
-
-        return {'image': _map(cut, crop, bits)}
-    part = {} if resident else {'image': pool.read(index)}
-    if crop is not None:
-        shape = pipeline.source.image_shape[:2]
-
-        def boxes(one, drawn):
-            return np.array([one.box(row, *shape) for row in drawn.tolist()], np.int32)
-
-        part['box'] = _map(boxes, crop, bits)
-    return part
-
-
 def _examples(pipeline):
     """The examples that each part of the batches is sampled from."""
     split = {'labeled': pipeline.split.labeled, 'unlabeled': pipeline.split.unlabeled}
     return {name: examples for name, examples in split.items() if pipeline.sizes[name]}
-
-
-def _map(function, crop, *trees):
-    """function(crop, *leaves), or {view: function(crop, *leaves)} where each view has its own crop."""
-    return jax.tree.map(function, crop, *trees, is_leaf=_is_crop)
-
-
-def _leaves(crop):
-    return jax.tree.leaves(crop, is_leaf=_is_crop)
-
-
-def _is_crop(value):
-    return hasattr(value, 'box')
 
 
 def zeros(pipeline: Pipeline, has_logits: bool) -> dict:
@@ -198,12 +121,14 @@ def zeros(pipeline: Pipeline, has_logits: bool) -> dict:
     )
     batch = {}
     for name in _examples(pipeline):
-        size, crop = pipeline.sizes[name], crop_of(pipeline.views, name)
+        size, crop = pipeline.sizes[name], cropping.crop_of(pipeline.views, name)
 
         def cropped(one, size=size):
             return jnp.zeros((size, one.size, one.size, shape[-1]), dtype)
 
-        image = jnp.zeros((size, *shape), dtype) if crop is None else _map(cropped, crop)
+        image = (
+            jnp.zeros((size, *shape), dtype) if crop is None else cropping.by_view(cropped, crop)
+        )
         batch[name] = {'image': image, 'index': jnp.zeros(size, jnp.int32)}
         if has_logits:
             batch[name]['logits'] = jnp.zeros((size, len(pipeline.source.classes)))
@@ -233,8 +158,8 @@ def augment(
 
 
 def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dict:
-    """The views of a batch of images, whose parts are as `images` returns them."""
-    batch = {name: apply_crops(views, name, part) for name, part in batch.items()}
+    """The views of a batch of images, whose parts are as `cropping.images` returns them."""
+    batch = {name: cropping.apply(views, name, part) for name, part in batch.items()}
     viewed = {}
     if 'labeled' in batch:
         labeled = batch['labeled']
@@ -252,12 +177,3 @@ def view(views: Any, batch: dict, root: jax.Array, step: jax.Array | int) -> dic
         key = stream.derive(root, step, 'unlabeled')
         viewed['unlabeled'] = views.unlabeled(key, image) | others
     return viewed
-
-
-def apply_crops(views: Any, name: str, part: dict) -> dict:
-    """The part of a batch with its images cropped to its boxes, if it has boxes."""
-    if 'box' not in part:
-        return part
-    part = dict(part)
-    image, box = part['image'], part.pop('box')
-    return part | {'image': _map(lambda one, box: one.cut(image, box), crop_of(views, name), box)}

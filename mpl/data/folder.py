@@ -208,7 +208,7 @@ def _report(
     if corrupt == 'refuse':
         raise ValueError(
             f'{len(damaged)} pictures in {path} cannot be read: {listed}. '
-            "Mend or remove them, or set corrupt='skip' to leave them out."
+            "Repair or remove them, or set corrupt='skip' to leave them out."
         )
     logging.warning(
         '%d pictures in %s cannot be read and are left out: %s. %s',

@@ -32,25 +32,33 @@ def make(
 ) -> source.Source:
     """The set `dataset`: 'cifar10', or with '/config' and ':version' appended.
 
-    data_dir: folder of the sets; None for the default of tensorflow-datasets.
-    train, validation, test: names of splits; None for none. unlabeled: a split whose examples
-    follow the training examples without their labels (SVHN 'extra', STL-10 'unlabelled').
-    unlabeled_dataset: the set of that split, if it is another one (for
-    'imagenet2012_subset/10pct' the 'train' of 'imagenet2012'). unlabeled_folder: a folder whose
-    images, at any depth, follow last. unlabeled_without_train: leaves out those of these
-    unlabeled examples that have the name of a training example: imagenet2012 and its subsets share
-    names, and each image then has one index.
-    size: pixels; the short side is resized to size / central and the center square is cropped.
-    Needed if images differ in size. corrupt: with 'gray' a damaged image is gray, and a warning
-    names it when it is first read; 'refuse' decodes all images at the start and raises ValueError.
-    keep_bytes: a pool of at most this size as uint8 is decoded once and kept in memory; larger
-    pools decode images whenever they are read. Labels and names are read once and cached until the
-    prepared files change. Names are the set's ids or file names, or else 'train/17'. EXIF
-    orientation is ignored, as by tensorflow-datasets (but not in unlabeled_folder). threads: for
-    decoding; None for one per core.
+    Labels and names are read once and cached until the prepared files change. Names are the set's ids or file
+    names, or else 'train/17'. EXIF orientation is ignored, as by tensorflow-datasets (but not in
+    unlabeled_folder).
 
-    Raises ValueError if the set, a split or a feature does not exist, or if two parts share
-    examples (train and unlabeled may, with unlabeled_without_train).
+    Args:
+      dataset: the name.
+      data_dir: folder of the sets; None for the default of tensorflow-datasets.
+      train, validation, test: names of splits; None for none.
+      unlabeled: a split whose examples follow the training examples without their labels (SVHN 'extra',
+        STL-10 'unlabelled').
+      unlabeled_dataset: the set of that split, if it is another one (for 'imagenet2012_subset/10pct' the
+        'train' of 'imagenet2012').
+      unlabeled_folder: a folder whose images, at any depth, follow last.
+      unlabeled_without_train: leaves out those of these unlabeled examples that have the name of a training
+        example: imagenet2012 and its subsets share names, and each image then has one index.
+      size: pixels; the short side is resized to size / central and the center square is cropped. Needed if
+        images differ in size.
+      central: see size.
+      corrupt: with 'gray' a damaged image is gray, and a warning names it when it is first read; 'refuse'
+        decodes all images at the start.
+      keep_bytes: a pool of at most this size as uint8 is decoded once and kept in memory; larger pools
+        decode images whenever they are read.
+      threads: for decoding; None for one per core.
+
+    Raises:
+      ValueError: the set, a split or a feature does not exist; two parts share examples (train and unlabeled
+        may, with unlabeled_without_train); or an image is damaged and refused.
     """
     encoded.check(size, central, corrupt, ('gray', 'refuse'))
     threads = encoded.count_threads(threads)
@@ -58,6 +66,10 @@ def make(
     extra = main
     if unlabeled is not None and unlabeled_dataset is not None:
         extra = Prepared(unlabeled_dataset, data_dir, size is None, threads)
+    elif unlabeled_dataset is not None:
+        raise ValueError(
+            f'unlabeled_dataset is {unlabeled_dataset!r}: name its split as unlabeled.'
+        )
     form = encoded.Format(size, main.channels, central)
 
     def pool(parts, what):
@@ -69,30 +81,22 @@ def make(
             _refuse_damaged(parts, form, what, threads)
         return encoded.pool(parts, form, shape, what, keep_bytes, threads), shape
 
-    parts = [main.part(train)]
-    if unlabeled is not None:
-        parts.append(_hide_labels(extra.part(unlabeled)))
-    elif unlabeled_dataset is not None:
-        raise ValueError(
-            f'unlabeled_dataset is {unlabeled_dataset!r}: name its split as unlabeled.'
-        )
+    first = main.part(train)
+    others = [] if unlabeled is None else [_hide_labels(extra.part(unlabeled))]
     if unlabeled_folder is not None:
-        parts.append((_folder(unlabeled_folder, size), None))
+        others.append((_folder(unlabeled_folder, size), None))
     if unlabeled_without_train:
-        parts[1:] = [_without(part, sizes, parts[0][0], dataset) for part, sizes in parts[1:]]
-    splits = {'train': train, 'validation': validation, 'test': test}
+        others = [_without(part, sizes, first[0], dataset) for part, sizes in others]
+    splits = {'validation': validation, 'test': test}
+    splits = {role: split for role, split in splits.items() if split is not None}
     spans = {'train': main.spans(train)}
     if unlabeled is not None and not unlabeled_without_train:
         spans['unlabeled'] = extra.spans(unlabeled)
-    spans |= {role: main.spans(split) for role, split in splits.items() if split is not None}
+    spans |= {role: main.spans(split) for role, split in splits.items()}
     _check_disjoint(dataset, spans)
-    training, shape = pool(parts, f'{dataset} {train}')
-    measured = {}
-    for role in ('validation', 'test'):
-        split = splits[role]
-        if split is None:
-            measured[role] = None
-            continue
+    training, shape = pool([first, *others], f'{dataset} {train}')
+    measured = {'validation': None, 'test': None}
+    for role, split in splits.items():
         measured[role], other = pool([main.part(split)], f'{dataset} {split}')
         _check_measured(dataset, role, split, measured[role], other, train, shape)
     return source.Source(
@@ -185,5 +189,5 @@ def _refuse_damaged(parts, form: encoded.Format, what: str, threads: int) -> Non
         for index, error in encoded.find_damaged(part, form, what, threads).items():
             raise ValueError(
                 f'Image {part.name[index]!r} of {what} cannot be decoded: {error}. '
-                "Mend it, or set corrupt='gray'."
+                "Repair it, or set corrupt='gray'."
             )

@@ -8,9 +8,8 @@ from tabulate import tabulate
 
 from mpl.exports import files
 from mpl.run import config as configs
-from mpl.run import records
+from mpl.run import folders, records
 from mpl.run import report as reports
-from mpl.run import workdir as folders
 
 SHOWN = 20  # maximum number of classes by name
 

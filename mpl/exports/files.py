@@ -13,8 +13,7 @@ from mpl.exports import interface
 from mpl.exports.interface import Predict
 from mpl.exports.model import Model, make_forward
 from mpl.models.network import Outputs
-from mpl.run import measure, prediction, provenance, records
-from mpl.run import rows as row_files
+from mpl.run import measure, prediction, provenance, records, row_files
 
 KIND, REMEDY = 'the record of an exported network', 'export the network again'
 TOLERANCE = 1e-4  # of logits that are read back, as a share of the largest

@@ -19,9 +19,9 @@ from etils import epath
 
 from mpl.data import label_file, names
 from mpl.data.label_file import SKIP, Answer
-from mpl.labeling import asked as questions
-from mpl.labeling.asked import LABELS, Asked, Finder
+from mpl.labeling import question_files
 from mpl.labeling.forms import cvat, label_studio, table
+from mpl.labeling.question_files import LABELS, Asked, Finder
 from mpl.run import records
 
 FORMS = (table, label_studio, cvat)
@@ -48,7 +48,7 @@ def collect(workdir: Path) -> int:
         or that contradicts another line or an earlier answer of the same person; nothing is kept.
     """
     new = []
-    for folder, asked in questions.cycles(workdir):
+    for folder, asked in question_files.cycles(workdir):
         for path in _files(folder):
             new += check_file(path, [asked])
     return _keep_new(workdir, new, replace=False)
@@ -60,13 +60,13 @@ def keep(workdir: Path, path: Path, annotator: str = '', replace: bool = False) 
     annotator: of rows that name nobody; by default the name of the file.
     replace: whether the answers may correct those that the same person gave before.
     """
-    all_asked = [asked for _, asked in questions.cycles(workdir)]
+    all_asked = [asked for _, asked in question_files.cycles(workdir)]
     return _keep_new(workdir, check_file(path, all_asked, annotator), replace)
 
 
 def read(workdir: Path) -> Answers:
     """What the answers in labels.csv come to."""
-    all_asked = [asked for _, asked in questions.cycles(workdir)]
+    all_asked = [asked for _, asked in question_files.cycles(workdir)]
     votes = label_file.votes(load(workdir))
     found = Answers({}, (), (), (), votes)
     groups = {'skipped': [], 'tied': [], 'open': []}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 import flask
 import waitress
+from etils import epath
 from werkzeug import exceptions
 
 from mpl.data import images, label_file
@@ -45,32 +46,8 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
     app = flask.Flask(__name__, static_folder='static', template_folder='static')
     app.config['TRUSTED_HOSTS'] = list(hosts) or None
     app.config['MAX_CONTENT_LENGTH'] = 1 << 20
-    cookie = 'mpl_label_' + hashlib.sha256(token.encode()).hexdigest()[:8]
-
-    @app.before_request
-    def check_token():
-        given = flask.request.args.get('token') or flask.request.cookies.get(cookie, '')
-        if not hmac.compare_digest(given.encode(), token.encode()) and token:
-            flask.abort(403, 'The address needs the token that the command printed: ?token=...')
-
-    @app.after_request
-    def add_headers(response):
-        response.headers.update(_HEADERS)
-        if token and response.status_code == 200:
-            response.set_cookie(cookie, token, httponly=True, samesite='Strict')
-        return response
-
-    @app.errorhandler(exceptions.HTTPException)
-    def as_sentence(error):
-        return {'error': error.description}, error.code
-
-    @app.errorhandler(ValueError)
-    def refuse(error):
-        return {'error': str(error)}, 400
-
-    @app.errorhandler(OSError)
-    def fail(error):
-        return {'error': f'{error}; the answer was not kept.'}, 500
+    _secure(app, token)
+    encode = functools.lru_cache(128)(_encode)
 
     @app.get('/')
     def show():
@@ -105,15 +82,6 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
             raise ValueError('Answers are {annotator, answers: [{number, label}]}.') from error
         return {'before': of.answer(_name(annotator), pairs)}
 
-    @functools.lru_cache(128)
-    def encode(path, side):
-        picture, encoded = images.thumbnail(path.read_bytes(), side), io.BytesIO()
-        small = max(picture.size) <= _LOSSLESS
-        picture.save(
-            encoded, format='PNG' if small else 'JPEG', **({} if small else {'quality': 90})
-        )
-        return encoded.getvalue(), 'image/png' if small else 'image/jpeg'
-
     @app.get('/image/<int:number>/<int:side>')
     def image(number, side):
         check_study()
@@ -131,6 +99,44 @@ def make(of: Session, token: str = '', hosts: tuple[str, ...] = ()) -> flask.Fla
         return response
 
     return app
+
+
+def _secure(app: flask.Flask, token: str) -> None:
+    """Has requests need the token, and errors be sentences: {'error': ...} with a status."""
+    cookie = 'mpl_label_' + hashlib.sha256(token.encode()).hexdigest()[:8]
+
+    @app.before_request
+    def check_token():
+        given = flask.request.args.get('token') or flask.request.cookies.get(cookie, '')
+        if not hmac.compare_digest(given.encode(), token.encode()) and token:
+            flask.abort(403, 'The address needs the token that the command printed: ?token=...')
+
+    @app.after_request
+    def add_headers(response):
+        response.headers.update(_HEADERS)
+        if token and response.status_code == 200:
+            response.set_cookie(cookie, token, httponly=True, samesite='Strict')
+        return response
+
+    @app.errorhandler(exceptions.HTTPException)
+    def as_sentence(error):
+        return {'error': error.description}, error.code
+
+    @app.errorhandler(ValueError)
+    def refuse(error):
+        return {'error': str(error)}, 400
+
+    @app.errorhandler(OSError)
+    def fail(error):
+        return {'error': f'{error}; the answer was not kept.'}, 500
+
+
+def _encode(path: epath.Path, side: int) -> tuple[bytes, str]:
+    """A picture of at most `side` pixels as PNG, if it is small, or JPEG; and its MIME type."""
+    picture, encoded = images.thumbnail(path.read_bytes(), side), io.BytesIO()
+    small = max(picture.size) <= _LOSSLESS
+    picture.save(encoded, format='PNG' if small else 'JPEG', **({} if small else {'quality': 90}))
+    return encoded.getvalue(), 'image/png' if small else 'image/jpeg'
 
 
 @contextlib.contextmanager

@@ -16,9 +16,8 @@ from types import ModuleType
 import numpy as np
 
 from mpl.data import files, names
-from mpl.labeling import asked as asked_files
-from mpl.labeling import forms
-from mpl.labeling.asked import Asked
+from mpl.labeling import forms, question_files
+from mpl.labeling.question_files import Asked
 
 DEFAULT_FORMS = ('table', 'sheets')
 
@@ -79,7 +78,7 @@ def write(
     if suggest and not asked.suggestion:
         raise ValueError('There are no suggestions to show: no network has been trained yet.')
     notes = _copies(asked)
-    asked_files.write(folder, asked)
+    question_files.write(folder, asked)
     for form in chosen:
         form.write(folder, asked, suggest)
     return notes

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from mpl.data import label_file
 from mpl.data.label_file import Answer
-from mpl.labeling import answers
-from mpl.labeling import asked as questions
-from mpl.labeling.asked import LABELS
+from mpl.labeling import answers, question_files
+from mpl.labeling.question_files import LABELS
 
 RESERVED = 120  # seconds for which an image that one person sees is kept from the others
 KEYS = '123456789abcdefghijklmnopqrstuvwxyz'  # of the classes, in their order
@@ -39,8 +38,8 @@ class Session:
         # answers enough, without or with a tie.
         self._content, self._votes, self._done, self._ties = b'', {}, set(), set()
         self._refresh()
-        first, _ = next(iter(questions.cycles(workdir)))
-        named = f'{workdir.resolve()}'.encode() + (first / questions.FILE).read_bytes()
+        first, _ = next(iter(question_files.cycles(workdir)))
+        named = f'{workdir.resolve()}'.encode() + (first / question_files.FILE).read_bytes()
         # Numbers mean other images in another study, which may be served at the same address later.
         self.study = hashlib.sha256(named).hexdigest()[:12]
 
@@ -109,9 +108,9 @@ class Session:
         """Reads what has changed on the disk."""
         following = None
         if self._folder is not None:
-            following = self.workdir / f'cycle_{self.asked.cycle + 1}' / questions.FILE
+            following = self.workdir / f'cycle_{self.asked.cycle + 1}' / question_files.FILE
         if self._folder is None or following.exists():
-            *_, (self._folder, self.asked) = all_asked = list(questions.cycles(self.workdir))
+            *_, (self._folder, self.asked) = all_asked = list(question_files.cycles(self.workdir))
             self._paths = {
                 number: path
                 for _, asked in all_asked

@@ -10,9 +10,8 @@ import numpy as np
 
 from mpl.data import selection
 from mpl.models.network import Outputs
-from mpl.run import paths, provenance
-from mpl.run import rows as row_files
-from mpl.run.rows import Rows
+from mpl.run import paths, provenance, row_files
+from mpl.run.row_files import Rows
 
 SMALLEST = 1e-30  # probability, whose logarithm is finite
 

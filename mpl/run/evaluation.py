@@ -7,9 +7,8 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.data.source import Pool, Source
-from mpl.run import data_record, measure
+from mpl.run import data_record, folders, measure
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
 SPLITS = ('test', 'validation', 'train', 'labeled', 'unlabeled')

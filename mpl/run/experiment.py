@@ -1,7 +1,5 @@
 """Builds the parts of a run from its config and checks that they fit, before anything is compiled."""
 
-import math
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -22,7 +19,7 @@ from mpl.models import network
 from mpl.models.lora import Lora
 from mpl.optimizers import parts
 from mpl.parallel import sharding
-from mpl.run import checks, paths, split_files
+from mpl.run import checks, split_files
 from mpl.run import config as configs
 
 
@@ -127,7 +124,7 @@ def build(
     Raises:
       ValueError: a part refuses its values.
     """
-    split = make_split(config, source) if split is None else split
+    split = split_files.make(config, source) if split is None else split
     views = configs.build('augment', config.views)
     if views.mix is not None:
         views = views._replace(mix=partial(views.mix, classes=len(source.classes)))
@@ -172,42 +169,6 @@ def initialize(experiment: Experiment, starts: dict[str, network.Variables] = {}
     return jax.jit(init, out_shardings=shardings)(stream.derive(root, 0, 'init'), zeros, starts)
 
 
-def check_memory(experiment: Experiment) -> None:
-    """Refuses a run that does not fit into the memory of a device.
-
-    A lower bound: the state, and the images of a step or of an evaluation batch. A step needs more,
-    see `mpl.plan`.
-
-    Raises:
-      ValueError: the lower bound is more than the memory of a device.
-    """
-    limit = _device_memory()
-    shards = experiment.mesh.shape['data']
-    state = sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(experiment.state)
-    )
-    step = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(experiment.batch))
-    evaluated = 4 * experiment.config.batch.evaluate * math.prod(experiment.source.image_shape)
-    needed = state + max(step, evaluated) // shards
-    if limit is not None and needed > limit:
-        raise ValueError(
-            f'The run takes at least {needed / 2**30:,.1f} GiB of each device ({state / 2**30:,.1f} '
-            f'GiB of state, the rest images), but a device has {limit / 2**30:,.1f} GiB; '
-            'give smaller networks or batches, or more devices.'
-        )
-
-
-def _device_memory():
-    """Memory of each device of this process in bytes; None if it is not known."""
-    device = jax.local_devices()[0]
-    if device.platform == 'cpu':
-        host = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-        return host // jax.local_device_count()
-    stats = device.memory_stats()
-    return stats['bytes_limit'] if stats and 'bytes_limit' in stats else None
-
-
 def validation(experiment: Experiment) -> tuple[Pool, np.ndarray]:
     """The pool of the validation examples, and their indices."""
     if experiment.source.validation is not None:
@@ -241,46 +202,3 @@ def _sizes(source, split):
 def has_teacher(config: ConfigDict) -> bool:
     """Whether a teacher labels the training examples before this run."""
     return bool(config.teacher.config or config.teacher.workdir or config.teacher.logits)
-
-
-def make_split(config: ConfigDict, source: Source) -> splits.Split:
-    """The split of a run, drawn or read from split.file.
-
-    Raises:
-      ValueError: a value of the section is not allowed, or the data have too few examples.
-    """
-    if config.split.validation and source.validation is not None:
-        raise ValueError(
-            f'split.validation is {config.split.validation}, but the source has a validation part '
-            'of its own; set it to 0.'
-        )
-    if config.split.file:
-        own = config.split
-        if own.labels or own.validation or own.imbalance != 1 or own.rare:
-            raise ValueError(
-                'split.file has the indices of all examples; set labels and validation to 0, '
-                'imbalance to 1, rare to ().'
-            )
-        split = split_files.load(epath.Path(paths.parse(config.split.file, 'split.file')), source)
-    else:
-        split = _draw(config, source)
-    for name in ('labeled', 'unlabeled'):
-        if config.batch[name] and not len(getattr(split, name)):
-            raise ValueError(
-                f'batch.{name} is {config.batch[name]}, but the split has no {name} examples; '
-                'set it to 0, or change the split.'
-            )
-    return split
-
-
-def _draw(config, source):
-    return splits.draw(
-        source.train.label,
-        config.split.labels,
-        config.split.validation,
-        config.seed,
-        config.split.unlabeled_includes_labeled,
-        source.classes,
-        config.split.imbalance,
-        config.split.rare,
-    )

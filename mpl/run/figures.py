@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
-from mpl.data import batches
+from mpl.data import batches, cropping
 from mpl.run import collapse, metrics, records
 from mpl.run import experiment as experiments
 from mpl.run.collapse import Finding
@@ -189,9 +189,9 @@ def view_sheet(experiment: Experiment) -> Figure:
     indices = examples[:: max(1, len(examples) // SHOWN)][:SHOWN]
     views, seed, batch = experiment.views, experiment.config.seed, {}
     for name in ('labeled', 'unlabeled'):
-        bits = batches.crop_bits(experiment.pipeline, name, range(1), len(indices))
+        bits = cropping.bits(experiment.views, experiment.config.seed, name, range(1), len(indices))
         bits = jax.tree.map(lambda drawn: drawn[0], bits)
-        batch[name] = batches.images(experiment.pipeline, name, indices, bits)
+        batch[name] = cropping.images(experiment.source, experiment.views, name, indices, bits)
     view = jax.jit(functools.partial(batches.view, views))
     batch = view(batch, jax.random.key(seed), 0)
     image, viewed = pool.read(indices), batch['unlabeled']

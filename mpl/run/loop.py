@@ -18,13 +18,13 @@ from mpl.parallel import processes, sharding
 from mpl.run import (
     checkpoint,
     collapse,
+    folders,
     measure,
     metrics,
     neighbors,
     train_log,
 )
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 from mpl.run.trackers import interface as trackers
 

@@ -17,8 +17,7 @@ from mpl.data import names as data_names
 from mpl.data.source import Pool
 from mpl.models.network import Outputs
 from mpl.run import features as features_files
-from mpl.run import measure, prediction_files, provenance, records
-from mpl.run import rows as row_files
+from mpl.run import measure, prediction_files, provenance, records, row_files
 from mpl.run.evaluation import FinishedRun
 from mpl.run.random_passes import RandomPass
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from etils import epath
 from ml_collections import ConfigDict
 
-from mpl.run import probe_classifiers, probe_features, probe_settings, stages
-from mpl.run import workdir as folders
+from mpl.run import folders, probe_classifiers, probe_features, probe_settings, stages
 from mpl.run.evaluation import FinishedRun
 from mpl.run.probe_settings import Part, Row, Settings
 

@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mpl.data.source import Pool
-from mpl.run import checks
+from mpl.run import checks, split_files
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -92,7 +92,7 @@ def find_labels(experiment: Experiment, text: str) -> Part:
         )
     count = int(number) * len(known) // 100 if text.endswith('%') else int(number)
     config = with_labels(experiment.config, max(count, 1))
-    return Part(pool, experiments.make_split(config, experiment.source).labeled)
+    return Part(pool, split_files.make(config, experiment.source).labeled)
 
 
 def with_labels(config: ConfigDict, count: int) -> ConfigDict:

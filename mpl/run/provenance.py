@@ -11,8 +11,7 @@ from pathlib import Path
 
 from etils import epath
 
-from mpl.run import checkpoint, identity, records
-from mpl.run import workdir as folders
+from mpl.run import checkpoint, folders, identity, records
 from mpl.run.evaluation import FinishedRun
 
 COMPARED = ('network', 'pool', 'split', 'images')

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from mpl.algorithms import interface as algorithms
-from mpl.data import batches
+from mpl.data import cropping
 from mpl.models import layers
 from mpl.models import network as networks
 from mpl.models.network import Outputs
@@ -66,12 +66,13 @@ def _over_views(experiment, key, n, predict):
 
     def read(indices):
         bits = jax.tree.map(
-            lambda drawn: drawn[:, 0], batches.crop_bits(pipeline, 'unlabeled', indices, 1)
+            lambda drawn: drawn[:, 0],
+            cropping.bits(pipeline.views, pipeline.seed, 'unlabeled', indices, 1),
         )
-        return batches.images(pipeline, 'unlabeled', indices, bits)
+        return cropping.images(pipeline.source, pipeline.views, 'unlabeled', indices, bits)
 
     def forward(key, state, part):
-        part = batches.apply_crops(experiment.views, 'unlabeled', part)
+        part = cropping.apply(experiment.views, 'unlabeled', part)
         return predict(state, _choose(experiment.views.unlabeled(key, part['image']), n))
 
     return RandomPass(key, read, _compile(experiment, forward))

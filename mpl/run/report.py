@@ -1,8 +1,6 @@
 """The report of a finished run: report.json, and a table for the terminal."""
 
 import importlib.metadata
-import re
-import resource
 import sys
 from typing import Any
 
@@ -15,7 +13,7 @@ from tabulate import tabulate
 from mpl.data import damage, stream
 from mpl.models import network
 from mpl.parallel import processes
-from mpl.run import collapse, figures, flops, measure, metrics, records, schema, teacher
+from mpl.run import collapse, figures, flops, measure, memory, metrics, records, schema, teacher
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
 
@@ -153,8 +151,8 @@ def _compose(experiment, networks, seconds, stages, workdir):
         'warnings': [finding._asdict() for finding in findings + damaged],
         'damaged': {'gray': gray, 'left_out': left_out},
         'seconds': seconds + sum(stage['seconds'] for stage in stages.values()),
-        'peak_memory_bytes': peak_memory(),
-        'peak_device_memory_bytes': peak_device_memory(),
+        'peak_memory_bytes': memory.peak(),
+        'peak_device_memory_bytes': memory.peak_of_device(),
         'metrics_lines': len(lines),
         'devices': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'versions': {'python': sys.version.split()[0]}
@@ -225,20 +223,3 @@ def _show_damaged(damaged: dict[str, damage.Counts]) -> str:
 def warnings(report: dict) -> list[str]:
     """The sentences of a report's warnings; old reports have none."""
     return [warning['sentence'] for warning in report['warnings']] if 'warnings' in report else []
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, in bytes."""
-    status = epath.Path('/proc/self/status')
-    if status.exists():  # Linux; its getrusage includes the parent process.
-        kilobytes = re.search(r'VmHWM:\s+(\d+) kB', status.read_text(encoding='utf-8'))
-        if kilobytes:
-            return int(kilobytes[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else peak * 1024
-
-
-def peak_device_memory() -> int | None:
-    """Peak memory that arrays of this process took of its first device, in bytes; None on a CPU."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats['peak_bytes_in_use'] if 'peak_bytes_in_use' in stats else None

@@ -12,8 +12,7 @@ from etils import epath
 
 from mpl.data import selection
 from mpl.data.splits import Split
-from mpl.run import features, prediction_files, provenance, records
-from mpl.run import rows as row_files
+from mpl.run import features, prediction_files, provenance, records, row_files
 
 PART = 'a shard of a selection'
 

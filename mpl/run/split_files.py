@@ -1,4 +1,4 @@
-"""Splits in JSON files: saved by a run, selected, or written by hand.
+"""The split of a run: drawn, or in a JSON file saved by a run, selected, or written by hand.
 
 The indices of a large split are in <path>.npy beside the file, int64, all parts one after the other.
 They are memory-mapped, and compared with the hash in the JSON file whenever they are read.
@@ -11,6 +11,7 @@ import os
 import numpy as np
 from absl import logging
 from etils import epath
+from ml_collections import ConfigDict
 
 from mpl.data import splits
 from mpl.data.source import Source
@@ -122,4 +123,47 @@ def _read_indices(path, record):
     raise ValueError(
         f'The indices of the split {path} are not in {beside} as they were written; keep the two files '
         'together, or write them again.'
+    )
+
+
+def make(config: ConfigDict, source: Source) -> splits.Split:
+    """The split of a run, drawn or read from split.file.
+
+    Raises:
+      ValueError: a value of the section is not allowed, or the data have too few examples.
+    """
+    if config.split.validation and source.validation is not None:
+        raise ValueError(
+            f'split.validation is {config.split.validation}, but the source has a validation part '
+            'of its own; set it to 0.'
+        )
+    if config.split.file:
+        own = config.split
+        if own.labels or own.validation or own.imbalance != 1 or own.rare:
+            raise ValueError(
+                'split.file has the indices of all examples; set labels and validation to 0, '
+                'imbalance to 1, rare to ().'
+            )
+        split = load(epath.Path(paths.parse(config.split.file, 'split.file')), source)
+    else:
+        split = _draw(config, source)
+    for name in ('labeled', 'unlabeled'):
+        if config.batch[name] and not len(getattr(split, name)):
+            raise ValueError(
+                f'batch.{name} is {config.batch[name]}, but the split has no {name} examples; '
+                'set it to 0, or change the split.'
+            )
+    return split
+
+
+def _draw(config, source):
+    return splits.draw(
+        source.train.label,
+        config.split.labels,
+        config.split.validation,
+        config.seed,
+        config.split.unlabeled_includes_labeled,
+        source.classes,
+        config.split.imbalance,
+        config.split.rare,
     )

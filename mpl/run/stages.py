@@ -16,10 +16,9 @@ from ml_collections import ConfigDict
 
 from mpl.data.source import Source
 from mpl.parallel import processes
-from mpl.run import checks, data_record, loop, report, schema, teacher, weights
+from mpl.run import checks, data_record, folders, loop, memory, report, schema, teacher, weights
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
-from mpl.run import workdir as folders
 from mpl.run.experiment import Experiment
 
 # Of a run and a stage before it, both assembled: refuses what does not fit.
@@ -95,7 +94,7 @@ def assemble(
       ValueError: the run or one of its stages is refused.
     """
     experiment = experiments.assemble(config, source=source)
-    experiments.check_memory(experiment)
+    memory.check(experiment)
     checks.check_crops(experiment.source, experiment.views)
     teacher.check_section(config)
     weights.check_section(config)

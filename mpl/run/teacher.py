@@ -6,36 +6,28 @@ counts are in selected_counts.json. Each file is made once, resumed if incomplet
 provenance differs from the teacher and the data of this run.
 """
 
-import contextlib
-import os
-
-import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mpl.data import ranking, selection
 from mpl.data.selection import Rule
 from mpl.parallel import processes
 from mpl.run import (
-    averaged_logits,
     data_record,
     evaluation,
+    folders,
     identity,
     paths,
-    prediction,
     provenance,
     records,
     selection_shards,
     split_files,
+    teacher_logits,
 )
 from mpl.run import experiment as experiments
-from mpl.run import rows as row_files
-from mpl.run import workdir as folders
-from mpl.run.evaluation import FinishedRun
 from mpl.run.experiment import Experiment
 
-LOGITS, COUNTS = 'logits.npy', 'selected_counts.json'
+COUNTS = 'selected_counts.json'
 
 
 def check_section(config: ConfigDict) -> None:
@@ -93,12 +85,12 @@ def check_run(experiment: Experiment, workdir: epath.Path) -> None:
             f'A run with a teacher maps the logits in its folder into memory; {workdir} is in a '
             'bucket: give a folder on a disk.'
         )
-    if stage.logits and not (workdir / LOGITS).exists():
-        _read_files(experiment)
+    if stage.logits and not (workdir / teacher_logits.FILE).exists():
+        teacher_logits.read_files(experiment)
     if not stage.workdir:
         return
     folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
-    if (workdir / LOGITS).exists() and not folder.exists():
+    if (workdir / teacher_logits.FILE).exists() and not folder.exists():
         return
     stages = evaluation.load(folder)
     evaluation.find_network(stage.network, stages)
@@ -126,7 +118,7 @@ def label(experiment: Experiment, workdir: epath.Path) -> Experiment:
     """
     if not experiments.has_teacher(experiment.config):
         return experiment
-    rows = _compute_logits(experiment, workdir)
+    rows = teacher_logits.compute(experiment, workdir)
     rule = _rule(experiment.config)
     if rule.per_class:
         made_by = {'logits': rows.made_by, 'rule': rule._asdict(), 'split': experiment.split.hash}
@@ -150,102 +142,6 @@ def selection_counts(experiment: Experiment, workdir: epath.Path) -> dict:
     path = workdir / COUNTS
     counts = records.read(path, 'the counts of a selection', f'delete {folders.SELECTED} beside it')
     return {'selected': {key: value for key, value in counts.items() if key != 'made_by'}}
-
-
-def _compute_logits(experiment: Experiment, workdir: epath.Path) -> row_files.Rows:
-    """The logits of all labeled and unlabeled examples, in a file; computes missing rows."""
-    path, stage = str(workdir / LOGITS), experiment.config.teacher
-    _, indices = evaluation.find_examples(experiment, 'train')
-    if stage.logits:
-        return _average(experiment, path, indices)
-    folder = workdir / 'teacher'
-    if stage.workdir:
-        folder = epath.Path(paths.parse(stage.workdir, 'teacher.workdir'))
-        if not folder.exists():
-            return _read_complete(path, indices, experiment)
-    stages = evaluation.load(folder, experiment.source if stage.config else None)
-    teacher, inner = evaluation.find_network(stage.network, stages)
-    made_by = provenance.make(teacher, stage.network, 'train')
-    with contextlib.ExitStack() as stack:
-        if processes.is_primary():
-            shape = len(experiment.source.train.label), len(experiment.source.classes)
-            rows = stack.enter_context(row_files.open_rows(path, *shape, made_by))
-        processes.wait('opened')
-        if not processes.is_primary():
-            rows = row_files.read(path)
-        missing = row_files.missing(rows, indices)
-        processes.wait('counted')  # Before a row is written.
-        if len(missing):
-            _write(
-                rows,
-                prediction.predict(teacher, inner, _chunks(teacher, missing)),
-                stage,
-                len(missing),
-            )
-    processes.wait('labeled')
-    return row_files.read(path)
-
-
-def _read_files(experiment):
-    _, indices = evaluation.find_examples(experiment, 'train')
-    return averaged_logits.read(
-        experiment.config.teacher.logits,
-        data_record.make(experiment),
-        indices,
-        len(experiment.source.classes),
-    )
-
-
-def _average(experiment: Experiment, path: str, indices: np.ndarray) -> row_files.Rows:
-    """The mean of the files of teacher.logits, in a file; once it is complete, they are not needed."""
-    data, stage = data_record.make(experiment), experiment.config.teacher
-    shape = len(experiment.source.train.label), len(experiment.source.classes)
-    is_complete = os.path.exists(path) and not len(row_files.missing(row_files.read(path), indices))
-    if processes.is_primary() and not is_complete:
-        files = _read_files(experiment)
-        with row_files.open_rows(path, *shape, averaged_logits.describe(files, data)) as rows:
-            chunks = averaged_logits.mean(files, indices, experiment.config.batch.evaluate)
-            _write(rows, chunks, stage, len(indices))
-    processes.wait('averaged')
-    rows = row_files.read(path)
-    provenance.check_data(rows.made_by, data, path, epath.Path(path).parent)
-    return rows
-
-
-def _read_complete(path: str, indices: np.ndarray, experiment: Experiment) -> row_files.Rows:
-    """The logits of a teacher whose run is missing.
-
-    Raises:
-      ValueError: rows are missing, or they are of another network or other data.
-    """
-    rows, network = row_files.read(path), experiment.config.teacher.network
-    provenance.check_data(rows.made_by, data_record.make(experiment), path, epath.Path(path).parent)
-    if len(missing := row_files.missing(rows, indices)) or rows.made_by['network'] != network:
-        raise ValueError(
-            f'{path} lacks {len(missing):,} of {len(indices):,} examples or is not of {network!r}, and '
-            f'teacher.workdir {experiment.config.teacher.workdir} is not there; restore that run.'
-        )
-    return rows
-
-
-def _chunks(teacher: FinishedRun, indices: np.ndarray):
-    size = teacher.experiment.config.batch.evaluate
-    return prediction.from_pool(teacher.experiment.source.train, indices, size)
-
-
-def _write(rows, predicted, stage, total):
-    """Writes the outputs of the teacher in the first process; all processes compute them."""
-    with tqdm(
-        total=total,
-        unit='image',
-        desc='mean of logits' if stage.logits else f'{stage.network} labels',
-        dynamic_ncols=True,
-        disable=not processes.is_primary(),
-    ) as bar:
-        for names, _, _ in (
-            row_files.store([rows], predicted) if processes.is_primary() else predicted
-        ):
-            bar.update(len(names))
 
 
 def _select(experiment, made_by, rows, workdir):

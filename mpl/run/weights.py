@@ -18,7 +18,7 @@ from mpl.data import stream
 from mpl.models import network, projected
 from mpl.models.network import Variables
 from mpl.parallel import processes
-from mpl.run import hub, identity, paths, sections, workdir
+from mpl.run import folders, hub, identity, paths, sections
 from mpl.run.experiment import Experiment
 
 PIXELS = 2**20  # of the images for `from_images`
@@ -92,7 +92,7 @@ def find(experiment: Experiment, stage: epath.Path | None = None) -> dict[str, V
         folder = (
             stage if start.config else epath.Path(paths.parse(start.workdir, 'init_from.workdir'))
         )
-        other, state, _ = workdir.load_networks(folder)
+        other, state, _ = folders.load_networks(folder)
         found = jax.device_get(_variables(start, other, state))
         fitted = {role: _fit(experiment, role, found) for role in roles}
         _check_classes(experiment, other.source.classes)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mpl.data import walk
-from mpl.labeling import asked as questions
-from mpl.labeling.asked import Asked, Row
+from mpl.labeling import question_files
+from mpl.labeling.question_files import Asked, Row
 
 FOLDER, _CLASSES, _NONE = 'cvat', 'synsets.txt', 'no_label'
 
@@ -31,7 +31,7 @@ def write(folder: Path, asked: Asked, suggest: bool) -> None:
     temporary = folder / f'{FOLDER}.tmp'
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / 'images').mkdir(parents=True)
-    names = list(map(questions.file_name, asked.number, asked.path))
+    names = list(map(question_files.file_name, asked.number, asked.path))
     for name, path in zip(names, asked.path):
         _link(Path(asked.root) / path, temporary / 'images' / name)
     labels = [{'name': name, 'attributes': []} for name in asked.classes]

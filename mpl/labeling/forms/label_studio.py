@@ -15,8 +15,8 @@ from xml.sax import saxutils
 from etils import epath
 
 from mpl.data import label_file
-from mpl.labeling.asked import Asked, Row
 from mpl.labeling.forms import table
+from mpl.labeling.question_files import Asked, Row
 from mpl.run import records
 
 TASKS, CONFIG = 'label_studio.json', 'label_studio.xml'

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from mpl.data import images
-from mpl.labeling.asked import Asked
+from mpl.labeling.question_files import Asked
 
 SIDE, _COLUMNS = 128, 8  # pixels of a thumbnail; thumbnails in a row, and rows
 _CAPTION, _GAP = 18, 8

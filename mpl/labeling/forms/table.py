@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etils import epath
 
-from mpl.labeling.asked import Asked, Row
+from mpl.labeling.question_files import Asked, Row
 from mpl.run import records
 
 FILE = 'to_label.csv'

@@ -78,7 +78,7 @@ def check_finished(config: ConfigDict, workdir: epath.Path, source: Source | Non
         return
     data_record.check(record, workdir, source)
     try:
-        split = experiments.make_split(config, source)
+        split = split_files.make(config, source)
     except ValueError as error:  # split.file is missing; drawn splits depend on the data only.
         logging.warning(absent, workdir, error)
         return
