@@ -26,7 +26,7 @@ SAMPLED = ('per_example', 'dot', 'cosine', 'difference')
 
 @pytest.fixture
 def x64(x64, fast_compile):
-    """Float64, compiled in fast_compile."""
+    """Float64, compiled fast."""
 
 
 class Tiny(nn.Module):

@@ -34,7 +34,7 @@ def get_config({argument}):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One device for each worker, and programs compiled in fast_compile."""
+    """One device for each worker, and programs compiled fast."""
     monkeypatch.setenv('XLA_FLAGS', '')
     monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 

@@ -163,7 +163,7 @@ def x64():
 
 @pytest.fixture
 def fast_compile():
-    """Small programs, compiled in fast_compile: a third less time is spent on them.
+    """Small programs, compiled fast: a third less time is spent on them.
 
     A process of its own is told by JAX_DISABLE_MOST_OPTIMIZATIONS.
     """

@@ -38,7 +38,7 @@ SPECS = {
 
 @pytest.fixture(scope='module', autouse=True)
 def small():
-    """ResNet-18 has two blocks and ViT-Ti two narrow ones; programs are compiled in fast_compile."""
+    """ResNet-18 has two blocks and ViT-Ti two narrow ones; programs are compiled fast."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.BLOCKS, 18, (1, 1))
         patch.setitem(vit.SIZES, 'Ti', (24, 2, 3))

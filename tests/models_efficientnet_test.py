@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from jax import lax
 
-from mpl.models import efficientnet, efficientnet_blocks
+from mpl.models import efficientnet, efficientnet_blocks, efficientnet_timm
 from mpl.models.conv import Conv
 
 IMAGE = jax.random.normal(jax.random.key(3), (4, 15, 16, 3))
@@ -18,13 +18,13 @@ PLACES = [0 / 5, 2 / 5, 3 / 5, 4 / 5]  # of the blocks that add their input
 
 @pytest.fixture(autouse=True)
 def quick(fast_compile):
-    """Programs compiled in fast_compile."""
+    """Programs compiled fast."""
 
 
 @pytest.fixture
 def short(monkeypatch):
     """Two stages of few channels; three equal blocks in the second."""
-    monkeypatch.setattr(efficientnet, 'STAGES', STAGES)
+    monkeypatch.setattr(efficientnet_blocks, 'STAGES', STAGES)
 
 
 def make(**numbers):
@@ -51,7 +51,7 @@ def drawn(model, dtype='float32'):
 
 
 def stacked(model, variables):
-    return {name: efficientnet.stack(model, blocks) for name, blocks in variables.items()}
+    return {name: efficientnet_timm.stack(model, blocks) for name, blocks in variables.items()}
 
 
 def forward(model, variables, image=IMAGE):
@@ -159,7 +159,10 @@ def test_scan_and_remat_change_no_number(short, fast_compile):
     for model in (models[1], models[3]):
         (got, changed), grads = evaluate(model, stacked(model, variables))
         np.testing.assert_allclose(got, want, rtol=1e-5)
-        expected = efficientnet.stack(model, statistics), efficientnet.stack(model, gradients)
+        expected = (
+            efficientnet_timm.stack(model, statistics),
+            efficientnet_timm.stack(model, gradients),
+        )
         chex.assert_trees_all_close((changed, grads), expected, rtol=1e-3, atol=2e-5)
     assert models[1].scan and 'stage_1_blocks' in shaped(models[1])['params']
     texts = [
@@ -262,7 +265,7 @@ def test_evaluation_uses_the_moving_averages(short):
 def tensors_of(model):
     """A file for it, and what the file has under each name, in the layout of Linen."""
     leaves = traverse_util.flatten_dict(drawn(model))
-    named = {efficientnet.timm_name(path[1:]): leaf for path, leaf in leaves.items()}
+    named = {efficientnet_timm.timm_name(path[1:]): leaf for path, leaf in leaves.items()}
     named['bn1.num_batches_tracked'] = np.array(3)
     return {name: x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T for name, x in named.items()}
 

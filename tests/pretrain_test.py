@@ -16,7 +16,7 @@ from mpl.run import experiment as experiments
 
 @pytest.fixture(scope='module', autouse=True)
 def hasty():
-    """Small programs, compiled in fast_compile."""
+    """Small programs, compiled fast."""
     jax.config.update('jax_disable_most_optimizations', True)
     yield
     jax.config.update('jax_disable_most_optimizations', False)

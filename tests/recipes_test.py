@@ -336,7 +336,7 @@ def test_smoke_changes_sizes_and_lengths_alone():
 def test_made_small_it_runs_through_every_stage(tmp_path):
     """With views of pictures of any size; one of the README's commands is the longest chain of stages.
 
-    In a process of one device, which compiles faster than eight, and in fast_compile.
+    In a process of one device, which compiles faster than eight, and with fewer optimizations.
     """
     command = '-m mpl.train --smoke --config=configs/imagenet.py:supervised --workdir'.split()
     done = subprocess.run(

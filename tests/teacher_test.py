@@ -37,7 +37,7 @@ SELECT = dict(confidence=0.11, per_class=60, balance=True)
 
 @pytest.fixture(scope='module', autouse=True)
 def hasty():
-    """Small programs, compiled in fast_compile, in a process that is started too."""
+    """Small programs, compiled fast, in a process that is started too."""
     patch = pytest.MonkeyPatch()
     patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
     jax.config.update('jax_disable_most_optimizations', True)

@@ -1,5 +1,6 @@
-"""The blocks of EfficientNet (arXiv 1905.11946)."""
+"""The blocks of EfficientNet (arXiv 1905.11946), and the numbers of them."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -8,6 +9,29 @@ import jax.numpy as jnp
 
 from mpl.models import layers
 from mpl.models.conv import Conv
+
+VARIANTS = {  # width, depth
+    'b0': (1.0, 1.0),
+    'b1': (1.0, 1.1),
+    'b2': (1.1, 1.2),
+    'b3': (1.2, 1.4),
+    'b4': (1.4, 1.8),
+    'b5': (1.6, 2.2),
+    'b6': (1.8, 2.6),
+    'b7': (2.0, 3.1),
+    'b6_wide': (5.0, 2.6),
+    'l2': (4.3, 5.3),
+}
+# Of B0: blocks, kernel, stride of the first block, expansion, channels.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 class ConvNorm(nn.Module):
@@ -96,3 +120,29 @@ def scan_blocks(block, x, places, train):
         length=len(places),
     )
     return loop(block, x, jnp.array(places))[0]
+
+
+def channels_of(channels, width):
+    """Channels of B0 times width, rounded to a multiple of 8 of at least 0.9 of the product."""
+    exact = channels * width
+    near = max(8, int(exact + 4) // 8 * 8)
+    return near if near >= 0.9 * exact else near + 8
+
+
+def counts_of(depth):
+    """The number of blocks of each stage."""
+    return [math.ceil(depth * stage[0]) for stage in STAGES]
+
+
+def strides_of(small_image):
+    """The stride of the stem, then of the first block of each stage."""
+    strides = [2, *(stage[2] for stage in STAGES)]
+    return [1, 1, 1, 1, *strides[4:]] if small_image else strides
+
+
+def names_of(stage, count, scan):
+    """The indices of blocks by variable name: the first, then one per name or all in one stack."""
+    first, rest = {f'stage_{stage}_block_0': [0]}, range(1, count)
+    if scan and len(rest) > 1:
+        return first | {f'stage_{stage}_blocks': [*rest]}
+    return first | {f'stage_{stage}_block_{i}': [i] for i in rest}

@@ -1,4 +1,4 @@
-"""Networks as pure functions and states. The only file that depends on Flax Linen's module API."""
+"""Networks as pure functions and states; the only file through which algorithms use Flax Linen."""
 
 import contextlib
 from collections.abc import Callable
