@@ -23,7 +23,7 @@ del TASKS['colorization']  # The digits are gray.
 
 
 def pretext(task: str, labels: Labels = 40):
-    """One of TASKS. Its views are not rotated, since rotations need an upright."""
+    """One of TASKS. Its views are not rotated, since rotations need a canonical orientation."""
     numbers, head = TASKS[task]
     data = digits.config(labels, dict(name=task, ema_decay=0.99) | numbers).to_dict()
     views, student = data['views'], data['networks']['student']

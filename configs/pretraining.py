@@ -60,10 +60,10 @@ def tasks(hidden: int, side: int, channels: int, model: str) -> dict[str, tuple[
       model: the trunk's, by name.
     """
     hole = side // 2
-    told = dict(classifier=head(hidden, 4))
+    four = dict(classifier=head(hidden, 4))
     return {
-        'rotation': ({}, told),
-        's4l': ({}, told),
+        'rotation': ({}, four),
+        's4l': ({}, four),
         'inpainting': (
             dict(hole=hole, overlap=max(hole // 16, 1)),
             dict(decoder=head(hidden, hole**2 * channels)),

@@ -1,4 +1,4 @@
-"""The images whose views are told from other images worst: the highest contrastive loss.
+"""The images with the highest contrastive loss, whose views are hardest to match among all others.
 
 One of the comparisons of MoBYv2AL (arXiv 2301.01531): the loss is that of contrastive training
 (InfoNCE), by projections of two views of each image.

@@ -31,7 +31,7 @@ def rotations(image: jax.Array) -> list[jax.Array]:
     return [jnp.rot90(image, turns, (1, 2)) for turns in range(4)]
 
 
-def tell_rotations(logits: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+def rotation_loss(logits: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Mean cross-entropy of the rotation of `rotations`' images, and the accuracy; four arrays [B, 4].
 
     Raises:

@@ -14,7 +14,7 @@ def make(
 ) -> Algorithm:
     """Which of four rotations an image has: each image is in the batch with all four, in one pass.
 
-    It needs images with an upright: not textures, cells or aerial images, and a 6 is a 9 upside down. The best
+    It needs images with a canonical orientation: not textures, cells or aerial images, and a 6 is a 9 upside down. The best
     features are often those of a middle layer (mpl.probe --layer).
 
     Args:
@@ -36,7 +36,7 @@ def make(
             *pretext.rotations(image),
             joined=True,
         )
-        value, accuracy = pretext.tell_rotations(outputs['classifier'])
+        value, accuracy = pretext.rotation_loss(outputs['classifier'])
         return value, (stats, (), {'accuracy/rotations': accuracy})
 
     average = pretraining.Average(ema_decay)

@@ -51,9 +51,9 @@ def make(
         )
         classes = [one.logits for one in outputs[:4]]
         supervised = sum(losses.cross_entropy(c, label, label_smoothing) for c in classes) / 4
-        told = [one.logits for one in turned]
-        of_labeled, _ = pretext.tell_rotations(told[:4])
-        of_unlabeled, accuracy = pretext.tell_rotations(told[4:])
+        logits = [one.logits for one in turned]
+        of_labeled, _ = pretext.rotation_loss(logits[:4])
+        of_unlabeled, accuracy = pretext.rotation_loss(logits[4:])
         rotations = (of_labeled + of_unlabeled) / 2
         return supervised + weight * rotations, (
             stats,
