@@ -383,12 +383,12 @@ def test_a_run_without_any_label_says_that_there_is_nothing_to_measure(tmp_path)
         (
             dict(name='simclr'),
             dict(views=dict(name='images', mean=1.0, std=1.0)),
-            "takes the view view_0 of unlabeled images, and these views give strong, weak; set views.name",
+            "takes the view 'view_0' of unlabeled images, but views.name 'images' gives strong, weak; set views.name",
         ),
         (
             dict(name='simclr'),
             dict(views=dict(name='pairs', mean=1.0, std=1.0, parts=1)),
-            'takes the view view_1',
+            "takes the view 'view_1'",
         ),
         (
             dict(name='simclr'),

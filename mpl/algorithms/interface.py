@@ -29,7 +29,7 @@ class Algorithm(NamedTuple):
     A batch is {'labeled': {image, label, index}, 'unlabeled': {views by name, index}}: images and
     views are float32 [B, H, W, C], label is int32 [B], and index, int32 [B], is the index of the
     example in its source. The views are 'weak' and 'strong', or those of self-supervised training,
-    'view_0', 'view_1', ... and 'small_0', ... of their own size. Unlabeled examples have no label.
+    'view_0', 'view_1', ... and 'small_0', ... of their own size, and 'color' [B, H, W, 2]. Unlabeled examples have no label.
     A part is absent if the config samples no such images.
 
     If the config has a teacher, both parts also have `logits`, float32 [B, K]: the teacher's logits

@@ -201,20 +201,8 @@ def _classify(rule, params, state, stats, batch, key):
 
 
 def views(batch: Batch, *names: str) -> list[jax.Array]:
-    """These views of the unlabeled images.
-
-    Raises:
-      ValueError: the batch does not have one of them; says which views it has.
-    """
-    unlabeled = batch['unlabeled']
-    for name in names:
-        if name not in unlabeled:
-            found = [key for key in unlabeled if unlabeled[key].ndim == 4]
-            raise ValueError(
-                f'The algorithm takes the view {name} of unlabeled images, and these views give '
-                f"{', '.join(found)}; set views.name to 'pairs' (views.parts is the number of views)."
-            )
-    return [unlabeled[name] for name in names]
+    """These views of the unlabeled images."""
+    return [batch['unlabeled'][name] for name in names]
 
 
 def all_views(batch: Batch, prefix: str) -> list[jax.Array]:

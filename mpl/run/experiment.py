@@ -1,5 +1,6 @@
 """Builds the parts of a run from its config and checks that they fit, before anything is compiled."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ from mpl.optimizers import parts
 from mpl.parallel import sharding
 from mpl.run import checks, split_files
 from mpl.run import config as configs
+
+VIEW = re.compile(
+    r'weak|strong|color|(view|small)_\d+'
+)  # the names of views, see interface.Algorithm
 
 
 class Experiment(NamedTuple):
@@ -97,11 +102,12 @@ def _explain(missing: Any, config: ConfigDict, batch: dict) -> str | None:
         )
     if missing in ('labeled', 'unlabeled'):
         return f'learns from {missing!r} images, but batch.{missing} is 0; give a number above 0.'
-    if missing in ('weak', 'strong'):
+    if isinstance(missing, str) and VIEW.fullmatch(missing):
         found = [name for name, view in batch['unlabeled'].items() if view.ndim == 4]
         return (
             f'takes the view {missing!r} of unlabeled images, but views.name {config.views.name!r} '
-            f"gives {', '.join(found)}; choose other views, such as 'images'."
+            f"gives {', '.join(found)}; set views.name to 'images' (weak and strong), 'pairs' (view_0, "
+            "view_1 and so on, as many as views.parts) or 'colorization'."
         )
     return None
 
