@@ -19,6 +19,7 @@ In several processes: read logits in each with --shard=0/8, 1/8, ... --output=pa
 """
 
 import argparse
+import os
 
 import numpy as np
 from etils import epath
@@ -57,7 +58,18 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError('--features and --test_features are compared; give both or neither.')
     if given.merge and (given.shard or given.features or given.confidence or given.per_class):
         raise ValueError('--merge takes its settings from the shards; give it --output alone.')
+    if not given.similarity >= -1:
+        raise ValueError(
+            f'--similarity is {given.similarity}; give a cosine from -1 to 1 (above 1 nothing is dropped).'
+        )
+    ranking.check_memory(given.memory)
     evaluation.check_output(given.output)
+    inputs = (*given.logits, *given.merge, given.features, given.test_features)
+    for path in filter(None, inputs):
+        if os.path.realpath(path) == os.path.realpath(given.output):
+            raise ValueError(
+                f'--output is {given.output}, from which the selection is made; give another file.'
+            )
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -135,8 +135,9 @@ def test_too_little_memory_is_refused(tmp_path):
         table = pools.draw(0, 10**5, 9)
         prediction_files.write(file, selection.SCHEMA, [table], {})
     given = [path], Rule(0.1, 9000), everything, np.zeros(0, int), 9, str(tmp_path)
-    with pytest.raises(RuntimeError, match='give a larger --memory than 1MB'):
-        ranking.rank(*given, '1MB')
+    for memory in ('1MB', '1KB'):
+        with pytest.raises(RuntimeError, match=f'give a larger --memory than {memory}'):
+            ranking.rank(*given, memory)
     with pytest.raises(ValueError, match="--memory is 'much'; give an amount such as 3GB"):
         ranking.rank(*given, 'much')
 

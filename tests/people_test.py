@@ -8,6 +8,7 @@ import asked_pictures as pictures
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from mpl.cycles import loop, people
 from mpl.labeling import answers, page, question_files
@@ -146,3 +147,16 @@ def test_ties_are_asked_again_and_late_answers_come_later(tmp_path):
 def _table(folder, path, annotator):
     (folder / 'tie.csv').write_text(f'path,label,annotator\n{path},cat,{annotator}\n')
     return folder / 'tie.csv'
+
+
+@pytest.mark.parametrize('name', ['two\nlines.png', ' spaces.png', os.fsdecode(b'caf\xe9.png')])
+def test_a_name_that_no_question_can_have_is_refused_before_the_first_cycle(tmp_path, name):
+    """Not when the image is chosen: by then a network is trained, and renaming changes the pool."""
+    folder = tmp_path / 'photos' / 'unlabeled'
+    folder.mkdir(parents=True)
+    for place, file in enumerate(['a.png', 'b.png', 'c.png', name]):
+        Image.new('RGB', (8, 8), (40 * place, 0, 0)).save(os.path.join(folder, file))
+    given = config(tmp_path / 'photos', ('cat', 'dog'), start=1, budget=1, cycles=1)
+    with pytest.raises(ValueError, match='which no file of questions can hold: rename it'):
+        loop.run(given, epath.Path(tmp_path / 'al'))
+    assert not (tmp_path / 'al').exists()

@@ -29,7 +29,7 @@ def check(study: Study) -> None:
     """Refuses a study whose images people cannot be asked for.
 
     Raises:
-      ValueError: names what is missing in the config.
+      ValueError: names what is missing in the config, or an image whose name no file of questions can hold.
     """
     source = study.config.source
     if source.name != 'folder' or not source.classes:
@@ -51,6 +51,9 @@ def check(study: Study) -> None:
         raise ValueError(f'{study.workdir} is in a bucket; people label on a disk: give a folder.')
     for form in study.config.active.forms:
         questions.find_form(form)
+    pool_names = study.source.train.name
+    root = questions.find_root(source.path)
+    question_files.check_paths((str(pool_names[n]) for n in study.candidates), root)
 
 
 def answer(

@@ -6,6 +6,7 @@ same for one file and for the files of many processes.
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 
 import fsspec
@@ -54,15 +55,13 @@ def rank(
         'temp_directory': os.path.join(folder, 'spilled'),
         'preserve_insertion_order': False,
     }
-    try:
-        connection = duckdb.connect(config=config)
-    except duckdb.Error as error:
-        raise ValueError(f'--memory is {memory!r}; give an amount such as 3GB.') from error
+    check_memory(memory)
+    connection = duckdb.connect(config=config)
     with contextlib.closing(connection):
-        connection.execute(f'SET threads = {_count_threads(connection)}')
         for scheme in {path.split('://')[0] for path in paths if '://' in path}:
             connection.register_filesystem(fsspec.filesystem(scheme))
         try:
+            connection.execute(f'SET threads = {_count_threads(connection)}')
             return _rank(connection, paths, rule, candidates, duplicates, classes, folder)
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             reason = str(error).splitlines()[0]
@@ -70,6 +69,12 @@ def rank(
                 f'DuckDB cannot rank the predictions ({reason}); give a larger --memory than {memory}, '
                 'or an --output on a disk with more space.'
             ) from error
+
+
+def check_memory(memory: str) -> None:
+    """Raises ValueError for text that is no amount of memory."""
+    if not re.fullmatch(r'\d+(\.\d+)? ?[KMGT]i?B', memory, re.IGNORECASE):
+        raise ValueError(f'--memory is {memory!r}; give an amount such as 3GB.')
 
 
 def _count_threads(connection):

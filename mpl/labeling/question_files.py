@@ -1,7 +1,7 @@
 """The images of a cycle that people are asked to label, in asked.json."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,7 +137,14 @@ def _frozen(value):
 def _check(asked: Asked) -> None:
     if not asked.number:
         raise ValueError('There are no pictures to ask for.')
-    for path in asked.path:
+    check_paths(asked.path, asked.root)
+    if len(set(asked.number)) < len(asked.number) or len(set(asked.path)) < len(asked.path):
+        raise ValueError('A picture is asked for twice in one cycle.')
+
+
+def check_paths(paths: Iterable[str], root: str) -> None:
+    """Raises ValueError for a path of an image that people cannot be asked for; root: the folder of all."""
+    for path in paths:
         if len(path.splitlines()) > 1 or path.strip() != path or not names.is_utf8(path):
             raise ValueError(
                 f'{path!r} has a line break, spaces at its ends or bytes that are not UTF-8 in its '
@@ -145,8 +152,6 @@ def _check(asked: Asked) -> None:
             )
         if path.startswith('/') or '..' in path.split('/'):
             raise ValueError(
-                f'{names.printable(path)} is not below {asked.root}: pictures that people are asked '
+                f'{names.printable(path)} is not below {root}: pictures that people are asked '
                 'for must lie in the folder, or below that of the CSV file.'
             )
-    if len(set(asked.number)) < len(asked.number) or len(set(asked.path)) < len(asked.path):
-        raise ValueError('A picture is asked for twice in one cycle.')
