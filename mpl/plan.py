@@ -18,7 +18,7 @@ from etils import epath
 from tabulate import tabulate
 
 from mpl.planning import alternatives, chips, footprint, gpus
-from mpl.run import command, records
+from mpl.run import command, evaluation, records
 from mpl.run import config as configs
 
 
@@ -119,6 +119,8 @@ def main() -> None:
     )
     parser.add_argument('--json', type=command.path, help='file for the plan')
     given, overrides = command.parse(parser)
+    if given.json:
+        evaluation.check_output(given.json)
     config = configs.load(given.config, overrides)
     if given.topology != 'local':
         jax.config.update('jax_platforms', 'cpu')  # No device is used.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mpl.data import label_file
 from mpl.labeling import agreement, answers, question_files, questions
-from mpl.labeling.forms import sheets
+from mpl.labeling.forms import cvat, sheets
 
 ALL = ('table', 'sheets', 'label_studio', 'cvat')
 PATHS = ('unlabeled/more/3.png', 'unlabeled/0 b.jpg', 'unlabeled/more/1.png', 'unlabeled/2 b.jpg')
@@ -408,3 +408,12 @@ def test_a_frozen_copy_stays_as_it_is(tmp_path):
     answers.collect(workdir)
     assert answers.freeze(workdir, workdir / 'cycle_0') == copy and label_file.read(copy) == []
     assert len(label_file.read(answers.freeze(workdir, workdir / 'cycle_1'))) == 1
+
+
+def test_an_export_of_cvat_in_another_encoding_is_a_sentence(tmp_path):
+    path = tmp_path / 'export.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('synsets.txt', 'caf\u00e9\n'.encode('latin-1'))
+        archive.writestr('default.txt', '"a" 0\n')
+    with pytest.raises(ValueError, match='export.zip/synsets.txt is not in UTF-8'):
+        list(cvat.read(path))

@@ -421,6 +421,17 @@ def test_refusals(smoke, tmp_path, monkeypatch, arguments, sentence):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_of_something_else_is_not_written_over(smoke, tmp_path, monkeypatch):
+    """Such as the labels.csv of people; its own file it replaces."""
+    path = tmp_path / 'labels.csv'
+    path.write_text('path,label\na.png,cat\n')
+    with pytest.raises(ValueError, match='is there already and was not written by mpl.predict'):
+        command(monkeypatch, smoke, '--split=validation', f'--output={path}')
+    assert path.read_text() == 'path,label\na.png,cat\n'
+    for _ in 'ab':
+        command(monkeypatch, smoke, '--split=validation', f'--output={tmp_path}/own.csv')
+
+
 @pytest.mark.parametrize(
     'arguments, sentence',
     [([], 'nothing to write'), (['--features=f', '--logits=l'], 'give that too, or x.npy')],

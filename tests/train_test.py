@@ -334,6 +334,17 @@ def test_start_from_other_weights_is_another_config(unbroken):
         stages.run(load(f'--config.init_from.workdir={unbroken}'), unbroken)
 
 
+def test_a_start_at_another_path_is_named(tmp_path, caplog):
+    """It may have been moved, or be another one, which a run that has begun does not take."""
+    first, second = (load(f'--config.init_from.workdir={tmp_path}/{name}') for name in 'ab')
+    (tmp_path / 'run').mkdir()
+    records.write(epath.Path(tmp_path / 'run' / 'config.json'), first.to_dict())
+    for config, warned in ((first, False), (second, True)):
+        folders.check(config, epath.Path(tmp_path / 'run'))
+        named = f"init_from.workdir: '{tmp_path}/a' -> '{tmp_path}/b'"
+        assert (named in caplog.text) == warned
+
+
 def test_weights_that_are_not_finite_are_not_saved(unbroken, tmp_path):
     state = final(unbroken)
     bad = state.replace(baseline=state.baseline * float('nan'))

@@ -42,14 +42,13 @@ def check(config: ConfigDict, workdir: epath.Path) -> None:
         raise ValueError(f'{workdir} is a file; give a folder as --workdir.')
     path = workdir / 'config.json'
     if path.exists():
-        old, new = (
-            without_paths(json.loads(configs.to_json(c))) for c in (configs.read(path), config)
-        )
-        if lines := configs.differences(old, new):
+        old, new = (json.loads(configs.to_json(c)) for c in (configs.read(path), config))
+        if lines := configs.differences(without_paths(old), without_paths(new)):
             raise ValueError(
                 f'{workdir} holds a run of another config ({"; ".join(lines)}); '
                 'give another --workdir, or the config of that run.'
             )
+        _warn_of_starts(old, new, workdir)
     elif workdir.exists() and any(p.name != 'config.json.tmp' for p in workdir.iterdir()):
         raise ValueError(f'{workdir} is not empty and holds no run; give another --workdir.')
 
@@ -190,6 +189,17 @@ def checksum(config: ConfigDict) -> str:
     """16 hexadecimal digits of all config values that training depends on."""
     text = json.dumps(without_paths(json.loads(configs.to_json(config))), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _warn_of_starts(old, new, workdir):
+    """What a run starts from may have been moved, but is not read again once the run has begun."""
+    for section in schema.STAGES:
+        paths = [{key: one[section][key] for key in PATH_KEYS[section]} for one in (old, new)]
+        if lines := configs.differences(*paths, f'{section}.'):
+            logging.warning(
+                'The run in %s has begun with another path (%s). That is right for what was moved; to '
+                'train from something else give another --workdir.', workdir, '; '.join(lines),
+            )  # fmt: skip
 
 
 def _restore(experiment, workdir):

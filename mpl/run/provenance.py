@@ -61,6 +61,11 @@ def write_beside(path: str, made_by: dict) -> None:
     records.write(epath.Path(f'{path}.json'), {'made_by': made_by, 'sha256': digest})
 
 
+def is_beside(path: str) -> bool:
+    """Whether a file has its provenance beside it, as `write_beside` leaves it."""
+    return epath.Path(f'{path}.json').exists()
+
+
 def check_data(made_by: dict, data: dict, path: str | Path, workdir: epath.Path) -> None:
     """Refuses a file whose indices or split differ from those of a run.
 

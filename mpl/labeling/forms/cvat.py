@@ -83,16 +83,23 @@ def read(path: Path) -> Iterator[Row]:
 
 def _open(path: Path) -> tuple[list[str], Callable[[str], str]]:
     """The sorted names of the files in a folder or a zip file, and a function that reads one."""
+
+    def text(name):
+        content = (path / name).read_bytes() if path.is_dir() else archive.read(name)
+        try:
+            return content.decode('utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path}/{name} is not in UTF-8 ({error}); save it so.') from error
+
     if path.is_dir():
         files = [file for file in path.rglob('*') if file.is_file()]
-        names = sorted(file.relative_to(path).as_posix() for file in files)
-        return names, lambda name: (path / name).read_text(encoding='utf-8-sig')
+        return sorted(file.relative_to(path).as_posix() for file in files), text
     try:
         archive = zipfile.ZipFile(path)
         names = sorted(name for name in archive.namelist() if not name.endswith('/'))
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} cannot be read as a zip file: {error}.') from error
-    return names, lambda name: archive.read(name).decode('utf-8-sig')
+    return names, text
 
 
 def _listed(place: str, content: str, classes: list[str]) -> Row:
