@@ -22,7 +22,6 @@ a folder, without the run.
 
 import argparse
 import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +57,8 @@ def check_outputs(given: argparse.Namespace) -> tuple[int, int]:
             )
     for path in filter(None, (given.output, given.features, given.logits)):
         evaluation.check_output(path)
-    if given.output and os.path.exists(given.output) and not provenance.is_beside(given.output):
-        raise ValueError(
-            f'{given.output} is there already and was not written by mpl.predict; give another --output.'
-        )
+    if given.output:
+        provenance.check_own(given.output)
     return shard
 
 

@@ -61,9 +61,12 @@ def write_beside(path: str, made_by: dict) -> None:
     records.write(epath.Path(f'{path}.json'), {'made_by': made_by, 'sha256': digest})
 
 
-def is_beside(path: str) -> bool:
-    """Whether a file has its provenance beside it, as `write_beside` leaves it."""
-    return epath.Path(f'{path}.json').exists()
+def check_own(path: str) -> None:
+    """Raises ValueError for a file without its provenance beside it, which is not ours to write over."""
+    if epath.Path(path).exists() and not epath.Path(f'{path}.json').exists():
+        raise ValueError(
+            f'{path} is there already and was not written by mpl.predict; give another --output.'
+        )
 
 
 def check_data(made_by: dict, data: dict, path: str | Path, workdir: epath.Path) -> None:
