@@ -36,7 +36,7 @@ from tabulate import tabulate
 
 from benchmarks import flops
 from mpl.data import batches
-from mpl.run import command, loop, metrics, records
+from mpl.run import command, loop, memory, metrics, records
 from mpl.run import config as configs
 from mpl.run import experiment as experiments
 from mpl.run.experiment import Experiment
@@ -152,7 +152,7 @@ def measure(config: ConfigDict, seconds: float) -> dict:
     ]
     loop_seconds = float(np.median(np.concatenate(looped)))
     busy = {'loop': float(np.mean(loop_busy)), 'compiled': float(np.mean(alone_busy))}
-    memory = program.memory_analysis()
+    sizes = program.memory_analysis()
     return {
         'batch': config.batch.to_dict(),
         'steps_per_call': size,
@@ -168,10 +168,10 @@ def measure(config: ConfigDict, seconds: float) -> dict:
         else None,
         'trace_seconds': traced - started,
         'compile_seconds': compiled - traced,
-        'program_bytes': memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
+        'program_bytes': sizes.argument_size_in_bytes
+        + sizes.temp_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes,
         'resident_bytes': memory.peak(),
         'flops': count_flops(program),
         'flops_by_layers': flops.count_exact(experiment) if is_exact(config) else None,
