@@ -117,6 +117,7 @@ SLOW = {
     'models_vit_timm_test': '',
     'models_wide_resnet_test': '',
     'plan_test': '',
+    'self_supervised_losses_test': '',
     'pretraining_test': ('test_labels', 'test_one_device', 'test_a_run', 'test_without'),
     'recipes_test': '',
     'sharding_test': '',

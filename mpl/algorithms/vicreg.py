@@ -20,8 +20,8 @@ def make(
     """Both views have one embedding, whose dimensions vary over the batch and are not correlated.
 
     The sum of three terms with their weights (equation 6): squared differences, averaged over B and
-    D as in the released code; half of the sum over views of `contrast.variance`; and the sum of
-    `contrast.covariance`. Each view has a pass of its own.
+    D (equation 5 has their sum over D), and half of the sum over views of `contrast.variance` (equation 6 has the
+    sum), both as in the released code; and the sum of `contrast.covariance`. Each view has a pass of its own.
 
     Args:
       student: the trunk.
