@@ -166,8 +166,9 @@ def test_every_config_is_built_and_every_structure_traces_a_full_step(recipe):
     others with small networks, since tracing a deep network takes seconds.
     """
     config = configs.load(f'{ROOT}/configs/{recipe}', ['--config.mesh.model=1'])
-    queue = config.algorithm.queue if 'queue' in config.algorithm else 0
-    examples = max(2000, config.split.labels + config.split.validation + queue)
+    split, queue = config.split, config.algorithm.queue if 'queue' in config.algorithm else 0
+    unlabeled = max(2000, config.batch.unlabeled, queue)
+    examples = split.labels + split.validation + unlabeled
     source = footprint.stand_in(config, examples) or configs.build('data', config.source)
     experiments.build(config, source, sharding.make_mesh(jax.devices()[:1], 1))
     if recipe not in FIRST.values():
