@@ -75,14 +75,12 @@ def compare(given: argparse.Namespace, overrides: list[str]) -> None:
 
 def main():
     given, overrides = command.parse(make_parser())
-    for name in ('seeds', 'jobs', 'minutes'):
-        value = getattr(given, name)
-        if value is not None and (value <= 0 or given.config):
-            raise ValueError(
-                f'--{name} is {value}; give a number above 0, together with --configs.'
-            )
     if given.configs:
+        runs.check_counts(given, overrides)
         compare(given, overrides)
+    for name in ('seeds', 'jobs', 'minutes'):
+        if getattr(given, name) is not None:
+            raise ValueError(f'--{name} is for --configs; leave it out with --config.')
     config = configs.load(given.config, overrides)
     try:
         written = cycles.run(config, epath.Path(given.workdir))

@@ -72,14 +72,7 @@ def show(
 
 def main():
     given, overrides = command.parse(make_parser())
-    for name in ('seeds', 'jobs', 'minutes'):
-        value = getattr(given, name)
-        if value is not None and value <= 0:
-            raise ValueError(f'--{name} is {value}; give a number above 0.')
-    if any(override.startswith('--config.seed=') for override in overrides):
-        raise ValueError(
-            '--config.seed is not allowed here; --seeds=5 trains with the seeds 0 to 4.'
-        )
+    runs.check_counts(given, overrides)
     labels, processes = tuple(given.probes), given.jobs or workers.default_count()
     jax.config.update('jax_platforms', 'cpu')  # The workers use the accelerator.
     named, workdir = runs.load(given.configs, overrides), Path(given.workdir)

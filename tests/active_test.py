@@ -825,10 +825,22 @@ def test_the_command_compares_and_resumes(tmp_path, monkeypatch, capsys):
     assert len(margin) == 3
     for line in margin:
         assert [cell.strip() for cell in line.split('|')[1:-1]] in rows
-    monkeypatch.setattr(sys, 'argv', ['active', '--config', str(path), '--seeds=2', '--workdir=x'])
-    with pytest.raises(
-        ValueError, match='--seeds is 2; give a number above 0, together with --con'
-    ):
+
+
+@pytest.mark.parametrize(
+    'arguments, sentence',
+    [
+        (['--config', 'digits_active.py', '--seeds=2'], '--seeds is for --configs; leave it out'),
+        (
+            ['--configs', 'digits_active.py', '--minutes=nan'],
+            '--minutes is nan; give a number above',
+        ),
+        (['--configs', 'digits_active.py', '--config.seed=7'], '--config.seed is not allowed here'),
+    ],
+)
+def test_counts_that_a_study_would_not_follow_are_refused(monkeypatch, arguments, sentence):
+    monkeypatch.setattr(sys, 'argv', ['active', *arguments, '--workdir=x'])
+    with pytest.raises(ValueError, match=sentence):
         active.main()
 
 

@@ -202,6 +202,7 @@ def test_plan_goes_seed_by_seed_and_leaves_out_what_is_finished(tmp_path):
     [
         (['--seeds=0'], '--seeds is 0; give a number above 0'),
         (['--jobs=-1'], '--jobs is -1; give a number above 0'),
+        (['--minutes=nan'], '--minutes is nan; give a number above 0'),
         (['--configs', SMOKE, './configs/smoke.py'], "have the name 'smoke'"),
         (['--configs', SMOKE, 'configs/none.py'], 'no config file configs/none.py'),
         (['--config.seed=3'], '--config.seed is not allowed here'),

@@ -178,6 +178,7 @@ REFUSED = {
     '--logits {run}/a.npy {run}/c.npy --output={run}/o.json': (
         r'c.npy .* is not of the data and split .*train: 7 -> 301 examples'
     ),
+    '--logits {run}/a.npy {run}/./a.npy --output={run}/o.json': 'a.npy are of the same network and w',
     '--logits {run}/a.npy --config.seed=1 --output={run}/o.json': 'is not allowed here',
     '--merge {run}/pool.npz --output={run}/o.json': 'pool.npz is not a shard of a selection',
     '--merge {run}/pool.npz --per_class=3 --output={run}/o.json': 'give it --output alone',

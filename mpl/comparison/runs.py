@@ -1,6 +1,8 @@
 """The runs of a comparison: configs by name, unfinished runs as jobs, reports and curves."""
 
+import argparse
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -52,6 +54,18 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
         if same != path:
             raise ValueError(f'{same} and {path} are the same config; give it once.')
     return named
+
+
+def check_counts(given: argparse.Namespace, overrides: list[str]) -> None:
+    """Refuses --seeds, --jobs and --minutes that are no positive numbers, and a seed for all runs."""
+    for name in ('seeds', 'jobs', 'minutes'):
+        value = getattr(given, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f'--{name} is {value}; give a number above 0.')
+    if any(override.startswith('--config.seed=') for override in overrides):
+        raise ValueError(
+            '--config.seed is not allowed here; --seeds=5 trains with the seeds 0 to 4.'
+        )
 
 
 def plan(named: dict[str, ConfigDict], seeds: int, workdir: Path) -> tuple[list[Job], Reports]:

@@ -26,7 +26,8 @@ def read(given: Sequence[str], data: dict, indices: np.ndarray, classes: int) ->
       classes: of that run.
 
     Raises:
-      ValueError: a file is missing, of other data or another split, or lacks examples.
+      ValueError: a file is missing, of other data or another split, or lacks examples, or two are
+        of one network.
     """
     files = []
     for path in given:
@@ -47,6 +48,7 @@ def read(given: Sequence[str], data: dict, indices: np.ndarray, classes: int) ->
                 'with mpl.predict --split=train --logits.'
             )
         files.append(rows)
+    provenance.check_distinct((path, rows.made_by) for path, rows in zip(given, files))
     return files
 
 

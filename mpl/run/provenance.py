@@ -7,6 +7,8 @@ the pool that indices refer to; 'split' and 'pool' are None for the images of a 
 """
 
 import hashlib
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 from etils import epath
@@ -67,6 +69,15 @@ def check_own(path: str) -> None:
         raise ValueError(
             f'{path} is there already and was not written by mpl.predict; give another --output.'
         )
+
+
+def check_distinct(files: Iterable[tuple[str, dict]]) -> None:
+    """Refuses two files of one network, which would count twice in a mean: paths and provenance."""
+    for (first, made_by), (second, other) in itertools.combinations(files, 2):
+        if not differences(made_by, other):
+            raise ValueError(
+                f'{first} and {second} are of the same network and weights; give each network once.'
+            )
 
 
 def check_data(made_by: dict, data: dict, path: str | Path, workdir: epath.Path) -> None:

@@ -65,11 +65,13 @@ def read_inputs(
       workdir: of the run, for messages.
 
     Raises:
-      ValueError: a file is of another kind, or of other data or another split than the run.
+      ValueError: a file is of another kind, or of other data or another split than the run, or two
+        are of one network.
     """
     files = [row_files.read(path) for path in paths]
     for path, rows in zip(paths, files):
         provenance.check_data(rows.made_by, data, path, workdir)
+    provenance.check_distinct((path, rows.made_by) for path, rows in zip(paths, files))
     predictions = folder and prediction_files.read_folder(epath.Path(folder))
     if predictions:
         provenance.check_data(predictions[1]['made_by'], data, folder, workdir)
