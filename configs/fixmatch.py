@@ -37,6 +37,8 @@ def config(data: dict, method: str):
     algorithm = dict(name=method, ema_decay=0.999) | ALGORITHMS[method]
     if method == 'vat':
         algorithm['radius'] = radius(data['views']['std'])
+    if strong or method == 'pi_model':
+        algorithm['target_pass'] = 'joined'
     if not strong:  # The second view of an image is another weak one.
         views = data['views'] | dict(strong=dict(name='identity'), strong_geometry='own')
         data = data | dict(views=views)

@@ -55,6 +55,7 @@ def mpl(network: Literal['l2', 'b6_wide'] = 'l2', unlabeled: str = 'my_pictures'
             uda_weight=16.0,
             uda_temperature=0.75,
             uda_threshold=paper.UDA_THRESHOLD,
+            target_pass='joined',
         )
         | noisy_student.COMMON,
         dict.fromkeys(roles, noisy_student.rmsprop(steps, labeled)),

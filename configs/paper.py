@@ -78,6 +78,7 @@ def mpl(data: dict, column: str, finetune: dict = FINETUNE, **changed):
         uda_weight=hyperparameters['uda_weight'],
         uda_temperature=hyperparameters['uda_temperature'],
         uda_threshold=UDA_THRESHOLD,
+        target_pass='joined',
     )
     more = dict(unlabeled=hyperparameters['batch'], finetune=finetune) | changed
     return _config(data, hyperparameters, algorithm, ('teacher', 'student'), more)
@@ -92,6 +93,7 @@ def uda(data: dict, column: str, **changed):
         temperature=hyperparameters['uda_temperature'],
         threshold=UDA_THRESHOLD,
         mask_sharpened=True,
+        target_pass='joined',
     )
     return _config(
         data,

@@ -48,6 +48,7 @@ def mpl(data: dict, hyperparameters: dict, finetune: dict = paper.FINETUNE):
             label_view='strong',
             label_smoothing=hyperparameters['label_smoothing'],
             ema_decay=hyperparameters['ema_decay'],
+            target_pass='joined',
         )
         | {f'uda_{key}': value for key, value in hyperparameters['uda'].items()},
         dict(
@@ -72,6 +73,7 @@ def uda(data: dict, hyperparameters: dict):
             mask_sharpened=True,
             label_smoothing=hyperparameters['label_smoothing'],
             ema_decay=hyperparameters['ema_decay'],
+            target_pass='joined',
         )
         | hyperparameters['uda'],
         dict(student=_sgd(hyperparameters, 'teacher')),

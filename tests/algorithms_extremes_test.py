@@ -40,7 +40,7 @@ ENDS = {
     'two_sided': (False, True),
     'student_statistics': ('unlabeled', 'joint'),
     'feedback_statistics': ('labeled', 'student'),
-    'target_pass': ('joined', 'separate'),
+    'target_pass': ('separate', 'joined'),
     'mask_sharpened': (True, True),
     'feedback': ('exact', 'exact'),
     'labels': ('soft', 'soft'),

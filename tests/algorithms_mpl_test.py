@@ -135,12 +135,18 @@ def run(definition, net, params, images):
     return definition.model.apply(variables, images, train=True, mutable=['batch_stats'])[0][1]
 
 
-def run_teacher(definition, net, params, batch, view):
-    """Logits of one view, normalized by the statistics of all three."""
-    images = [batch['labeled']['image'], batch['unlabeled']['weak'], batch['unlabeled']['strong']]
+def run_teacher(definition, net, params, batch, view, target_pass='separate'):
+    """Logits of one view, normalized by the statistics of its pass: all three, or the weak views alone."""
+    labeled, weak = batch['labeled']['image'], batch['unlabeled']['weak']
+    if target_pass == 'joined':
+        before = [labeled, weak] if view == 'strong' else [labeled]
+        after = [] if view == 'strong' else [batch['unlabeled']['strong']]
+    else:
+        before, after = [labeled] if view == 'strong' else [], []
+    images = [*before, batch['unlabeled'][view], *after]
+    first = sum(map(len, before))
     logits = run(definition, net, params, jnp.concatenate(images))
-    first = len(images[0]) + (len(images[1]) if view == 'strong' else 0)
-    return logits[first : first + len(images[1])]
+    return logits[first : first + len(weak)]
 
 
 def student_loss(definition, net, params, batch, target, smoothing):
@@ -217,13 +223,13 @@ def hand_frozen(step):
     return frozen
 
 
-def composite(teacher, student, batch, state, step, view, smoothing):
+def composite(teacher, student, batch, state, step, view, smoothing, target_pass):
     """Teacher's params -> labels -> the student's step -> its labeled loss after it."""
 
     def loss(teacher_params):
-        target = jax.nn.softmax(run_teacher(teacher, state.teacher, teacher_params, batch, view))
+        logits = run_teacher(teacher, state.teacher, teacher_params, batch, view, target_pass)
         gradient = jax.grad(student_loss, 2)(
-            student, state.student, state.student.params, batch, target, smoothing
+            student, state.student, state.student.params, batch, jax.nn.softmax(logits), smoothing
         )
         new = step(state.student.params, gradient, state.student.opt_state)
         return labeled_loss(student, state.student, new, batch)
@@ -281,17 +287,21 @@ STUDENTS = {
     ),
 }
 CASES = [
-    ('plain', False, 0.0, 'weak'),
-    ('plain', False, 0.15, 'strong'),
-    ('plain', True, 0.0, 'strong'),
-    ('plain', True, 0.15, 'weak'),
-    *[(name, True, 0.15, 'strong') for name in STUDENTS if name != 'plain'],
-    ('all', False, 0.0, 'weak'),
+    ('plain', False, 0.0, 'weak', 'separate'),
+    ('plain', False, 0.15, 'strong', 'separate'),
+    ('plain', True, 0.0, 'strong', 'separate'),
+    ('plain', True, 0.15, 'weak', 'separate'),
+    ('plain', True, 0.0, 'strong', 'joined'),
+    ('plain', True, 0.15, 'weak', 'joined'),
+    *[(name, True, 0.15, 'strong', 'separate') for name in STUDENTS if name != 'plain'],
+    ('all', False, 0.0, 'weak', 'separate'),
 ]
 
 
-@pytest.mark.parametrize('name, norm, smoothing, view', CASES)
-def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoothing, view, x64):
+@pytest.mark.parametrize('name, norm, smoothing, view, target_pass', CASES)
+def test_exact_is_the_derivative_through_the_students_real_step(
+    name, norm, smoothing, view, target_pass, x64
+):
     """d L(theta') / d teacher, where theta' comes from the optimizer with all its state.
 
     It is a derivative of one step: the momentum buffer that the step reads is a
@@ -303,9 +313,9 @@ def test_exact_is_the_derivative_through_the_students_real_step(name, norm, smoo
     teacher, student = Definition(Tiny(norm), record()), Definition(Tiny(norm), optimizer())
     batch = make_batch()
     state = start(teacher, student)
-    knobs = {'label_smoothing': smoothing, 'label_view': view}
+    knobs = {'label_smoothing': smoothing, 'label_view': view, 'target_pass': target_pass}
     got, metrics, _ = feedback(teacher, student, batch, **knobs)(state)
-    loss = composite(teacher, student, batch, state, step, view, smoothing)
+    loss = composite(teacher, student, batch, state, step, view, smoothing, target_pass)
     value, expected = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
     assert jnp.linalg.norm(flat(expected)) > 1e-5
     np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
@@ -731,8 +741,8 @@ def flops(name, labeled=64, unlabeled=192):
     forward = sum(2 * a * b for a, b in zip(sizes, sizes[1:]))
     backward = 2 * forward - first  # the images need no gradient
     push = 2 * forward - first  # the images have no tangent
-    total = (labeled + 2 * unlabeled) * (forward + backward) + unlabeled * (forward + backward)
-    total += labeled * forward
+    total = (labeled + 2 * unlabeled) * (forward + backward)  # both networks' training passes
+    total += unlabeled * forward + labeled * forward  # weak views give targets alone
     if name == 'difference':
         total += labeled * forward
     elif name != 'off':

@@ -149,6 +149,6 @@ def test_averaged_targets_without_an_average_or_of_mpls_teacher_are_refused():
 
 def test_an_unknown_pass_is_refused():
     with pytest.raises(
-        ValueError, match="target_pass 'both' is unknown; choose one of joined, sep"
+        ValueError, match="target_pass 'both' is unknown; choose one of separate, jo"
     ):
         step(make_rule('uda', True, target_pass='both'), make_batch())

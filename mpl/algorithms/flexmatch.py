@@ -14,7 +14,7 @@ def make(
     threshold: float = 0.95,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """FixMatch with a lower threshold for classes with fewer confident predictions.
 
@@ -30,7 +30,7 @@ def make(
       threshold: of the class with the highest status, and of the predictions that are counted.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
+      target_pass: of the weak views, 'separate', 'joined' or 'averaged', see interface.forward_targets.
     """
 
     def loss(params, net, memory, batch, step, key):

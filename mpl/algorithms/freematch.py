@@ -18,7 +18,7 @@ def make(
     memory_decay: float = 0.999,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """FixMatch with adaptive thresholds, and a fairness loss that balances classes.
 
@@ -36,7 +36,7 @@ def make(
       memory_decay: decay of the averages; 1 keeps them at 1 / K, and every image passes.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
+      target_pass: of the weak views, 'separate', 'joined' or 'averaged', see interface.forward_targets.
     """
 
     def loss(params, net, memory, batch, step, key):

@@ -9,7 +9,7 @@ from mpl.algorithms import losses
 from mpl.models import network
 from mpl.models.network import Definition, Frozen, Network, Outputs
 
-TARGET_PASSES = ('joined', 'separate', 'averaged')
+TARGET_PASSES = ('separate', 'joined', 'averaged')
 
 Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
@@ -86,13 +86,13 @@ def forward_targets(
       net: the network before the step; its running statistics are the first ones.
       batch: of the step.
       key: for dropout.
-      target_pass: 'joined': one pass over all three, see `forward`. Its backward pass includes
-        the weak views, which add a gradient through the batch statistics alone. 'separate': the weak
-        views have a pass of their own, forward only, with their own batch statistics; labeled images
-        and strong views are joined, and the running statistics are theirs alone: those that the
-        network is trained with (docs/method.md). 'averaged': as 'separate', but the weak views' pass is
-        one of the averaged network in evaluation mode, as in FixMatch with EMAN (arXiv 2101.08482,
-        section 3.3).
+      target_pass: 'separate': the weak views have a pass of their own, forward only, with their own
+        batch statistics; labeled images and strong views are joined, and the running statistics are
+        theirs alone: those that the network is trained with (docs/method.md). 'joined': one pass over
+        all three, see `forward`, as in the released codes. Its backward pass includes the weak views,
+        which add a gradient through the batch statistics alone. 'averaged': as 'separate', but the
+        weak views' pass is one of the averaged network in evaluation mode, as in FixMatch with EMAN
+        (arXiv 2101.08482, section 3.3).
       weak_has_gradient: whether a separate pass over the weak views has a backward pass.
 
     Returns:
@@ -126,7 +126,7 @@ def _check_averaged(net, weak_has_gradient):
         )
     else:
         return
-    raise ValueError(f"algorithm.target_pass is 'averaged', but {why}; or give joined or separate.")
+    raise ValueError(f"algorithm.target_pass is 'averaged', but {why}; or give separate or joined.")
 
 
 class WithMemory(NamedTuple):

@@ -26,7 +26,7 @@ def make(
     student_statistics: str = 'unlabeled',
     student_labeled_weight: float = 0.0,
     feedback_statistics: str = 'labeled',
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """A teacher that minimizes the student's labeled loss after a step on its pseudo-labels.
 

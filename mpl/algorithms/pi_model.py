@@ -16,7 +16,7 @@ def make(
     ramp_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """Cross-entropy on the labels, and consistency of two stochastic passes over an image.
 
@@ -35,7 +35,7 @@ def make(
       ramp_steps: steps of the Gaussian ramp of the weight; 80 of 300 epochs in the paper.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
+      target_pass: of the weak views, 'separate', 'joined' or 'averaged', see interface.forward_targets.
     """
 
     def loss(params, net, batch, step, key):

@@ -19,7 +19,7 @@ def make(
     memory_decay: float = 0.999,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """FixMatch with weights instead of a threshold: a Gaussian of the confidence below its mean.
 
@@ -38,7 +38,7 @@ def make(
       memory_decay: decay of the averages; 1 keeps their initial values, with which all weights are 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
+      target_pass: of the weak views, 'separate', 'joined' or 'averaged', see interface.forward_targets.
 
     Raises:
       ValueError: (by `update`) the batch has one unlabeled image, which has no variance.

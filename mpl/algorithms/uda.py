@@ -17,7 +17,7 @@ def make(
     annealing_steps: int = 0,
     label_smoothing: float = 0.0,
     ema_decay: float = 0.0,
-    target_pass: str = 'joined',
+    target_pass: str = 'separate',
 ) -> Algorithm:
     """Cross-entropy on the labels, and consistency of strong with weak views.
 
@@ -36,7 +36,7 @@ def make(
       annealing_steps: steps over which this probability rises to 1.
       label_smoothing: share of each true label that is spread over all classes.
       ema_decay: decay of the average of the weights; 0 keeps no average.
-      target_pass: of the weak views, 'joined', 'separate' or 'averaged', see interface.forward_targets.
+      target_pass: of the weak views, 'separate', 'joined' or 'averaged', see interface.forward_targets.
 
     Raises:
       ValueError: a temperature outside of [1e-4, 1e4], or an unknown annealing.
