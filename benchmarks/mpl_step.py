@@ -22,7 +22,7 @@ def make_learner(rule: dict, depth: int, width: int, dtype: str) -> mpl.Algorith
         ),
     )
     labels = 'soft' if rule['feedback'] == 'exact' else 'sampled'
-    return mpl.make(definition, definition, labels=labels, **rule)
+    return mpl.make(definition, definition, labels=labels, target_pass='joined', **rule)
 
 
 def named(batch: list[np.ndarray]) -> dict:

@@ -41,17 +41,16 @@ MODELS = {
     'wrn_10_1': dict(name='wide_resnet', depth=10, width=1, norm_decay=0.9),
     'wrn_16_2': dict(name='wide_resnet', depth=16, width=2, norm_decay=0.9),
 }
-# Not tuned: from the methods' papers, but thresholds and averages of short runs. Views that only give
-# targets have a pass of their own.
+# Not tuned: from the methods' papers, but thresholds and averages of short runs.
 RULES = {
     'supervised': dict(),
     'pseudo_label': dict(threshold=0.95),
     'mean_teacher': dict(weight=50.0),
-    'uda': dict(temperature=0.4, threshold=0.8, target_pass='separate'),
-    'fixmatch': dict(threshold=0.9, target_pass='separate'),
-    'flexmatch': dict(threshold=0.9, target_pass='separate'),
-    'freematch': dict(fairness_weight=0.001, memory_decay=0.99, target_pass='separate'),
-    'softmatch': dict(deviations=2.0, memory_decay=0.99, target_pass='separate'),
+    'uda': dict(temperature=0.4, threshold=0.8),
+    'fixmatch': dict(threshold=0.9),
+    'flexmatch': dict(threshold=0.9),
+    'freematch': dict(fairness_weight=0.001, memory_decay=0.99),
+    'softmatch': dict(deviations=2.0, memory_decay=0.99),
 }
 RAMPED = ('pseudo_label', 'mean_teacher')  # their weight rises over 40 % of the steps
 FINETUNED = 0.1  # share of the budget of the last stage
@@ -186,7 +185,7 @@ def method(
 
     Raises:
       ValueError: the budget pays fewer than five steps of a stage, start_share leaves none of it, or an
-        argument is of a start or of targets that the run does not have.
+        argument is of a start that the run does not have.
     """
     if start == 'random' and start_size:
         raise ValueError(
@@ -198,10 +197,6 @@ def method(
     steps = budgets.count_steps((rest - started) * budget, name, data, model, size)
     algorithm = dict(name=name) | RULES[name]
     if target_pass != 'separate':
-        if 'target_pass' not in RULES[name]:
-            raise ValueError(
-                f'target_pass is {target_pass}, but {name} has no such views; leave it out.'
-            )
         algorithm['target_pass'] = target_pass
     if name in RAMPED:
         algorithm['ramp_steps'] = round(0.4 * steps)
@@ -254,7 +249,6 @@ def mpl(
         name='mpl',
         feedback=feedback,
         label_view='weak',
-        target_pass=uda['target_pass'],
         uda_temperature=uda['temperature'],
         uda_threshold=uda['threshold'],
         uda_mask_sharpened=False,

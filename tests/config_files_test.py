@@ -211,7 +211,7 @@ def test_images_of_ones_own_train_from_any_path(tmp_path, fast_compile):
     assert report['split']['unlabeled'] == 16
     assert 0 <= report['networks']['student_ema']['test']['accuracy'] <= 1
     other = configs.load(
-        'configs/small_images.py:uda,labels=8',
+        'configs/cifar10.py:uda,labels=8',
         [f'--config.source.path={path}', '--config.source.name=folder', '--config.source.size=16']
         + ['--config.split.validation=0', '--config.batch.evaluate=8'],
     )

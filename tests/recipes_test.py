@@ -221,7 +221,6 @@ def test_labeled_images_are_augmented_where_features_learn_from_them(file):
         ('laptop_pretrain.py:simclr,budget=0', 'A stage has 0 FLOPs'),
         ('laptop_stages.py:mpl,budget=0', 'A stage has 0 FLOPs'),
         ('laptop.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
-        ('small_images.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
         (
             'laptop.py:mean_teacher,target_pass=averaged',
             'mean_teacher has no such views; leave it out',
