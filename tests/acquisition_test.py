@@ -88,11 +88,11 @@ def test_contrastive_is_the_loss_of_pairs_of_views():
     pairs = [(a, b) for a in range(S) for b in range(S) if a != b]
     expected = np.array([np.mean([loss(*pair, i) for pair in pairs]) for i in range(N)])
     given = features, logits, labeled, candidates
-    found = choose('contrastive', given, temperature=0.3)
-    np.testing.assert_array_equal(found, top(expected, candidates))
+    found = choose('contrastive', given, 72, temperature=0.3)
+    np.testing.assert_array_equal(found, top(expected, candidates, 72))
     # Fewer negatives are a sample of all of them, with the same scale of similarities.
     some = choose('contrastive', given, temperature=0.3, negatives=40)
-    assert len(set(some) & set(found)) > 6
+    assert len(set(some) & set(found[:12])) > 6
 
 
 @pytest.mark.parametrize('name', ['entropy', 'least_confidence', 'margin'])
@@ -205,6 +205,24 @@ def test_typiclust_takes_typical_images_of_clusters_without_a_label():
         np.testing.assert_array_equal(choose('typiclust', neighbors=7), expected)
 
 
+def test_typiclust_makes_as_many_clusters_as_there_are_labels_in_the_end():
+    """At most `most` of them."""
+    with mock.patch.object(clusters, 'fit', wraps=clusters.fit) as fit:
+        choose('typiclust', budget=12)
+        choose('typiclust', budget=12, most=15)
+    assert [call.args[2] for call in fit.call_args_list] == [8 + 12, 15]
+
+
+@pytest.mark.parametrize('size, cluster', [(6, 0), (5, 1)])
+def test_typiclust_leaves_clusters_below_the_smallest_for_later(size, cluster):
+    """The other cluster is larger and has a label, and so would be second."""
+    found, labeled = (np.arange(20) >= size).astype(int), np.arange(20) == 19
+    features = np.random.RandomState(0).randn(20, 3).astype(np.float32)
+    given = features, np.zeros((0, 20, 2)), labeled, ~labeled
+    with mock.patch.object(clusters, 'fit', lambda _, numbers, *more: found[numbers]):
+        assert found[choose('typiclust', given, budget=1)] == cluster
+
+
 def test_typiclust_from_nothing_takes_one_of_every_clump():
     """Two images of every one of ten clumps of 20, before a third of any."""
     random = np.random.RandomState(0)
@@ -237,11 +255,53 @@ def test_probcover_goes_on_with_the_farthest_when_all_is_covered():
     np.testing.assert_array_equal(found, greedy(x, labeled, candidates, 12))
 
 
-def test_probcover_finds_the_radius_of_pure_balls():
+@pytest.mark.parametrize('purity', [0.95, 0.9, 0.8, 0.55, 1e-12])
+def test_probcover_finds_the_radius_of_pure_balls(purity):
     foreign = np.arange(1.0, 101.0)
-    radius = probcover._quantile(foreign, 0.95)
-    assert np.mean(foreign > radius) >= 0.95 > np.mean(foreign > radius + 1)
+    radius = probcover._quantile(foreign, purity)
+    assert np.mean(foreign > radius) >= purity > np.mean(foreign > radius + 1)
     assert probcover._quantile(np.full(5, np.inf), 0.95) == 2.0
+
+
+def test_probcover_measures_balls_by_the_nearest_image_of_another_cluster():
+    """Three groups on a circle, of which the one in the middle is nearest to both others."""
+    random = np.random.RandomState(0)
+    group = random.permutation(np.arange(30) % 3)
+    angle = np.array([0.0, 1.0, 2.5])[group] + 0.1 * random.rand(30)
+    x = np.stack([np.cos(angle), np.sin(angle)], -1)
+    apart = np.linalg.norm(x[:, None] - x, axis=-1)
+    nearest = np.where(group[:, None] != group, apart, np.inf).min(1)
+    found = probcover._radius(x, x.astype(np.float32), np.arange(30), 3, 0.75, 0)
+    assert found == pytest.approx(np.sort(nearest)[7], rel=1e-12)
+    assert np.mean(nearest > found) >= 0.75
+
+
+def test_probcover_goes_on_with_the_farthest_from_what_it_chose():
+    """Once every image is covered: from the labeled and from the chosen ones."""
+    features, logits, labeled, candidates = pool()
+    x = features.astype(np.float64)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    used = labeled | candidates
+    near = np.linalg.norm(x[:, None] - x, axis=-1) <= 0.6
+    found = choose('probcover', delta=0.6, budget=40)
+    covered = np.logical_or.accumulate(near[found]) | near[labeled].any(0)
+    count = int(np.argmax((covered | ~used).all(1))) + 1
+    assert 3 < count < 30
+    done = labeled.copy()
+    done[found[:count]] = True
+    rest = greedy(x, done, candidates & ~done, 40 - count)
+    np.testing.assert_array_equal(found[count:], rest)
+
+
+@pytest.mark.parametrize(
+    'name, numbers', [('k_center', dict(unit=True)), ('probcover', {}), ('typiclust', {})]
+)
+def test_rules_of_angles_do_not_see_lengths(name, numbers):
+    """Features may be scaled, each by its own number."""
+    features, *given = pool()
+    longer = features * np.float32(2) ** (np.arange(N) % 5)[:, None]
+    found = choose(name, (longer, *given), budget=25, **numbers)
+    np.testing.assert_array_equal(found, choose(name, budget=25, **numbers))
 
 
 def test_quota_is_even_over_predicted_classes_with_those_that_are_labeled():
@@ -260,6 +320,17 @@ def test_quota_is_even_over_predicted_classes_with_those_that_are_labeled():
         best = top(NAIVE['margin'](p), candidates & of_class)
         picked = margin[of_class[margin]]
         np.testing.assert_array_equal(picked, best[: len(picked)])
+
+
+def test_quota_takes_one_of_every_class_before_the_second_of_any():
+    """So that classes stay even where only the first ones are kept; every class draws on its own."""
+    truth = np.arange(80) % K
+    given = np.zeros((80, 1)), np.eye(K)[truth][None], np.zeros(80, bool), np.ones(80, bool)
+    found = choose('per_predicted_class', given, budget=12)
+    np.testing.assert_array_equal(np.sort(truth[found].reshape(3, K)), [range(K)] * 3)
+    assert len({tuple(found[truth[found] == k] // K) for k in range(K)}) > 1
+    firsts = [choose('per_predicted_class', given, 1, jax.random.key(n))[0] for n in range(8)]
+    assert len(set(truth[firsts])) > 1  # Classes with equally many images: any of them.
 
 
 @pytest.mark.parametrize('name', RULES)
@@ -351,6 +422,16 @@ def test_noise_is_drawn_in_proportion_to_the_scores():
         choose('least_confidence', given, 1, jax.random.key(n), noise=1.0)[0] for n in range(400)
     ]
     assert np.mean(np.array(firsts) == 0) == pytest.approx(0.75, abs=0.065)  # 3 deviations
+
+
+def test_noise_is_added_to_the_log_scores_in_its_size():
+    """The same draw for an image, whatever the other candidates are."""
+    given = pool()
+    p = softmax(given[1].astype(np.float64), -1)
+    gumbel = np.asarray(jax.random.gumbel(KEY, (N,)), np.float64)
+    noisy = np.log(NAIVE['least_confidence'](p)) + 0.25 * gumbel
+    found = choose('least_confidence', given, noise=0.25)
+    np.testing.assert_array_equal(found, top(noisy, given[3]))
 
 
 @pytest.mark.parametrize(

@@ -739,10 +739,10 @@ def test_rules_are_compared_with_random_of_the_same_seed(tmp_path):
     assert '+8.8 ± 1.2 ' in text and '+15.0 ± 5.0 ' in text and '+5.0 ± 5.0 ' in text
     around = np.arange(-2.0, 3.0)  # standard error 0.707, t = 2.776
     several = margin._replace(
-        difference=np.stack([around + 1.9, around + 2.0], 1), area_difference=around
+        difference=np.stack([around + 1.9, around + 2.0, around - 2.0], 1), area_difference=around
     )
     _, _, ((*row,),) = acquisition_tables.tables([several])[1]
-    assert row[1:] == ['+1.9 ± 0.7', '+2.0 ± 0.7*', '+0.0 ± 0.7']
+    assert row[1:] == ['+1.9 ± 0.7', '+2.0 ± 0.7*', '-2.0 ± 0.7*', '+0.0 ± 0.7']
     paths = acquisition_tables.write([random, margin], ['a note'], tmp_path)
     assert [path.name for path in paths] == ['active.md', 'active.csv', 'active.png']
     assert '- a note' in paths[0].read_text()
@@ -780,6 +780,18 @@ def test_skipped_images_and_rare_classes_are_in_the_table():
     (curve,) = acquisitions.gather({'r': dict(enumerate(even))}, {'r': 's'}, {'r': 'random'})
     assert np.isnan(curve.rare)
     assert acquisition_tables.tables([curve])[2][2][0][header.index('rare classes')] == '-'
+
+
+def test_what_was_bought_is_a_mean_over_seeds_and_seconds_are_of_all_cycles():
+    """Of two studies that bought different numbers of images and of classes."""
+    found = [
+        finished([0.5, 0.6, 0.7], (10, 20, 30), dict(a=1, b=0)),
+        finished([0.5, 0.6, 0.7], (10, 22, 40), dict(a=5, b=1)),
+    ]
+    (curve,) = acquisitions.gather({'r': dict(enumerate(found))}, {'r': 's'}, {'r': 'random'})
+    assert curve.bought.tolist() == [10, 21, 35] and curve.missing == 0.5
+    _, header, ((*row,),) = acquisition_tables.tables([curve])[2]
+    assert (row[header.index('training')], row[header.index('selection')]) == ('6', '1.5')
 
 
 def test_every_learner_is_compared_with_random_and_the_oracle():

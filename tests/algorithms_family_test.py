@@ -236,6 +236,27 @@ def test_vat():
     check_gradient(learner, unlabeled)
 
 
+class Noisy(nn.Module):
+    """A layer with batch norm and dropout."""
+
+    @nn.compact
+    def __call__(self, image, train):
+        x = nn.Dense(5)(image.reshape(len(image), -1))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return x, nn.Dense(CLASSES)(x)
+
+
+def test_passes_of_vat_differ_by_the_perturbation_alone():
+    """They share a dropout mask, and running statistics are of the images as they are."""
+    definition = Definition(Noisy(), optax.sgd(RATE))
+    state = vat.make(definition).init(jax.random.key(0), BATCH, SIZES)
+    none, metrics = vat.make(definition, radius=0.0).update(state, BATCH, 0, jax.random.key(0))
+    far, others = vat.make(definition, radius=9.0).update(state, BATCH, 0, jax.random.key(0))
+    assert metrics['loss/unlabeled'] < 1e-12 < 1e-3 < others['loss/unlabeled']
+    chex.assert_trees_all_close(none.batch_stats, far.batch_stats)
+
+
 def hard(w, target, mask):
     log_p = jax.nn.log_softmax(logits(w, BATCH['unlabeled']['strong']))
     return -jnp.mean(mask * log_p[jnp.arange(6), target])
@@ -276,6 +297,31 @@ def test_flexmatch_lowers_thresholds_as_the_paper_says():
     np.testing.assert_allclose((matrix(state) - matrix(after)) / RATE, expected, atol=1e-9)
 
 
+def test_thresholds_of_flexmatch_are_convex_in_the_status():
+    """Of a class with the status 3/4 it is 3/5 of the threshold (section 3.3)."""
+    learner = flexmatch.make(DEFINITION, threshold=0.7)
+    state = learner.init(jax.random.key(0), BATCH, SIZES)
+    label = jnp.array([0, 0, 0, 0, 1, 2, 2, 2], jnp.int32)
+    state = state._replace(memory={'label': label, 'unlabeled': jnp.array(6)})
+    p = np.array(softmax_of(matrix(state), 'weak'))
+    convex, linear = (
+        p.max(-1) >= 0.7 * np.array(shares)[p.argmax(-1)]
+        for shares in ((1, 1 / 7, 3 / 5), (1, 1 / 4, 3 / 4))
+    )
+    _, metrics = learner.update(state, BATCH, 0, jax.random.key(0))
+    np.testing.assert_allclose(metrics['mask_rate'], convex.mean())
+    assert convex.sum() > linear.sum()
+
+
+def test_flexmatch_lets_all_images_pass_at_first():
+    """A step notes what it is sure of for the next one, and not for itself."""
+    (before, after), (said,) = steps(flexmatch.make(DEFINITION, threshold=0.5))
+    assert said['mask_rate'] == 1
+    noted = np.array(after.memory['label'])[BATCH['unlabeled']['index']]
+    p = np.array(softmax_of(matrix(before), 'weak'))
+    assert 0 < (noted >= 0).sum() < 6 and ((noted < 0) == (p.max(-1) < 0.5)).all()
+
+
 def test_flexmatch_notes_each_example_once():
     label = jnp.array([2, -1, 1, -1], jnp.int32)
     got = flexmatch.update_labels(
@@ -284,19 +330,29 @@ def test_flexmatch_notes_each_example_once():
     np.testing.assert_array_equal(got, [0, 2, 1, -1])
 
 
-def test_freematch():
-    """Equations 5 to 12, after one step from 1 / K."""
+@pytest.mark.parametrize('start', [None, (0.6, [0.2, 0.3, 0.5], [0.2, 0.2, 0.6])])
+def test_freematch(start):
+    """Equations 5 to 12, after one step from 1 / K, where all pass, and from averages where some do."""
     m = 0.9
     learner = freematch.make(DEFINITION, weight=2.0, fairness_weight=0.5, memory_decay=m)
-    (before, after), (said,) = steps(learner)
+    before = learner.init(jax.random.key(0), BATCH, SIZES)
+    names = ('confidence', 'probability', 'histogram')
+    if start is not None:
+        before = before._replace(memory=dict(zip(names, map(jnp.asarray, start))))
+    memory = [np.array(before.memory[name]) for name in names]
+    if start is None:
+        np.testing.assert_allclose(np.hstack(memory), 1 / 3, rtol=1e-6)
+    after, said = learner.update(before, BATCH, 0, jax.random.key(0))
     w = matrix(before)
     p = np.array(softmax_of(w, 'weak'))
     own = p.argmax(-1)
-    sure = m / 3 + (1 - m) * p.max(-1).mean()
-    average = m / 3 + (1 - m) * p.mean(0)
-    counts = m / 3 + (1 - m) * np.eye(3)[own].mean(0)
+    sure, average, counts = (
+        m * old + (1 - m) * new
+        for old, new in zip(memory, (p.max(-1).mean(), p.mean(0), np.eye(3)[own].mean(0)))
+    )
     mask = p.max(-1) >= sure * (average / average.max())[own]
-    assert mask.any()
+    assert mask.all() if start is None else 0 < mask.sum() < 6
+    assert start is None or (mask & (p.max(-1) < sure)).any()  # By the share of its class.
     np.testing.assert_allclose(said['mask_rate'], mask.mean())
     np.testing.assert_allclose(after.memory['confidence'], sure, rtol=1e-6)
     np.testing.assert_allclose(after.memory['probability'], average, rtol=1e-6)
@@ -442,6 +498,44 @@ def test_pseudo_labels_of_lee_wait_and_rise():
     np.testing.assert_allclose(
         (second - matrix(states[2])) / RATE, jax.grad(total)(second), atol=1e-9
     )
+
+
+@pytest.mark.parametrize(
+    'make, step, numbers, share',
+    [
+        (pi_model.make, 2, {}, np.exp(-1.25)),
+        (mean_teacher.make, 2, {}, np.exp(-1.25)),
+        (temporal_ensembling.make, 2, {}, np.exp(-1.25)),
+        (vat.make, 1, {}, 0.25),
+        (uda.make, 1, {'threshold': 0.0}, 0.25),
+        (pseudo_label.make, 3, {'threshold': 0.0, 'wait_steps': 2}, 0.25),
+    ],
+)
+def test_weights_rise_by_the_ramp_of_the_rule(make, step, numbers, share):
+    """Gaussian for squared errors, else linear: the share of the unlabeled part of a step."""
+    state = make(DEFINITION).init(jax.random.key(0), BATCH, SIZES)
+    if make is temporal_ensembling.make:
+        state = state._replace(memory=jnp.full_like(state.memory, 0.2))
+
+    def after(**more):
+        rule = make(DEFINITION, **numbers, **more)
+        return np.array(matrix(rule.update(state, BATCH, step, jax.random.key(0))[0]))
+
+    none, part, whole = after(weight=0.0), after(ramp_steps=4), after()
+    assert np.abs(whole - none).max() > 1e-4
+    np.testing.assert_allclose(part - none, share * (whole - none), atol=1e-7)
+
+
+@pytest.mark.parametrize('rule', [fixmatch, flexmatch, pseudo_label])
+def test_an_image_at_the_threshold_counts(rule):
+    """Of a network without an opinion, at a threshold of 1 / K."""
+    learner = rule.make(DEFINITION, threshold=1 / CLASSES)
+    state = learner.init(jax.random.key(0), BATCH, SIZES)
+    state = jax.tree.map(lambda x: jnp.zeros_like(x) if x.ndim == 2 else x, state)
+    after, metrics = learner.update(state, BATCH, 0, jax.random.key(0))
+    assert metrics['mask_rate'] == 1
+    if rule is flexmatch:
+        assert (after.memory['label'][BATCH['unlabeled']['index']] >= 0).all()
 
 
 def test_gaussian_ramp():

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from mpl.algorithms import bilevel, mpl, uda
+from mpl.algorithms import bilevel, mpl, student_step, uda
 from mpl.algorithms import feedback as feedbacks
 from mpl.algorithms.interface import Sizes
 from mpl.models import mlp
@@ -384,6 +384,29 @@ def test_exact_with_the_labeled_images_in_the_students_pass(weight, x64):
     value, expected = jax.jit(jax.value_and_grad(loss))(state.teacher.params)
     np.testing.assert_allclose(metrics['loss/student_labeled'], value, rtol=1e-12)
     assert error(got, expected) < 1e-9
+
+
+def test_labels_in_the_students_loss_are_smoothed_as_pseudo_labels_are(x64):
+    """The student's own step, by the gradient of both cross-entropies."""
+    student, batch = Definition(Tiny(), plain(0.25)), make_batch()
+    net, logits = start(student, student).student, jnp.array(np.random.RandomState(0).randn(4, 3))
+    step = student_step.build(
+        student, 'off', 'soft', 0.9, label_smoothing=0.2, ema_decay=0.0,
+        student_statistics='joint', student_labeled_weight=0.5, feedback_statistics='labeled',
+    )  # fmt: skip
+    after = step(net, jnp.zeros(()), batch, logits, 5, jax.random.split(jax.random.key(0), 3))
+
+    def loss(params):
+        log_p = jax.nn.log_softmax(run(student, net, params, batch['labeled']['image']))
+        target = 0.8 * jax.nn.one_hot(batch['labeled']['label'], CLASSES) + 0.2 / CLASSES
+        of_labels = -(target * log_p).sum(1).mean()
+        return student_loss(student, net, params, batch, jax.nn.softmax(logits), 0.2) + (
+            0.5 * of_labels
+        )
+
+    gradient = jax.grad(loss)(net.params)
+    expected = jax.tree.map(lambda p, g: p - 0.25 * g, net.params, gradient)
+    chex.assert_trees_all_close(after.student.params, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize('nesterov, factor', [(True, 1.9), (False, 1.0)])

@@ -143,6 +143,28 @@ def test_chances_and_grey():
     np.testing.assert_array_equal(color.policy(**off)(key, image), image)
 
 
+def test_light_and_hue_are_drawn_between_their_bounds():
+    """Brightness from 1 - s to 1 + s, hue either way; a tenth of a circle is 0.6 of a full color."""
+    plain = dict(jitter=1.0, contrast=0.0, saturation=0.0, grayscale=0.0, blurred=0.0)
+    image, key = jnp.full((500, 3, 3, 3), 100.0), jax.random.key(0)
+    light = color.policy(**plain, brightness=0.4, hue=0.0)(key, image)[:, 0, 0, 0]
+    found = np.quantile(light, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(found, [60, 80, 100, 120, 140], atol=4)
+    red = image.at[..., 0].set(200.0)
+    turned = np.asarray(color.policy(**plain, brightness=0.0, hue=0.1)(key, red)[:, 0, 0])
+    found = np.quantile(turned[:, 1] - turned[:, 2], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(found, [-60, -30, 0, 30, 60], atol=6)
+
+
+def test_deviations_of_the_blur_are_drawn_between_their_bounds():
+    """By what is left of a bright pixel, 1 / (2 pi sigma^2) of it."""
+    dot = jnp.zeros((500, 15, 15, 1)).at[:, 7, 7].set(255.0)
+    policy = color.policy(jitter=0.0, grayscale=0.0, blurred=1.0, sigma=(1.0, 3.0), kernel=15)
+    middle = np.asarray(policy(jax.random.key(0), dot))[:, 7, 7, 0]
+    found, sigma = np.quantile(middle, [0, 0.5, 1]), np.array([3.0, 2.0, 1.0])
+    np.testing.assert_allclose(found, 255 / (2 * np.pi * sigma**2), atol=1.5)
+
+
 def test_numbers_are_alive():
     image, key = jnp.asarray(pictures.waves(3)[:2, :16, :16], jnp.float32), jax.random.key(0)
     base = dict(jitter=1.0, grayscale=0.0, blurred=1.0)

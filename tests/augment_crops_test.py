@@ -49,6 +49,17 @@ def test_share_of_the_area_and_logarithm_of_the_ratio_are_uniform():
         np.testing.assert_allclose(found, expected, atol=0.035 * (high - low))
 
 
+def test_a_ratio_above_one_is_wide_and_every_place_is_taken():
+    """The ratio is width to height, and a crop may end at the last pixel."""
+    box = boxes(300, 1000, 1000, area=(0.1, 0.3), ratio=(1.0, 2.0))
+    _, ratio = shares(box, 1000, 1000)
+    assert 0.99 < ratio.min() < 1.05 and 1.9 < ratio.max() < 2.01
+    # 3 x 3 pixels of 4 x 4 have two places along each axis.
+    box = boxes(300, 4, 4, area=(9 / 16, 9 / 16), ratio=(1.0, 1.0))
+    assert (box[:, 2:] - box[:, :2] == 3).all()
+    assert (np.abs(box[:, :2].mean(0) - 0.5) < 0.1).all() and set(box[:, :2].flat) == {0, 1}
+
+
 def test_later_tries_count_and_then_the_middle():
     first = bits(1)[0]
     too_wide = [(1 << 64) - 1] * 4  # all of the area, 4 : 3, which a square does not hold

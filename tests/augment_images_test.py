@@ -154,6 +154,15 @@ def test_strong_geometry():
     assert lost['twice'] > 1.3 * lost['own']  # two shifts move more of the picture out
 
 
+def test_the_second_move_of_twice_is_independent_of_the_first():
+    """Of mirrors alone: a strong view is mirrored or not whether its weak view is or not."""
+    views = images.make(0.0, 1.0, weak={'mirror': True}, strong_geometry='twice')
+    image = colors(64)
+    seen = views.unlabeled(jax.random.key(1), image)
+    plain = [np.asarray((seen[name] == image).all((1, 2, 3))) for name in ('weak', 'strong')]
+    assert len(set(zip(*map(np.ndarray.tolist, plain)))) == 4
+
+
 def test_affine_moves_as_it_says():
     """A bright pixel, away from the middle: distance and angle before and after."""
     image = jnp.zeros((500, 41, 41, 1)).at[:, 20, 32].set(200.0)
@@ -200,6 +209,31 @@ def test_affine_light_noise_and_box():
     np.testing.assert_allclose(noise.mean(), 0, atol=0.1)
     box = np.asarray(affine.policy(cutout=4, fill=255.0)(key, image)) == 255
     assert box.sum((1, 2, 3)).max() == 16 and box.sum((1, 2, 3)).min() >= 4
+
+
+def test_affine_is_a_shear_then_a_rotation_then_a_magnification():
+    """The map of pixels back is [[a, b], [d, e]] = R S / size, where S = [[1, slope], [0, 1]]."""
+    map = affine._draw_map(jax.random.key(0), (2000, 9, 9, 1), 30.0, 0.5, (0.5, 2.0), 0.0)
+    a, b, _, d, e, _ = np.asarray(map, np.float64).T
+    size, angle = 1 / np.hypot(a, d), np.degrees(np.arctan2(d, a))
+    slope = (a * b + d * e) * size**2
+    np.testing.assert_allclose((a * e - b * d) * size**2, 1, rtol=1e-4)  # A shear keeps areas.
+    for value, low, high in ((size, 0.5, 2.0), (angle, -30, 30), (slope, -0.5, 0.5)):
+        found = np.quantile(value, [0, 0.25, 0.5, 0.75, 1])
+        wanted = low + (high - low) * np.array([0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(found, wanted, atol=0.05 * (high - low))
+
+
+def test_affine_fills_what_it_uncovers_and_stays_in_the_range_of_pixels():
+    """Also where light and noise would leave it."""
+    image, key = jnp.full((50, 8, 8, 2), 200.0).at[..., 1].set(100.0), jax.random.key(0)
+    moved = np.asarray(affine.policy(translate=3.0, fill=250.0)(key, image))
+    assert (moved == 250).any() and moved[..., 0].min() >= 200
+    for numbers in ({'brightness': (2.0, 2.0)}, {'contrast': (5.0, 5.0)}, {'noise': 200.0}):
+        changed = affine.policy(**numbers)(key, image)
+        assert (changed.min() >= 0, changed.max()) == (True, 255), numbers
+    # The contrast is that to the mean of the whole image, over all channels.
+    np.testing.assert_allclose(affine.policy(contrast=(0.0, 0.0))(key, image), 150, rtol=1e-6)
 
 
 def test_no_number_of_a_view_is_dead():

@@ -115,6 +115,16 @@ def test_both_are_switched():
     assert mix.mixing() is None
 
 
+def test_each_of_both_has_its_own_alpha(monkeypatch):
+    """With shares that are the alphas: mixup keeps 3/4 of each image, and CutMix all."""
+    monkeypatch.setattr(jax.random, 'beta', lambda key, a, b, shape: jnp.full(shape, a))
+    image, _ = numbered()
+    for switch, share in ((0.0, 0.75), (1.0, 1.0)):
+        both = mix.mixing(mixup=0.75, cutmix=1.0, switch=switch)
+        _, target = both(KEY, image, jnp.arange(SIZE), SIZE)
+        np.testing.assert_allclose(np.median(target.diagonal()), share)
+
+
 @pytest.mark.parametrize('numbers', [{'mixup': -1.0}, {'cutmix': -0.1}, {'switch': 1.5}])
 def test_refuses(numbers):
     with pytest.raises(ValueError, match='augment mix: ' + next(iter(numbers))):

@@ -47,6 +47,27 @@ def test_small_crops_have_a_size_an_area_and_a_policy_of_their_own():
     }  # fmt: skip
 
 
+def test_small_crops_and_labeled_images_have_the_first_policy():
+    """Where no other is given, and small crops have the ratio of the others."""
+    dark = {'name': 'affine', 'brightness': (0.5, 0.5)}
+    views = pairs.make(
+        0.0, 1.0, 8, ratio=(1.0, 2.0), first=PLAIN, second=dark,
+        small_parts=1, small_size=4, small_area=(0.2, 0.3), labeled='strong',
+    )  # fmt: skip
+    bright = {
+        name: jnp.full((2, crop.size, crop.size, 3), 200) for name, crop in views.crops.items()
+    }
+    seen = views.unlabeled(jax.random.key(0), bright) | {
+        'labeled': views.labeled(jax.random.key(0), bright['view_0'])
+    }
+    values = {name: np.unique(view).tolist() for name, view in seen.items()}
+    assert values == {'view_0': [200], 'view_1': [100], 'small_0': [200], 'labeled': [200]}
+    bits = np.random.PCG64(0).random_raw((100, 40)).tolist()
+    box = np.array([views.crops['small_0'].box(row, 500, 500) for row in bits])
+    ratio = (box[:, 2] - box[:, 0]) / (box[:, 3] - box[:, 1])
+    assert 0.98 < ratio.min() < 1.1 and 1.8 < ratio.max() < 2.02
+
+
 def test_solarize_inverts_the_pixels_from_128_of_a_share_of_the_images():
     image = jnp.arange(200 * 16, dtype=jnp.float32).reshape(200, 4, 4, 1) % 256
     alone = {'jitter': 0.0, 'grayscale': 0.0, 'blurred': 0.0}

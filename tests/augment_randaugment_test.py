@@ -166,6 +166,29 @@ def test_magnitude_zero_and_the_original_numbers():
 
 
 @pytest.mark.parametrize(
+    'magnitude, numbers',
+    [
+        (5.0, dict(Rotate=15, ShearX=0.15, TranslateY=2, Posterize=6, Solarize=128)),
+        (5.0, dict(Color=1.45, SolarizeAdd=55, Cutout=4)),
+        (20.0, dict(Rotate=60, ShearY=0.6, TranslateX=8, Posterize=1, Solarize=0)),
+        (20.0, dict(Contrast=2.8, SolarizeAdd=220, Cutout=16)),
+    ],
+)
+def test_rising_numbers_by_hand(magnitude, numbers):
+    """Of half the magnitude 10, and of twice."""
+    found = randaugment.arguments('rising', magnitude, 4.0, 8)
+    assert {name: found[name][0] for name in numbers} == pytest.approx(numbers)
+    assert found['Color'][1] == pytest.approx(max(1 - 0.09 * magnitude, 0))
+
+
+def test_the_chance_of_an_image_is_that_of_all_its_layers():
+    """Each layer adds 1 with a chance drawn from 0 to 1: any count of 20 is equally probable."""
+    add = randaugment.policy(20, 0.1, ('SolarizeAdd',), probability=(0.0, 1.0))
+    count = np.asarray(jax.jit(add)(jax.random.key(0), jnp.zeros((400, 1, 1, 1))))
+    np.testing.assert_allclose((count.mean(), count.var()), (10, 20 * 22 / 12), rtol=0.15)
+
+
+@pytest.mark.parametrize(
     'name', ['Posterize', 'Solarize', 'SolarizeAdd', 'Cutout', 'Sharpness', 'Rotate']
 )
 def test_rising_gets_stronger(name):

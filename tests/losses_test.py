@@ -90,6 +90,16 @@ def test_uda_counts_an_image_at_the_threshold_itself():
     assert rate == 1
 
 
+def test_annealing_leaves_out_what_is_above_the_probability(x64):
+    """By the true class before smoothing, in the mean over the images that are left."""
+    p, label = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]), jnp.array([1, 2])
+    got = losses.annealed_cross_entropy(logits_of(p), label, 0.3, 0.22)
+    wanted = -0.7 * np.log(0.2) - 0.3 * np.log(p[0]).mean()
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    at = losses.annealed_cross_entropy(jnp.zeros((2, 4)), label, 0.0, 0.25)
+    np.testing.assert_allclose(at, np.log(4), rtol=1e-12)
+
+
 def test_accuracy():
     logits = jnp.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 4.0]])
     got = losses.accuracy(logits, jnp.array([1, 1, 1, 0]))

@@ -342,6 +342,16 @@ def test_lars_by_hand(x64):
         chex.assert_trees_all_close(got, p, rtol=1e-12)
 
 
+def test_lars_clips_gradient_and_decay_together():
+    """Seen in the parameters that are not adapted."""
+    numbers = {'momentum': 0.0, 'weight_decay': 100.0, 'clip_norm': 2.0}
+    (last,) = walk(MAKES['lars'](8, 1.0, 'constant', **numbers), 1)
+    p, g = params(), gradient(params(), 0)
+    whole = g | {'head': g['head'] | {'kernel': g['head']['kernel'] + 100 * p['head']['kernel']}}
+    moved = p['norm_0']['scale'] - last['norm_0']['scale']
+    np.testing.assert_allclose(moved, 2 / norm(whole) * g['norm_0']['scale'], rtol=1e-4)
+
+
 def test_lars_leaves_kernels_of_zero_to_plain_steps():
     p = jax.tree.map(jnp.zeros_like, params())
     optimizer = MAKES['lars'](8, 0.125, 'constant', momentum=0.0)
