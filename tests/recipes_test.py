@@ -223,7 +223,7 @@ def test_labeled_images_are_augmented_where_features_learn_from_them(file):
         ('laptop.py:uda,labels=0', 'labels is 0; give a number above 0, or all'),
         (
             'laptop.py:mean_teacher,target_pass=averaged',
-            'mean_teacher has no such views; leave it out',
+            "algorithm has no key 'target_pass'",
         ),
         ('laptop.py:uda,start_size=24', 'there is no start; give start=supervised'),
         ('laptop.py:uda,start_share=0.25', 'start=random has no run to start from'),
