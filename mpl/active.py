@@ -78,7 +78,7 @@ def main():
     if given.configs:
         runs.check_counts(given, overrides)
         compare(given, overrides)
-    for name in ('seeds', 'jobs', 'minutes'):
+    for name in runs.COUNTS:
         if getattr(given, name) is not None:
             raise ValueError(f'--{name} is for --configs; leave it out with --config.')
     config = configs.load(given.config, overrides)

@@ -136,17 +136,15 @@ def run(definition, net, params, images):
 
 
 def run_teacher(definition, net, params, batch, view, target_pass='separate'):
-    """Logits of one view, normalized by the statistics of its pass: all three, or the weak views alone."""
-    labeled, weak = batch['labeled']['image'], batch['unlabeled']['weak']
+    """Logits of one view, normalized by the statistics of all images of its pass."""
+    images = {'labeled': batch['labeled']['image'], **batch['unlabeled']}
     if target_pass == 'joined':
-        before = [labeled, weak] if view == 'strong' else [labeled]
-        after = [] if view == 'strong' else [batch['unlabeled']['strong']]
+        names = ['labeled', 'weak', 'strong']
     else:
-        before, after = [labeled] if view == 'strong' else [], []
-    images = [*before, batch['unlabeled'][view], *after]
-    first = sum(map(len, before))
-    logits = run(definition, net, params, jnp.concatenate(images))
-    return logits[first : first + len(weak)]
+        names = ['labeled', 'strong'] if view == 'strong' else ['weak']
+    logits = run(definition, net, params, jnp.concatenate([images[name] for name in names]))
+    first = sum(len(images[name]) for name in names[: names.index(view)])
+    return logits[first : first + len(images[view])]
 
 
 def student_loss(definition, net, params, batch, target, smoothing):

@@ -92,8 +92,8 @@ def _quantile(foreign, purity):
     foreign: the distance of each center to the nearest image of another cluster, at which its ball
     stops being pure.
     """
-    least = np.ceil(purity * len(foreign) - 1e-9)  # Rounding may add a little: 0.55 * 100 > 55.
-    pure = max(int(least), 1)
+    # Rounding may add a little to the product: 0.55 * 100 > 55.
+    pure = max(int(np.ceil(purity * len(foreign) - 1e-9)), 1)
     value = np.sort(foreign)[len(foreign) - pure]
     return np.nextafter(value, 0) if np.isfinite(value) else 2.0  # 2: all of the unit sphere.
 

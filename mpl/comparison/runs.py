@@ -28,6 +28,8 @@ FILES = (
     'probes.md', 'probes.csv', 'report.html',
 )  # fmt: skip
 
+COUNTS = ('seeds', 'jobs', 'minutes')  # arguments of commands that compare
+
 
 def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
     """The configs by the names of their folders, see config_files.name.
@@ -58,7 +60,7 @@ def load(paths: list[str], overrides: list[str]) -> dict[str, ConfigDict]:
 
 def check_counts(given: argparse.Namespace, overrides: list[str]) -> None:
     """Refuses --seeds, --jobs and --minutes that are no positive numbers, and a seed for all runs."""
-    for name in ('seeds', 'jobs', 'minutes'):
+    for name in COUNTS:
         value = getattr(given, name)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f'--{name} is {value}; give a number above 0.')
@@ -129,7 +131,7 @@ def run(
 
 @contextlib.contextmanager
 def limit(minutes: float | None) -> Iterator[None]:
-    """Context that sends this process SIGTERM after some minutes; None or 0: never."""
+    """Context that sends this process SIGTERM after some minutes; None: never."""
     timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
     if minutes:
         timer.start()
